@@ -1,0 +1,50 @@
+"""The compiled modules; everything else about the package is in pyproject.toml.
+
+PGMUX_REQUIRE_CYTHON=1    a module that doesn't compile fails the build (CI, wheels); else it runs
+                          uncompiled
+PGMUX_SANITIZE=undefined  builds with that sanitizer
+"""
+
+from __future__ import annotations
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CYTHON_MODULES = (
+    "pgmux.pool._pool_cy",
+    "pgmux.session._relay_cy",
+)
+
+# Python's meaning wherever Cython leaves the choice: both forms must answer alike.
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": True,
+    "wraparound": True,
+    "cdivision": False,
+    "annotation_typing": True,
+}
+
+
+def build_extension(module: str) -> Extension:
+    """One compiled module; optional: a machine without a C compiler installs it uncompiled."""
+    sanitize = os.environ.get("PGMUX_SANITIZE")
+    flags = [f"-fsanitize={sanitize}", f"-fno-sanitize-recover={sanitize}"] if sanitize else []
+    return Extension(
+        module,
+        [f"src/{module.replace('.', '/')}.py"],
+        optional=os.environ.get("PGMUX_REQUIRE_CYTHON") != "1",
+        extra_compile_args=flags,
+        extra_link_args=flags,
+    )
+
+
+# The C files go to build/, so that the source tree holds nothing that is made.
+setup(
+    ext_modules=cythonize(
+        [build_extension(module) for module in CYTHON_MODULES],
+        build_dir="build/cython",
+        compiler_directives=DIRECTIVES,
+    )
+)

@@ -1,0 +1,24 @@
+"""The console script `pgmux`, also as `python -m pgmux`.
+
+`pgmux run` is PgBouncer's command line, flags and messages included: its arguments go to the daemon
+as they stand, before Click (which would parse and word them differently) is even imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the daemon for `run`, else the Click commands; ends the process."""
+    if sys.argv[1:2] == ["run"]:
+        from pgmux.daemon.main import main as run
+
+        sys.exit(run(sys.argv[2:], "pgmux run"))
+    from pgmux.cli.main import commands
+
+    commands(prog_name="pgmux")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command `pgmux`: one file a command group, each thin."""

@@ -1,0 +1,41 @@
+"""The Click group `pgmux`. A sub-command's module is imported when it is called, not before.
+
+`run` is listed here for `pgmux --help` alone: `pgmux.__main__` has handed it to the daemon already.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from pgmux import __version__, _pure
+
+COMMANDS = {
+    "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
+    "run": "Run the pooler: pgmux run [OPTIONS] FILE.ini [PGMUX.ini]",
+    "shim": "Write an executable named pgbouncer into a directory.",
+}
+
+
+class LazyGroup(click.Group):
+    """Command NAME is the object `command` of the module `pgmux.cli.NAME`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"pgmux.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message=f"pgmux %(version)s ({_pure.form()})")
+def commands() -> None:
+    """A PostgreSQL connection pooler that takes over a PgBouncer deployment as it stands."""
