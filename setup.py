@@ -28,23 +28,28 @@ DIRECTIVES = {
 
 
 def build_extension(module: str) -> Extension:
-    """One compiled module; optional: a machine without a C compiler installs it uncompiled."""
+    """One compiled module, with the sanitizer that was asked for."""
     sanitize = os.environ.get("PGMUX_SANITIZE")
     flags = [f"-fsanitize={sanitize}", f"-fno-sanitize-recover={sanitize}"] if sanitize else []
     return Extension(
         module,
         [f"src/{module.replace('.', '/')}.py"],
-        optional=os.environ.get("PGMUX_REQUIRE_CYTHON") != "1",
         extra_compile_args=flags,
         extra_link_args=flags,
     )
 
 
-# The C files go to build/, so that the source tree holds nothing that is made.
-setup(
-    ext_modules=cythonize(
+def build_extensions() -> list[Extension]:
+    """All of them, as C in build/ so that the source tree holds nothing that is made."""
+    extensions: list[Extension] = cythonize(
         [build_extension(module) for module in CYTHON_MODULES],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
     )
-)
+    for extension in extensions:
+        # Here, because cythonize makes new objects and drops this attribute.
+        extension.optional = os.environ.get("PGMUX_REQUIRE_CYTHON") != "1"
+    return extensions
+
+
+setup(ext_modules=build_extensions())
