@@ -1,0 +1,11 @@
+"""Fixtures by concern, and which form of the compiled modules these tests run."""
+
+from __future__ import annotations
+
+from pgmux import _pure
+
+pytest_plugins = ["tests.fixtures.postgres"]
+
+
+def pytest_report_header() -> str:
+    return f"pgmux: {_pure.form()}"
