@@ -1,0 +1,1 @@
+"""Bytes <-> messages of PostgreSQL's protocol; no state beyond one stream."""
