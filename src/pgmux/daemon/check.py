@@ -1,0 +1,104 @@
+"""`--check`: everything that is wrong with a configuration, at once, without running it.
+
+Reads the files as a start does, then looks at what a start would meet only later: names that don't
+resolve, a user to become that isn't there, directories that aren't. Prints one line each on stderr
+and a summary on stdout; exit code 1 where there is a problem, warnings alone are 0.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from pgmux.config import Config
+from pgmux.config.model import Settings
+from pgmux.daemon.command_line import Options
+from pgmux.daemon.configuration import describe, read_configuration
+from pgmux.errors import ConfigError, Problem
+
+_LOOKUPS_AT_ONCE = 32
+
+
+def check(options: Options) -> int:
+    """Print what is wrong with the files that `options` name; return the exit code."""
+    try:
+        config = read_configuration(options)
+    except ConfigError as error:
+        problems, warnings = list(error.problems), []
+    else:
+        problems = [*config.auth_file_problems, *find_problems(config, options.user)]
+        warnings = [each for each in config.warnings if each not in config.auth_file_problems]
+    for warning in warnings:
+        print(f"WARNING {describe(warning)}", file=sys.stderr)
+    for problem in problems:
+        print(f"ERROR {describe(problem)}", file=sys.stderr)
+    counts = f"{len(problems)} problems, {len(warnings)} warnings"
+    print(f"{options.config_file}: {counts if problems or warnings else 'configuration is good'}")
+    return 1 if problems else 0
+
+
+def find_problems(config: Config, user: str | None) -> Iterator[Problem]:
+    """What the files can't say about themselves: it takes this machine. `user` is that of -u."""
+    settings = config.settings
+    file = settings.conffile or ""
+    for name, directory in _directories(config.settings):
+        if not os.path.isdir(directory):
+            yield Problem(f"{name}: there is no directory {directory}", file, hint="make it")
+    user = settings.user if user is None else user
+    if user and not _is_user(user):
+        yield Problem(f"could not find user '{user}' to switch to", file, hint="see -u and user")
+    yield from _unresolved(config, file)
+
+
+def _directories(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(setting, directory that it needs)."""
+    for name, path in (("logfile", settings.logfile), ("pidfile", settings.pidfile)):
+        if path:
+            yield name, os.path.dirname(os.path.abspath(path))
+    if settings.unix_socket_dir and not settings.unix_socket_dir.startswith("@"):
+        yield "unix_socket_dir", settings.unix_socket_dir
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _unresolved(config: Config, file: str) -> Iterator[Problem]:
+    """A problem for each name of a host that this machine can't resolve, in the file's order."""
+    uses = dict.fromkeys(_hosts(config))
+    names = list({host: None for _, host in uses})
+    with ThreadPoolExecutor(_LOOKUPS_AT_ONCE) as pool:
+        errors = dict(zip(names, pool.map(_resolve, names), strict=True))
+    for place, host in uses:
+        if errors[host]:
+            yield Problem(f"{place}: cannot resolve {host!r}: {errors[host]}", file)
+
+
+def _hosts(config: Config) -> Iterator[tuple[str, str]]:
+    """(where it is said, host) for every host that isn't a socket's directory."""
+    for address in config.settings.listen_addr:
+        if address != "*":
+            yield "listen_addr", address
+    entries = [*config.databases.values(), *([config.autodb] if config.autodb else [])]
+    places = [(f"database {db.name}", host) for db in entries for host in db.hosts]
+    places += [(f"peer {peer.id}", peer.host) for peer in config.peers.values()]
+    for place, host in places:
+        if host and host[0] not in "/@":
+            yield place, host
+
+
+def _resolve(host: str) -> str:
+    """The resolver's complaint about `host`, or ""."""
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""

@@ -1,0 +1,40 @@
+"""From the command line's file names to a `Config`: which files, and reading them.
+
+Errors: `ConfigError`, with every problem of every file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from pgmux.config import Config, load_config
+from pgmux.daemon.command_line import Options
+from pgmux.errors import Problem
+
+
+def read_configuration(options: Options) -> Config:
+    """Read all files that `options` name, anew. Raises: ConfigError."""
+    return load_config(options.config_file, _read_text, find_pgmux_file(options))
+
+
+def find_pgmux_file(options: Options) -> str | None:
+    """The second argument, else $PGMUX_CONFIG, else pgmux.ini beside the first if it exists."""
+    named = options.pgmux_file or os.environ.get("PGMUX_CONFIG")
+    if named:
+        return named
+    beside = os.path.join(os.path.dirname(options.config_file), "pgmux.ini")
+    return beside if os.path.exists(beside) else None
+
+
+def describe(problem: Problem) -> str:
+    """The problem's text; with its place in front unless it is said in PgBouncer's way already."""
+    if problem.file not in problem.message:
+        return str(problem)
+    return str(replace(problem, file="", line=0))
+
+
+def _read_text(path: str) -> str:
+    """The file as it is: newlines kept, and bytes that aren't UTF-8 (a comment's, say) too."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()

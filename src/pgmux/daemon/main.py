@@ -1,0 +1,234 @@
+"""The daemon's main(): from the command line to a running pooler and back to an exit code.
+
+The order is PgBouncer's (its main()), as each step decides who sees a failure and as which user a
+file is made: configuration, user, root refused, log file, another process, pidfile, background,
+listen, write the pidfile. But all modules are imported before the user changes, who may not be
+able to read them.
+
+Errors: none leaves `main`; what ends the process is a FATAL line and exit code 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pgmux import __version__, _pure
+from pgmux.config import Config
+from pgmux.config.model import Loop
+from pgmux.daemon import pidfile, process, systemd
+from pgmux.daemon.command_line import (
+    REBOOT_IS_GONE,
+    USAGE,
+    Action,
+    Options,
+    UsageError,
+    parse_command_line,
+)
+from pgmux.daemon.configuration import describe, read_configuration
+from pgmux.daemon.limits import file_descriptor_limits
+from pgmux.daemon.log import Log
+from pgmux.daemon.version import PGBOUNCER
+from pgmux.errors import ConfigError, PgmuxError
+
+SIGNALS = ("HUP", "TERM", "INT", "QUIT", "USR1", "USR2")
+
+
+class Application(Protocol):
+    """The pooler, as process life needs it (`pgmux.daemon.app.App`)."""
+
+    async def start(self) -> None:
+        """Listen. Raises: PgmuxError or OSError, whose text becomes the FATAL line."""
+
+    def on_signal(self, name: str) -> None:
+        """Do what PgBouncer does on SIG`name`; called in the loop, after `start`."""
+
+    async def wait_closed(self) -> int:
+        """Return the exit code once the pooler has shut down."""
+
+
+MakeApplication = Callable[[Config, Callable[[], Config], Log], Application]
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Do what `argv` (without the program's name) asks for; return the exit code, if at all.
+
+    `prog` is the name in messages; its first word becomes the process's name.
+    """
+    process.set_comm(prog.partition(" ")[0])
+    try:
+        options = parse_command_line(argv)
+    except UsageError as error:
+        print(f'{prog}: {error}\nTry "{prog} --help" for more information.', file=sys.stderr)
+        return 1
+    match options.action:
+        case Action.HELP:
+            print(USAGE.format(prog=prog), end="")
+        case Action.VERSION:
+            from pgmux.daemon.version import version_lines
+
+            print(*version_lines(), sep="\n")
+        case Action.REBOOT:
+            print(f"{prog}: {REBOOT_IS_GONE}", file=sys.stderr)
+            return 1
+        case Action.CHECK:
+            from pgmux.daemon.check import check
+
+            return check(options)
+        case Action.RUN:
+            from pgmux.daemon.app import App
+
+            return run(options, App)
+    return 0
+
+
+def run(options: Options, make_application: MakeApplication) -> int:
+    """Run the pooler and end the process with its exit code; return 1 if it can't be run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # till the pooler handles it: no traceback
+    process.hold_standard_streams()
+    log = Log(verbose=options.verbose, quiet=options.quiet)
+    try:
+        config = read_configuration(options)
+        new_event_loop = _find_event_loop(config)
+        banner = f"process up: {PGBOUNCER}, pgmux {__version__} ({_pure.form()})"
+        _become_daemon(config, options, log)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            if new_event_loop is asyncio.new_event_loop:
+                log.warning("running on asyncio's event loop: it costs four times uvloop's CPU")
+            code = runner.run(_serve(config, options, log, make_application, banner))
+            # Leaving in the ordinary way joins threads, and one may wait minutes for a name server.
+            os._exit(code)
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error(describe(problem))
+        log.fatal("cannot load config file")
+    except (PgmuxError, OSError) as error:
+        log.fatal(str(error))
+    except Exception as error:
+        log.exception("internal error, the process ends", error)
+    return 1
+
+
+def _find_event_loop(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's, or asyncio's own where the configuration or the installation leaves no choice."""
+    if config.pgmux.loop is Loop.UVLOOP:
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def _become_daemon(config: Config, options: Options, log: Log) -> None:
+    """Everything between a good configuration and listening. Raises: StartError."""
+    settings = config.settings
+    user = settings.user if options.user is None else options.user
+    if user:
+        process.import_late_modules()
+        process.change_user(user)
+    process.refuse_root()
+    try:
+        log.use_file(settings.logfile)
+    except OSError as error:
+        log.set_quiet(False)  # there is no other place to say it
+        raise process.StartError(_cannot_open(settings.logfile, error)) from error
+    log.set_verbose(_verbose(config, options))
+    _say_problems(config, log)
+    process.refuse_second_process(settings.unix_socket_dir, settings.listen_port)
+    if settings.pidfile:
+        pidfile.check(settings.pidfile, log)
+    if options.daemon:
+        if not settings.pidfile:
+            raise process.StartError("daemon needs pidfile configured")
+        log.set_quiet(True)
+        process.daemonize()
+
+
+def _say_problems(config: Config, log: Log) -> None:
+    """What is wrong without keeping the configuration from being used."""
+    for problem in config.warnings:
+        write = log.error if problem in config.auth_file_problems else log.warning
+        write(describe(problem))
+
+
+def _verbose(config: Config, options: Options) -> int:
+    """`verbose` of the file, where it isn't 0, wins over the number of -v, as in PgBouncer."""
+    return config.settings.verbose or options.verbose
+
+
+def _cannot_open(path: str, error: OSError) -> str:
+    return f"Cannot open logfile: '{path}': {error.strerror}"
+
+
+def _reload(options: Options, log: Log) -> Config:
+    """Read the configuration again and open the log file again, also where the former fails.
+
+    Raises: ConfigError.
+    """
+    path = log.path
+    try:
+        config = read_configuration(options)
+        path = config.settings.logfile
+    finally:
+        try:
+            log.use_file(path)
+        except OSError as error:
+            log.error(_cannot_open(path, error))
+    log.set_verbose(_verbose(config, options))
+    _say_problems(config, log)
+    return config
+
+
+async def _serve(
+    config: Config,
+    options: Options,
+    log: Log,
+    make_application: MakeApplication,
+    banner: str,
+) -> int:
+    """Listen, then run till the application has shut down; return its exit code."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(functools.partial(_on_exception, log))
+    application = make_application(config, functools.partial(_reload, options, log), log)
+    log.log(file_descriptor_limits(config))
+    await application.start()
+    for name in SIGNALS:
+        loop.add_signal_handler(getattr(signal, f"SIG{name}"), _on_signal, application, name)
+    path = config.settings.pidfile
+    if path:
+        pidfile.write(path)
+    try:
+        log.log(banner)
+        systemd.notify(systemd.READY)
+        gc.freeze()  # what exists by now stays: no collection need look at it again
+        return await application.wait_closed()
+    finally:
+        if path:
+            pidfile.remove(path)
+
+
+def _on_signal(application: Application, name: str) -> None:
+    if name == "HUP":
+        systemd.notify(systemd.reloading())
+    elif name in ("TERM", "INT", "QUIT"):
+        systemd.notify(systemd.STOPPING)
+    application.on_signal(name)
+    if name == "HUP":
+        systemd.notify(systemd.READY)
+
+
+def _on_exception(log: Log, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio would print: a callback of ours failed, and the process goes on."""
+    message = context.get("message", "exception in the event loop")
+    error = context.get("exception")
+    if error is None:
+        log.error(message)
+    else:
+        log.exception(message, error)

@@ -1,0 +1,80 @@
+"""`--check` says everything that is wrong, at once, and starts nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pgmux.daemon.main import main
+
+# RFC 6761: no resolver knows a name in it.
+UNKNOWN = "no-such-host.invalid"
+
+
+def check(
+    path: Path, capfd: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, list[str]]:
+    code = main(["--check", *arguments, str(path)], "pgmux run")
+    out, err = capfd.readouterr()
+    return code, out, err.splitlines()
+
+
+@pytest.fixture
+def ini(tmp_path: Path) -> Path:
+    return tmp_path / "pgbouncer.ini"
+
+
+def write(path: Path, databases: str = "", settings: str = "") -> None:
+    path.write_text(
+        f"[databases]\n{databases}\n"
+        f"[pgbouncer]\nauth_type=any\nunix_socket_dir={path.parent}\n{settings}\n"
+    )
+
+
+def test_a_good_file_is_exit_code_0(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(ini, "a = host=localhost\nb = host=/tmp\nc =\n* = host=::1")
+    assert check(ini, capfd) == (0, f"{ini}: configuration is good\n", [])
+
+
+def test_every_problem_of_the_text_is_said(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(ini, settings="zork=1\npool_mode=zork")
+    code, out, err = check(ini, capfd)
+    assert code == 1
+    assert len(err) >= 2
+    assert all(line.startswith("ERROR ") for line in err)
+    assert out == f"{ini}: {len(err)} problems, 0 warnings\n"
+
+
+def test_a_missing_file_is_a_problem(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, _, err = check(ini, capfd)
+    assert code == 1
+    assert err == [f'ERROR could not load file "{ini}": No such file or directory']
+
+
+def test_every_unknown_host_is_said_with_its_place(
+    ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(ini, f"a = host={UNKNOWN}\nb = host={UNKNOWN}\n* = host=x.{UNKNOWN}")
+    code, _, err = check(ini, capfd)
+    assert code == 1
+    places = [line.split(": ")[1:3] for line in err]
+    assert [place for place, _ in places] == ["database a", "database b", "database *"]
+    assert all(UNKNOWN in text for _, text in places)
+
+
+def test_what_a_start_would_miss_on_this_machine_is_said(
+    ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(ini, settings="logfile=/nonexistent/log\npidfile=/nonexistent/pid\nuser=no-such-user")
+    code, _, err = check(ini, capfd)
+    assert code == 1
+    text = "\n".join(err)
+    assert "logfile: there is no directory /nonexistent" in text
+    assert "pidfile: there is no directory /nonexistent" in text
+    assert "could not find user 'no-such-user' to switch to" in text
+
+
+def test_the_user_of_the_command_line_counts(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(ini, settings="user=no-such-user")
+    assert check(ini, capfd, "-u", "nobody")[0] == 0
