@@ -1,9 +1,10 @@
 """What a configuration says, as frozen values: no text, no files, no parsing.
 
-Names are PgBouncer's, as attributes too; source: its doc/config.md, src/main.c, src/loader.c and src/server.c (1.25.2),
-and of 1.26 `pool_idle_timeout`, `login_notify_message`, `query_wait_timeout` per database and user.
-Times are float seconds. `None` in an entry of [databases] or [users] means "not set there": the methods of `Config`
-say what counts then. A test holds `Settings` and `params.SETTINGS` together.
+Names are PgBouncer's, as attributes too; source: its src/main.c, src/loader.c and src/server.c
+(1.25.2, and of 1.26 `pool_idle_timeout`, `login_notify_message` and the `query_wait_timeout` of
+databases and users). Times are float seconds. `None` in an entry of [databases] or [users] means
+"not set there": the methods of `Config` say what counts then. A test holds `Settings` and
+`params.SETTINGS` together.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class PgmuxSettings:
 class Database:
     """One entry of [databases]. `hosts` is `host` split at its commas, empty for the Unix socket.
 
-    In the `*` entry `dbname` is "*" where the file doesn't give one; `Config.find_database` puts the name in.
+    In the `*` entry `dbname` is "*" where the file gives none; `Config.find_database` fills it in.
     """
 
     name: str

@@ -1,0 +1,183 @@
+"""pgbouncer.ini, pgmux.ini and auth_file -> `Config`, or every problem that they have, at once.
+
+Source: PgBouncer's src/main.c load_config and src/loader.c. As there, an auth_file that can't be
+read or is broken doesn't keep the pooler from starting: it is among the warnings.
+Errors: ConfigError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pgmux.config import params
+from pgmux.config.ini import Entry, read_ini
+from pgmux.config.keys import parse_keys, parse_setting, warn_unsupported
+from pgmux.config.model import (
+    ADMIN_DATABASE,
+    AUTODB_NAME,
+    AuthType,
+    Config,
+    Database,
+    Peer,
+    Settings,
+    User,
+)
+from pgmux.config.params import Param
+from pgmux.config.pgmux_ini import overlay_pgmux
+from pgmux.config.problems import Problems, Read, clip, read_file
+from pgmux.config.userlist import parse_userlist
+from pgmux.config.values import shown_text
+from pgmux.errors import Problem
+
+SECTIONS = ("pgbouncer", "databases", "users", "peers")
+MAX_PEER_ID = 0xFFFF
+_AUTH_TYPES_WITHOUT_FILE = (AuthType.ANY, AuthType.PAM)
+
+
+def load_config(path: str, read: Read, pgmux_path: str | None = None) -> Config:
+    """The configuration of these files; nothing of it where anything is wrong.
+
+    `read` returns a file's text as it is (`open(path, newline="", errors="surrogateescape")`) and
+    may raise OSError.
+    Raises: ConfigError with every problem.
+    """
+    problems = Problems()
+    entries, files = read_ini(path, read, SECTIONS, problems)
+    builder = _Builder(problems)
+    for entry in entries:
+        builder.add(entry)
+    if files and not builder.has_main_section:
+        problems.add("main section missing from config file", path, hint="write [pgbouncer]")
+    config = builder.build(path, files)
+    config = _with_userlist(config, read)
+    if pgmux_path is not None:
+        names = {entry.key for entry in entries if entry.section == "databases" and entry.key}
+        config = overlay_pgmux(config, pgmux_path, read, names, problems)
+    problems.raise_any()
+    return replace(config, warnings=(*problems.warnings, *config.auth_file_problems))
+
+
+class _Builder:
+    """Takes entries in the order of the file; a later one of the same name replaces the earlier."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        self.has_main_section = False
+        self.settings: dict[str, tuple[Param, Any, Entry]] = {}
+        self.databases: dict[str, Database] = {}
+        self.users: dict[str, User] = {}
+        self.peers: dict[int, Peer] = {}
+
+    def add(self, entry: Entry) -> None:
+        if entry.key is None:
+            if entry.section == "pgbouncer":
+                self._start_main_section()
+        elif entry.section == "pgbouncer":
+            self._add_setting(entry)
+        elif entry.section == "databases":
+            self._add_database(entry, entry.key)
+        elif entry.section == "users":
+            self._add_user(entry, entry.key)
+        else:
+            self._add_peer(entry, entry.key)
+
+    def build(self, path: str, files: list[str]) -> Config:
+        databases = dict(self.databases)
+        autodb = databases.pop(AUTODB_NAME, None)
+        return Config(
+            settings=self._build_settings(path),
+            databases=databases,
+            autodb=autodb,
+            users=self.users,
+            peers=self.peers,
+            files=tuple(files),
+        )
+
+    def _build_settings(self, path: str) -> Settings:
+        values: dict[str, Any] = {"conffile": path}
+        texts = {}
+        for name, (param, value, entry) in self.settings.items():
+            warn_unsupported(param, value, entry, self.problems)
+            values[name] = value
+            texts[name] = shown_text(param, value, entry.value)
+        return Settings(**values, texts=texts)
+
+    def _start_main_section(self) -> None:
+        """Where the section begins, its settings are the defaults: also when it begins again."""
+        self.has_main_section = True
+        for name, (param, _, _) in list(self.settings.items()):
+            if param.default is not None:
+                del self.settings[name]
+
+    def _add_setting(self, entry: Entry) -> None:
+        found = parse_setting(entry, params.SETTINGS, self.problems)
+        if found is not None:
+            param, value = found
+            self.settings[param.name] = (param, value, entry)
+
+    def _add_database(self, entry: Entry, name: str) -> None:
+        if name == ADMIN_DATABASE:
+            self._problem(entry, f'database name "{name}" is reserved', "choose another name")
+            return
+        values = self._keys(
+            entry, params.DATABASE_KEYS, "connection string", "connection parameter"
+        )
+        if values is None:
+            return
+        hosts = tuple(host for host in values.get("host", "").split(",") if host)
+        if "host" in values and not hosts:
+            self._problem(entry, f"invalid host: {clip(values['host'])}", "a name is expected")
+            return
+        if len(hosts) > 1 and not params.DATABASE_KEYS["load_balance_hosts"].supported:
+            message = "not yet supported: load_balance_hosts (several hosts)"
+            self.problems.warn(message, entry.file, entry.line)
+        self.databases[name] = Database(**{"name": name, "dbname": name, "hosts": hosts, **values})
+
+    def _add_user(self, entry: Entry, name: str) -> None:
+        values = self._keys(entry, params.USER_KEYS, "user settings", "user parameter")
+        if values is not None:
+            self.users[name] = User(name, **values)
+
+    def _add_peer(self, entry: Entry, name: str) -> None:
+        number = int(name) if re.fullmatch("[0-9]{1,9}", name) else 0
+        if not 0 < number <= MAX_PEER_ID:
+            message = "ids of peers must be a number larger than 0 and at most 65536"
+            self._problem(entry, message, f"write {MAX_PEER_ID} at most")
+            return
+        if not params.PEERS_SUPPORTED:
+            self.problems.warn("not yet supported: [peers]", entry.file, entry.line)
+        values = self._keys(entry, params.PEER_KEYS, "connection string", "connection parameter")
+        if values is None:
+            return
+        if "host" not in values:
+            self._problem(entry, f"host was not provided for peer {number}", "write host=...")
+            return
+        self.peers[number] = Peer(number, **values)
+
+    def _keys(
+        self, entry: Entry, table: Mapping[str, Param], what: str, unknown: str
+    ) -> dict[str, Any] | None:
+        values = parse_keys(entry, table, self.problems, what, unknown)
+        for name, value in (values or {}).items():
+            warn_unsupported(table[name], value, entry, self.problems)
+        return values
+
+    def _problem(self, entry: Entry, message: str, hint: str) -> None:
+        self.problems.add(message, entry.file, entry.line, hint)
+
+
+def _with_userlist(config: Config, read: Read) -> Config:
+    path = config.settings.auth_file
+    if path is None or config.settings.auth_type in _AUTH_TYPES_WITHOUT_FILE:
+        return config
+    text = read_file(path, read)
+    if isinstance(text, OSError):
+        reason = text.strerror or str(text)
+        problem = Problem(f"could not open auth_file {clip(path)}: {reason}", path)
+        return replace(config, auth_file_problems=(problem,))
+    userlist, problems = parse_userlist(text, path)
+    files = (*config.files, path)
+    return replace(config, userlist=userlist, auth_file_problems=problems, files=files)

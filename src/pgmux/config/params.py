@@ -1,0 +1,336 @@
+"""Every setting and key, one row each, for parser, defaults, SHOW CONFIG, SET and documentation.
+
+Source: PgBouncer's src/main.c and src/loader.c (1.25.2; `model` says what is newer). The order of
+`SETTINGS` is that of SHOW CONFIG. To honour one more setting, drop `supported=False` from its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from pgmux.config.model import AuthType, LoadBalanceHosts, Loop, PoolMode, SslMode
+
+
+class Kind(Enum):
+    """How a text is read; the value is what the documentation calls it."""
+
+    BOOL = "0 or 1"
+    INT = "integer"
+    UINT = "unsigned integer"
+    SECONDS = "seconds"
+    TEXT = "text"
+    NAMES = "list, by commas or blanks"
+    WORDS = "list, by commas"
+    CHOICE = "one of"
+    DATABASE = "database"
+    # in the entries of [databases], [users] and [peers], which C's atoi reads
+    COUNT = "number"
+    WHOLE_SECONDS = "whole seconds"
+    PORT = "port"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One setting or key.
+
+    `default` is the text that SHOW CONFIG shows, None for NULL and for "not set"; COUNT and
+    WHOLE_SECONDS below `unset_below` are "not set" too. What isn't `supported`, or isn't among
+    `supported_values`, is accepted and warned about.
+    """
+
+    name: str
+    kind: Kind
+    default: str | None
+    help: str
+    reloadable: bool = True
+    unit: str = ""
+    choices: type[StrEnum] | None = None
+    aliases: tuple[str, ...] = ()
+    supported: bool = True
+    supported_values: tuple[str, ...] = ()
+    unset_below: int = 0
+
+
+def _table(*rows: Param) -> Mapping[str, Param]:
+    return {row.name: row for row in rows}
+
+
+BOOL, INT, UINT, SECONDS, TEXT = Kind.BOOL, Kind.INT, Kind.UINT, Kind.SECONDS, Kind.TEXT
+NAMES, WORDS, CHOICE, COUNT = Kind.NAMES, Kind.WORDS, Kind.CHOICE, Kind.COUNT
+WHOLE_SECONDS, PORT = Kind.WHOLE_SECONDS, Kind.PORT
+
+_AUTH_QUERY = (
+    "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
+    " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
+)
+_AUTH_TYPES = ("any", "trust", "plain", "md5", "scram-sha-256")
+
+# fmt: off
+SETTINGS = _table(
+    Param("admin_users", NAMES, "", "Users who may run every console command."),
+    Param("application_name_add_host", BOOL, "0",
+          "Add the client's address and port to its application_name at login."),
+    Param("auth_dbname", Kind.DATABASE, None,
+          "Entry of [databases] in which auth_query runs; unset: the client's own database.",
+          supported=False),
+    Param("auth_file", TEXT, None, "File of users and their secrets (userlist.txt)."),
+    Param("auth_hba_file", TEXT, "", "HBA rules, for auth_type = hba.", supported=False),
+    Param("auth_ident_file", TEXT, None,
+          "User name maps that the HBA rules refer to.", supported=False),
+    Param("auth_ldap_options", TEXT, None,
+          "LDAP options in HBA syntax, for auth_type = ldap.", supported=False),
+    Param("auth_query", TEXT, _AUTH_QUERY,
+          "Query that returns a user's name and secret, $1 being the name.", supported=False),
+    Param("auth_type", CHOICE, "md5",
+          "How clients log in.", choices=AuthType, supported_values=_AUTH_TYPES),
+    Param("auth_user", TEXT, None,
+          "User that runs auth_query for users who are not in auth_file.", supported=False),
+    Param("autodb_idle_timeout", SECONDS, "3600",
+          "Forget a database that came from the * entry when it was unused this long.",
+          supported=False),
+    Param("cancel_wait_timeout", SECONDS, "10",
+          "Longest wait of a cancel request for a server connection; 0 is no limit."),
+    Param("client_idle_timeout", SECONDS, "0",
+          "Close clients that are idle this long outside a transaction; 0 is never."),
+    Param("client_login_timeout", SECONDS, "60",
+          "Close clients that have not logged in by then; 0 is never."),
+    Param("client_tls13_ciphers", TEXT, None,
+          "TLS 1.3 cipher suites offered to clients.", supported=False),
+    Param("client_tls_ca_file", TEXT, "",
+          "Certificates by which clients' certificates are verified.", supported=False),
+    Param("client_tls_cert_file", TEXT, "",
+          "The pooler's own certificate, shown to clients.", supported=False),
+    Param("client_tls_ciphers", TEXT, "default",
+          "Ciphers up to TLS 1.2 for clients: an OpenSSL list, or default, secure, fast,"
+          " normal, all.", supported=False),
+    Param("client_tls_dheparams", TEXT, "auto",
+          "DHE parameters: none, auto or legacy.", supported=False),
+    Param("client_tls_ecdhcurve", TEXT, "auto",
+          "ECDH curve: none, auto or a name.", supported=False),
+    Param("client_tls_key_file", TEXT, "", "Private key of client_tls_cert_file.", supported=False),
+    Param("client_tls_protocols", TEXT, "secure",
+          "TLS versions for clients: a list of tlsv1.0 to tlsv1.3, or secure (1.2 and 1.3), all.",
+          supported=False),
+    Param("client_tls_sslmode", CHOICE, "disable",
+          "Whether clients use TLS, and whether their certificates are verified.",
+          choices=SslMode, supported_values=("disable",)),
+    Param("conffile", TEXT, None,
+          "The configuration file; a change counts from the next RELOAD on."),
+    Param("default_pool_size", INT, "20",
+          "Most servers of a pool, that is of one database and user; 0 is no limit."),
+    Param("disable_pqexec", BOOL, "0", "Refuse the simple query protocol.", reloadable=False),
+    Param("dns_max_ttl", SECONDS, "15",
+          "Longest time for which an address is remembered.", supported=False),
+    Param("dns_nxdomain_ttl", SECONDS, "15",
+          "How long a failed look-up is remembered.", supported=False),
+    Param("dns_zone_check_period", SECONDS, "0",
+          "How often a zone's serial is asked for, to see changes; 0 is never.", supported=False),
+    Param("idle_transaction_timeout", SECONDS, "0",
+          "Close clients that are idle in a transaction this long; 0 is never."),
+    Param("ignore_startup_parameters", NAMES, "",
+          "Startup parameters that are dropped instead of refused; options: unknown ones"
+          " inside it."),
+    Param("job_name", TEXT, "pgbouncer",
+          "Name of the service on Windows; kept for its place in SHOW CONFIG.", reloadable=False),
+    Param("listen_addr", WORDS, "",
+          "Addresses to listen on; * is all, empty is Unix socket only.", reloadable=False),
+    Param("listen_backlog", INT, "128",
+          "Connections that may wait to be accepted.", reloadable=False),
+    Param("listen_port", INT, "6432",
+          "TCP port, and part of the Unix socket's name.", reloadable=False),
+    Param("log_connections", BOOL, "1", "Log logins."),
+    Param("log_disconnections", BOOL, "1", "Log disconnections with their reason."),
+    Param("log_pooler_errors", BOOL, "1", "Log the errors that the pooler sends to clients."),
+    Param("log_stats", BOOL, "1", "Log totals every stats_period.", supported=False),
+    Param("logfile", TEXT, "", "Log file; opened anew at RELOAD."),
+    Param("login_notify_message", TEXT, "", "NOTICE that every client gets after login."),
+    Param("max_client_conn", INT, "100", "Most clients, the console's not counted."),
+    Param("max_db_client_connections", INT, "0",
+          "Most clients of a database; 0 is no limit.", supported=False),
+    Param("max_db_connections", INT, "0",
+          "Most servers of a database, all users together; 0 is no limit.", supported=False),
+    Param("max_packet_size", UINT, "2147483647", "Largest message that is accepted.", unit="bytes"),
+    Param("max_prepared_statements", INT, "200",
+          "Prepared statements kept on each server in transaction and statement mode; 0"
+          " leaves them alone."),
+    Param("max_user_client_connections", INT, "0",
+          "Most clients of a user; 0 is no limit.", supported=False),
+    Param("max_user_connections", INT, "0",
+          "Most servers of a user, all databases together; 0 is no limit.", supported=False),
+    Param("min_pool_size", INT, "0",
+          "Servers kept open in a pool that has a client or a forced user."),
+    Param("peer_id", INT, "0",
+          "This process's number among its peers, up to 16383; 0 is no peering.", supported=False),
+    Param("pidfile", TEXT, "",
+          "File for the process id; needed to run as a daemon.", reloadable=False),
+    Param("pkt_buf", INT, "4096", "Size of a connection's buffer.", reloadable=False, unit="bytes"),
+    Param("pool_mode", CHOICE, "session", "When a server goes back to its pool.", choices=PoolMode),
+    Param("pool_idle_timeout", SECONDS, "0",
+          "Forget a pool that had neither client nor server this long; 0 is never.",
+          supported=False),
+    Param("query_timeout", SECONDS, "0", "Longest time of a query; 0 is no limit."),
+    Param("query_wait_notify", INT, "5",
+          "Tell a client by a NOTICE that it waits for a server, after this time; 0 is never.",
+          unit="seconds"),
+    Param("query_wait_timeout", SECONDS, "120", "Longest wait for a server; 0 is no limit."),
+    Param("reserve_pool_size", INT, "0",
+          "Servers beyond the pool's size, for clients that waited reserve_pool_timeout.",
+          supported=False),
+    Param("reserve_pool_timeout", SECONDS, "5",
+          "Wait after which the reserve is used; 0 is never.", supported=False),
+    Param("resolv_conf", TEXT, "",
+          "Used instead of /etc/resolv.conf.", reloadable=False, supported=False),
+    Param("sbuf_loopcnt", INT, "5", "Reads from one connection before the next has its turn."),
+    Param("scram_iterations", INT, "4096",
+          "Iterations of the SCRAM secrets that are made from plaintext passwords."),
+    Param("server_check_delay", SECONDS, "30",
+          "A server idle longer than this is checked before use; 0 is always."),
+    Param("server_check_query", TEXT, "<empty>",
+          "The check: <empty> is an empty query, nothing at all is no check."),
+    Param("server_connect_timeout", SECONDS, "15",
+          "Longest time for connecting and logging in to a server."),
+    Param("server_fast_close", BOOL, "0",
+          "In session mode, close a server that is to be closed at the end of its"
+          " transaction already."),
+    Param("server_idle_timeout", SECONDS, "600",
+          "Close servers that are idle this long; 0 is never."),
+    Param("server_lifetime", SECONDS, "3600",
+          "Close servers of this age when they are idle; 0 is after one use."),
+    Param("server_login_retry", SECONDS, "15",
+          "Pause after a failed connection or login to a server."),
+    Param("server_reset_query", TEXT, "DISCARD ALL",
+          "Sent to a server when its client leaves, in session mode."),
+    Param("server_reset_query_always", BOOL, "0",
+          "Send server_reset_query in the other modes too."),
+    Param("server_round_robin", BOOL, "0",
+          "Use the servers of a pool in turn, not the last one first."),
+    Param("server_tls13_ciphers", TEXT, None,
+          "TLS 1.3 cipher suites offered to servers.", supported=False),
+    Param("server_tls_ca_file", TEXT, "",
+          "Certificates by which servers' certificates are verified.", supported=False),
+    Param("server_tls_cert_file", TEXT, "",
+          "The pooler's certificate, shown to servers.", supported=False),
+    Param("server_tls_ciphers", TEXT, "default",
+          "Ciphers up to TLS 1.2 for servers.", supported=False),
+    Param("server_tls_key_file", TEXT, "", "Private key of server_tls_cert_file.", supported=False),
+    Param("server_tls_protocols", TEXT, "secure", "TLS versions for servers.", supported=False),
+    Param("server_tls_sslmode", CHOICE, "prefer",
+          "Whether servers are reached by TLS, and whether their certificates are verified.",
+          choices=SslMode, supported_values=("disable", "allow", "prefer")),
+    Param("so_reuseport", BOOL, "0",
+          "Let several processes listen on the same TCP port.", reloadable=False),
+    Param("stats_period", INT, "60", "Period of the averages in SHOW.", unit="seconds"),
+    Param("stats_users", NAMES, "", "Users who may run SHOW on the console.", supported=False),
+    Param("suspend_timeout", SECONDS, "10",
+          "Longest time for SUSPEND, which is gone; kept for its place in SHOW CONFIG."),
+    Param("syslog", BOOL, "0", "Log to syslog.", supported=False),
+    Param("syslog_facility", TEXT, "daemon", "Facility in syslog.", supported=False),
+    Param("syslog_ident", TEXT, "pgbouncer", "Program name in syslog.", supported=False),
+    Param("tcp_defer_accept", BOOL, "1", "Accept a connection only once it has sent data (Linux)."),
+    Param("tcp_keepalive", BOOL, "1", "Send keepalive probes."),
+    Param("tcp_keepcnt", INT, "0",
+          "Probes without answer until a connection is dead; 0 is the system's number."),
+    Param("tcp_keepidle", INT, "0",
+          "Idle time before the first probe; 0 is the system's.", unit="seconds"),
+    Param("tcp_keepintvl", INT, "0", "Time between probes; 0 is the system's.", unit="seconds"),
+    Param("tcp_socket_buffer", INT, "0",
+          "Size of the kernel's buffers of a connection; 0 is the system's.", unit="bytes"),
+    Param("tcp_user_timeout", INT, "0",
+          "Longest time that sent data may stay unacknowledged; 0 is the system's.",
+          unit="milliseconds"),
+    Param("track_extra_parameters", WORDS, "IntervalStyle",
+          "Reported parameters to keep per client, beside the usual five.", reloadable=False),
+    Param("transaction_timeout", SECONDS, "0", "Longest time of a transaction; 0 is no limit."),
+    Param("unix_socket_dir", TEXT, "/tmp",
+          "Directory of the Unix socket, also for servers without host; @name is abstract,"
+          " empty is none.", reloadable=False),
+    Param("unix_socket_group", TEXT, "", "Group of the Unix socket.", reloadable=False),
+    Param("unix_socket_mode", INT, "0777", "Permissions of the Unix socket.", reloadable=False),
+    Param("user", TEXT, None, "User to become when started as root.", reloadable=False),
+    Param("verbose", INT, None, "1 logs more, 2 and above still more."),
+)
+
+DATABASE_KEYS = _table(
+    Param("dbname", TEXT, None, "Database on the server; unset: the entry's name."),
+    Param("host", TEXT, None,
+          "Name, address, /directory or @abstract socket, or several by commas; unset:"
+          " Unix socket in unix_socket_dir."),
+    Param("port", PORT, "5432", "Port of all hosts of the entry."),
+    Param("user", TEXT, None,
+          "Log in to the server as this user whoever the client is: one pool for all."),
+    Param("password", TEXT, None, "Password of user; unset: the one in auth_file."),
+    Param("auth_user", TEXT, None, "Instead of the setting of that name.", supported=False),
+    Param("auth_query", TEXT, None, "Instead of the setting of that name.", supported=False),
+    Param("auth_dbname", TEXT, None, "Instead of the setting of that name.", supported=False),
+    Param("pool_size", COUNT, None, "Instead of default_pool_size."),
+    Param("min_pool_size", COUNT, None, "Instead of the setting of that name."),
+    Param("reserve_pool_size", COUNT, None,
+          "Instead of the setting of that name.", aliases=("reserve_pool",), supported=False),
+    Param("max_db_connections", COUNT, None,
+          "Instead of the setting of that name.", unset_below=1, supported=False),
+    Param("max_db_client_connections", COUNT, None,
+          "Instead of the setting of that name.", unset_below=1, supported=False),
+    Param("pool_mode", CHOICE, None, "Instead of the setting of that name.", choices=PoolMode),
+    Param("server_lifetime", WHOLE_SECONDS, None,
+          "Instead of the setting of that name.", unset_below=1),
+    Param("query_wait_timeout", WHOLE_SECONDS, None,
+          "Instead of the setting of that name; 0 is no limit."),
+    Param("load_balance_hosts", CHOICE, "round-robin",
+          "With several hosts: use them in turn, or (disable) the first until it fails.",
+          choices=LoadBalanceHosts, supported=False),
+    Param("connect_query", TEXT, None, "Sent to every new server; its errors are logged only."),
+    Param("client_encoding", TEXT, None, "Startup parameter of the server connections."),
+    Param("datestyle", TEXT, None, "Startup parameter of the server connections."),
+    Param("timezone", TEXT, None, "Startup parameter of the server connections."),
+    Param("application_name", TEXT, None, "Startup parameter of the server connections."),
+)
+
+USER_KEYS = _table(
+    Param("pool_mode", CHOICE, None,
+          "Instead of the database's and the setting of that name.", choices=PoolMode),
+    Param("pool_size", COUNT, None, "Instead of the database's and default_pool_size."),
+    Param("reserve_pool_size", COUNT, None,
+          "Instead of the database's and the setting of that name.", supported=False),
+    Param("max_user_connections", COUNT, None,
+          "Instead of the setting of that name.", unset_below=1, supported=False),
+    Param("max_user_client_connections", COUNT, None,
+          "Instead of the setting of that name.", unset_below=1, supported=False),
+    Param("query_timeout", WHOLE_SECONDS, None,
+          "Instead of the setting of that name.", unset_below=1),
+    Param("query_wait_timeout", WHOLE_SECONDS, None,
+          "Instead of the database's and the setting of that name; 0 is no limit."),
+    Param("idle_transaction_timeout", WHOLE_SECONDS, None,
+          "Instead of the setting of that name.", unset_below=1),
+    Param("transaction_timeout", WHOLE_SECONDS, None,
+          "Instead of the setting of that name.", unset_below=1),
+    Param("client_idle_timeout", WHOLE_SECONDS, None,
+          "Instead of the setting of that name.", unset_below=1),
+)
+
+PEER_KEYS = _table(
+    Param("host", TEXT, None, "Address or Unix socket directory of the peer; must be given."),
+    Param("port", PORT, "6432", "The peer's port."),
+    Param("pool_size", COUNT, None, "Connections to the peer; unset: default_pool_size."),
+)
+PEERS_SUPPORTED = False
+
+_STARTUP_PARAMETERS = (
+    "statement_timeout,lock_timeout,idle_in_transaction_session_timeout"
+    ",default_transaction_read_only,search_path"
+)
+
+PGMUX_SETTINGS = _table(
+    Param("loop", CHOICE, "uvloop", "Event loop.", reloadable=False, choices=Loop),
+    Param("startup_parameters", WORDS, _STARTUP_PARAMETERS,
+          "Startup parameters, plain or in options, that are honoured per client though"
+          " the server doesn't report them."),
+)
+
+PGMUX_DATABASE_KEYS = _table(
+    Param("startup_parameters", WORDS, None, "Instead of the setting of that name."),
+)
+
+PGMUX_USER_KEYS = _table()
+# fmt: on

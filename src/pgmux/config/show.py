@@ -1,0 +1,61 @@
+"""SHOW CONFIG's texts, and the console's SET.
+
+Source: PgBouncer's src/admin.c admin_set and show_one_param, lib/usual/cfparser.c cf_get_*.
+Errors: `apply_set` raises PoolerError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pgmux.config.model import Config, Settings
+from pgmux.config.params import SETTINGS
+from pgmux.config.problems import clip, nearest
+from pgmux.config.values import format_value, parse_value, shown_text
+from pgmux.errors import PoolerError
+
+
+def show_config(settings: Settings) -> list[tuple[str, str | None, str | None, str]]:
+    """The rows of SHOW CONFIG: key, value, default, changeable."""
+    return [
+        (name, show_value(name, settings), param.default, "yes" if param.reloadable else "no")
+        for name, param in SETTINGS.items()
+    ]
+
+
+def show_value(setting: str, settings: Settings) -> str | None:
+    """The value as SHOW CONFIG prints it, None for NULL."""
+    param = SETTINGS[setting]
+    value = getattr(settings, setting)
+    text = settings.texts.get(setting)
+    if text is not None and parse_value(param, text) == value:
+        return text
+    return format_value(param, value)
+
+
+def default_text(setting: str) -> str | None:
+    """The default as SHOW CONFIG prints it, None for NULL."""
+    return SETTINGS[setting].default
+
+
+def apply_set(config: Config, name: str, text: str) -> Config:
+    """`config` after `SET name = text`. Raises: PoolerError, which leaves the session open."""
+    param = SETTINGS.get(name)
+    if param is None:
+        hint = nearest(name, SETTINGS)
+        raise _set_failed(f"unknown parameter: pgbouncer/{clip(name)}" + (hint and f" ({hint})"))
+    if not param.reloadable:
+        raise _set_failed(f"parameter {name} can only be changed by a restart")
+    try:
+        value = parse_value(param, text)
+    except ValueError as error:
+        message = f'invalid value "{clip(text)}" for parameter {name} ({error})'
+        raise _set_failed(message) from None
+    changed: dict[str, Any] = {name: value}
+    texts = {**config.settings.texts, name: shown_text(param, value, text)}
+    return replace(config, settings=replace(config.settings, **changed, texts=texts))
+
+
+def _set_failed(reason: str) -> PoolerError:
+    return PoolerError(f"SET failed: {reason}", fatal=False)

@@ -1,0 +1,65 @@
+"""The text of auth_file (userlist.txt) -> secrets by user.
+
+Source: PgBouncer's src/loader.c load_auth_file. A line is `"user" "secret"` and anything after it;
+`""` is a quote; `;` begins a comment line. A secret is a plaintext password, `md5` and 32 hex
+digits, or `SCRAM-SHA-256$...`; which one, `auth` decides. What comes after a broken line is not
+read, as there: a quote too many turns names into secrets.
+Errors: a `Problem` in PgBouncer's words; the users before it are returned.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pgmux.config.values import SPACE
+from pgmux.errors import Problem
+
+MAX_USERNAME = 128  # bytes with the closing NUL, doubled quotes counted twice
+MAX_PASSWORD = 65531
+
+_SKIPPED = re.compile(rf"(?:[{SPACE}]++|;[^\n]*+)*+")
+_QUOTED = r'"((?:[^"]|"")*+)"'
+_USER = re.compile(_QUOTED)
+_SECRET = re.compile(rf'[^"]*+{_QUOTED}[^\n]*+')
+
+
+def parse_userlist(text: str, file: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """The secrets by user name, the last of a name counts; and what stopped the reading, if so."""
+    users: dict[str, str] = {}
+    text, nul, _ = text.partition("\0")
+    pos = 0
+    while True:
+        pos = _end(_SKIPPED.match(text, pos))
+        if pos == len(text):
+            message = "broken auth file" if nul else ""
+            break
+        name = _USER.match(text, pos)
+        secret = name and _SECRET.match(text, name.end())
+        message = _wrong_with(name, secret)
+        if name is None or secret is None or message:
+            break
+        users[name[1].replace('""', '"')] = secret[1].replace('""', '"')
+        pos = secret.end()
+    if not message:
+        return users, ()
+    hint = 'write "user" "secret"; the users from here on are not loaded'
+    return users, (Problem(message, file, text.count("\n", 0, pos) + 1, hint),)
+
+
+def _wrong_with(name: re.Match[str] | None, secret: re.Match[str] | None) -> str:
+    if name is None:
+        return "broken auth file"
+    if _byte_len(name[1]) >= MAX_USERNAME:
+        return "username too long in auth file"
+    if secret is None:
+        return "broken auth file"
+    return "password too long in auth file" if _byte_len(secret[1]) >= MAX_PASSWORD else ""
+
+
+def _byte_len(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def _end(match: re.Match[str] | None) -> int:
+    assert match is not None  # the pattern matches the empty string too
+    return match.end()
