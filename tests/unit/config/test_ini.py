@@ -90,11 +90,6 @@ def test_a_missing_include_is_reported_where_it_is_asked_for() -> None:
     ]
 
 
-def test_a_missing_file_is_the_only_problem() -> None:
-    found = problems_of(MAIN, pgmux="%include c.ini")
-    assert found == ['pgmux.ini:1: could not load file "c.ini": No such file or directory']
-
-
 def test_ten_levels_of_include_are_read_and_eleven_are_not() -> None:
     files = {f"f{i}": f"%include f{i + 1}\n" for i in range(1, 10)}
     assert load(MAIN + "%include f1", **files, f10="verbose=5").settings.verbose == 5

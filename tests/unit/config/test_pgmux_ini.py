@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.unit.config.helpers import load, problems_of
+import pytest
+
+from pgmux.config import load_config
+from pgmux.errors import ConfigError
+from tests.unit.config.helpers import load, problems_of, reader
 
 MAIN = "[pgbouncer]\nauth_file=u\n[databases]\ncrm = host=x pool_size=3\n* =\n[users]\nweb =\n"
 USERS = '"bob" "x"'
@@ -76,5 +80,13 @@ def test_an_entry_that_is_wrong_in_pgbouncer_ini_is_known_all_the_same() -> None
 
 
 def test_a_missing_pgmux_ini_is_a_problem_where_one_is_asked_for() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("a.ini", reader({"a.ini": MAIN, "u": USERS}), "gone.ini")
+    assert str(caught.value) == (
+        'gone.ini: could not load file "gone.ini": No such file or directory'
+    )
+
+
+def test_an_include_that_is_missing_is_reported_in_pgmux_ini() -> None:
     found = problems_of(MAIN, u=USERS, pgmux="%include gone.ini")
     assert found == ['pgmux.ini:1: could not load file "gone.ini": No such file or directory']
