@@ -80,7 +80,9 @@ def copy_installation(bindir: Path, account: pwd.struct_passwd, directory: Path)
     """
     installation, package = bindir.parents[:2]
     if not (installation / "share").is_dir():
-        raise PostgresError(f"{bindir} can't be reached by the user {account.pw_name}: open it to all")
+        raise PostgresError(
+            f"{bindir} can't be reached by the user {account.pw_name}: open it to all"
+        )
     copy = directory / package.name / installation.name
     for part in ("bin", "lib", "share"):
         shutil.copytree(installation / part, copy / part, symlinks=True)

