@@ -15,19 +15,17 @@ The decorators do nothing, the C types are `int`, `bool` and `bytes`. Only names
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-compiled = False
-
+_int = int  # `int` itself is the C type below
+_bool = bool
 Py_ssize_t = int
 bint = bool
 int = int  # noqa: A001  the C type of that name
+double = float
 longlong = int
-uchar = int
-p_const_uchar = bytes
 
 
 def cclass(cls: T) -> T:
@@ -40,30 +38,14 @@ def cfunc(function: T) -> T:
     return function
 
 
-def ccall(function: T) -> T:
-    """Callable from C and from Python when compiled."""
-    return function
-
-
-def inline(function: T) -> T:
-    """Hint for the C compiler."""
-    return function
-
-
-def final(cls: T) -> T:
-    """An extension type without subclasses: its methods are called directly."""
-    return cls
-
-
-def declare(type_: Any, value: T = None) -> T:  # type: ignore[assignment]
+@overload
+def declare(type_: type[_bool], value: _bool = ..., *, visibility: str = ...) -> _bool: ...
+@overload
+def declare(type_: type[_int], value: _int = ..., *, visibility: str = ...) -> _int: ...
+@overload
+def declare(type_: type[float], value: float = ..., *, visibility: str = ...) -> float: ...
+@overload
+def declare(type_: type[object], value: Any = ..., *, visibility: str = ...) -> Any: ...
+def declare(type_: Any, value: Any = None, *, visibility: str = "private") -> Any:
     """A C variable when compiled; untyped module constants cost ten times as much."""
     return value
-
-
-def locals(**types: Any) -> Callable[[T], T]:  # noqa: A001  Cython's name
-    """C types of a function's variables."""
-
-    def decorate(function: T) -> T:
-        return function
-
-    return decorate

@@ -8,6 +8,7 @@ import sys
 from pgmux import __version__, _pure
 
 PGBOUNCER = "PgBouncer 1.25.2"
+PGMUX = f"pgmux {__version__} ({_pure.form()})"
 
 
 def uvloop_version() -> str:
@@ -23,7 +24,7 @@ def version_lines() -> list[str]:
     """What -V prints; tools read the first line."""
     return [
         PGBOUNCER,
-        f"pgmux {__version__} ({_pure.form()})",
+        PGMUX,
         f"Python {sys.version.split()[0]}",
         f"uvloop: {uvloop_version()}",
         f"tls: {ssl.OPENSSL_VERSION}",

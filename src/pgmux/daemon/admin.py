@@ -1,0 +1,110 @@
+"""What the console can have done: `admin.pooler.AdminPooler` of a running pooler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pgmux.admin.pooler import ShutdownMode
+from pgmux.config import Config, apply_set
+from pgmux.config.model import ADMIN_DATABASE
+from pgmux.daemon.snapshot import DaemonSnapshot
+from pgmux.daemon.version import PGBOUNCER, PGMUX
+from pgmux.session.pooler import Pooler
+
+if TYPE_CHECKING:
+    from pgmux.daemon.app import App
+
+
+class DaemonAdmin:
+    """See the module."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    @property
+    def _pooler(self) -> Pooler:
+        return self._app.pooler
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._pooler.config
+
+    @property
+    def version_lines(self) -> Sequence[str]:
+        """SHOW VERSION's rows."""
+        return (PGBOUNCER, PGMUX)
+
+    @property
+    def snapshot(self) -> DaemonSnapshot:
+        """What SHOW tells."""
+        return self._app.snapshot
+
+    @property
+    def is_paused(self) -> bool:
+        """PAUSE of everything is in force or under way."""
+        return self._pooler.paused
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """The process is about to end."""
+        return self._app.is_shutting_down
+
+    def has_database(self, name: str) -> bool:
+        """Whether SHOW DATABASES has that row."""
+        return name == ADMIN_DATABASE or name in self._pooler.databases
+
+    def register_database(self, name: str) -> bool:
+        """The same, once `*` has had its chance."""
+        return name == ADMIN_DATABASE or self._pooler.find_database(name) is not None
+
+    def is_database_paused(self, name: str) -> bool:
+        """PAUSE or KILL of this database is in force or under way."""
+        return name in self._pooler.databases and self._pooler.databases[name].paused
+
+    def log(self, text: str) -> None:
+        """A line of level LOG."""
+        self._app.log.log(text)
+
+    def reload(self) -> None:
+        """Read the files again. Raises: ConfigError, and nothing has changed then."""
+        self._app.reload()
+
+    def set(self, name: str, text: str) -> None:
+        """Change one setting until the next start or RELOAD. Raises: PoolerError, fatal=False."""
+        self._pooler.use_config(apply_set(self._pooler.config, name, text))
+
+    def pause(self, database: str | None) -> bool:
+        """Close servers as they become free; True where none was left."""
+        self._pooler.hold(database, held=True)
+        return self._pooler.busy_count(database) == 0
+
+    def resume(self, database: str | None) -> None:
+        """End a pause."""
+        self._pooler.hold(database, held=False)
+
+    def reconnect(self, database: str | None) -> None:
+        """Servers are closed when they are released."""
+        self._pooler.reconnect(database)
+
+    def wait_close(self, database: str | None) -> bool:
+        """True where no server is left that RECONNECT or RELOAD has marked."""
+        return self._pooler.close_needed_count(database) == 0
+
+    def kill(self, database: str | None) -> None:
+        """Close all clients and servers, and leave the databases paused."""
+        self._pooler.hold(database, held=True)
+        self._pooler.kill(database, "database removed")
+
+    def kill_client(self, client_id: int) -> bool:
+        """Close the client of that id; False where there is none."""
+        return self._pooler.kill_client(client_id)
+
+    def set_disabled(self, database: str, disabled: bool) -> None:
+        """Whether new clients of the database are refused."""
+        self._pooler.databases[database].disabled = disabled
+
+    def shutdown(self, mode: ShutdownMode) -> None:
+        """Begin to end the process."""
+        self._app.shut_down(mode)

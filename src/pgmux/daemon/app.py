@@ -1,0 +1,223 @@
+"""The composition root: configuration, pooler, sockets, console and timers put together; and how the process ends.
+
+All state that outlives a connection hangs off the `App`; nothing else in pgmux keeps any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+from pgmux.admin.pooler import ShutdownMode
+from pgmux.auth.server_auth import SaltedCache
+from pgmux.config import Config
+from pgmux.daemon.admin import DaemonAdmin
+from pgmux.daemon.configuration import describe
+from pgmux.daemon.log import Log
+from pgmux.daemon.snapshot import DaemonSnapshot
+from pgmux.errors import ConfigError
+from pgmux.metrics.averages import stats_line
+from pgmux.net.client_connection import Door
+from pgmux.net.compute import Computer
+from pgmux.net.connector import Connector, ConnectRequest
+from pgmux.net.console_connection import Consoles
+from pgmux.net.listener import Listener
+from pgmux.net.sockets import Addresses
+from pgmux.pool import janitor
+from pgmux.pool.pool import Failure
+from pgmux.session.client import LoginContext
+from pgmux.session.control import PoolControl
+from pgmux.session.identity import ServerInfo
+from pgmux.session.maintenance import maintain
+from pgmux.session.pooler import Attempt, Outside, Pooler
+from pgmux.session.server import LoggedIn, ServerLoginFailed
+
+_MOCK_KEY_LEN = 32
+_SIGNAL_TEXTS = {
+    "HUP": "got SIGHUP, re-reading config",
+    "TERM": "got SIGTERM, shutting down, waiting for all clients disconnect",
+    "INT": "got SIGINT, shutting down, waiting for all servers connections to be released",
+    "QUIT": "got SIGQUIT, fast exit",
+    "USR1": "got SIGUSR1, pausing all activity",
+    "USR2": "got SIGUSR2, continuing from PAUSE",
+}
+
+
+class App:
+    """A running pooler; see `daemon.main.Application` for the order of calls."""
+
+    def __init__(self, config: Config, reload: Callable[[], Config], log: Log) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._read_config = reload
+        self.log = log
+        self._closed: asyncio.Future[int] = loop.create_future()
+        self._shutdown: ShutdownMode | None = None
+        self._salted_cache: SaltedCache = {}
+        self._computer = Computer(loop)
+        self._connector = Connector(loop, log, time.monotonic, self._computer)
+        outside = Outside(time.monotonic, secrets.token_bytes, self._connect, self._send_cancel)
+        self.pooler = Pooler(config, log, outside)
+        self.pooler.on_change = self._on_change
+        self.admin = DaemonAdmin(self)
+        self.consoles = Consoles(self.pooler, self.admin)
+        self.door = Door(self.pooler, self._login_context(), self._computer, self.consoles)
+        self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles)
+        self._listener = Listener(config.settings, log, self.door)
+
+    def _login_context(self) -> LoginContext:
+        return LoginContext(
+            config=lambda: self.pooler.config,
+            random=secrets.token_bytes,
+            connection_count=lambda: self.pooler.client_count + len(self.door.logins),
+            own_uid=os.geteuid(),
+            mock_key=secrets.token_bytes(_MOCK_KEY_LEN),
+        )
+
+    # ---- daemon.main.Application
+
+    async def start(self) -> None:
+        """Listen. Raises: ListenError."""
+        await self._listener.start()
+        self._loop.call_later(janitor.PERIOD, self._maintain)
+        self._loop.call_later(self.pooler.config.settings.stats_period, self._tick)
+
+    async def wait_closed(self) -> int:
+        """The exit code, when the process is to end."""
+        code = await self._closed
+        self._listener.close()
+        self._computer.close()
+        return code
+
+    def on_signal(self, name: str) -> None:
+        """What PgBouncer does on this signal."""
+        if name == "USR2" and self._shutdown is not None:
+            self.log.log("got SIGUSR2 while shutting down, ignoring")
+            return
+        self.log.log(_SIGNAL_TEXTS[name])
+        match name:
+            case "HUP":
+                self.reload_quietly()
+            case "TERM":
+                self.shut_down(ShutdownMode.WAIT_FOR_CLIENTS)
+            case "INT":
+                self.shut_down(ShutdownMode.WAIT_FOR_SERVERS)
+            case "QUIT":
+                self.shut_down(ShutdownMode.IMMEDIATE)
+            case "USR1":
+                self.pooler.hold(None, held=True)
+            case "USR2":
+                self.pooler.hold(None, held=False)
+
+    # ---- configuration
+
+    def reload_quietly(self) -> None:
+        """SIGHUP: what is wrong is in the log, and the old configuration stays."""
+        try:
+            self.reload()
+        except ConfigError as error:
+            for problem in error.problems:
+                self.log.error(describe(problem))
+            self.log.error("config file loading failed")
+
+    def reload(self) -> None:
+        """RELOAD, whole or not at all. Raises: ConfigError."""
+        change = self.pooler.reload(self._read_config())
+        self._listener.tune(self.pooler.config.settings)
+        for name in change.needs_restart:
+            self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
+
+    # ---- the end
+
+    @property
+    def is_shutting_down(self) -> bool:
+        return self._shutdown is not None
+
+    def shut_down(self, mode: ShutdownMode) -> None:
+        """Begin to end; what was asked for a second time ends at once."""
+        if mode is ShutdownMode.IMMEDIATE or self._shutdown is not None:
+            self._end()
+            return
+        self._shutdown = mode
+        self._listener.close_tcp()
+        self.door.is_open = False
+        if mode is ShutdownMode.WAIT_FOR_SERVERS:
+            self.pooler.hold(None, held=True)
+        self._on_change()
+
+    def _on_change(self) -> None:
+        """Something has ended: is it what somebody waits for?"""
+        self.consoles.on_change()
+        mode, pooler = self._shutdown, self.pooler
+        if mode is ShutdownMode.WAIT_FOR_CLIENTS and pooler.client_count == 0:
+            self._end()
+        elif mode is ShutdownMode.WAIT_FOR_SERVERS and pooler.busy_count() == 0:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(0)
+
+    # ---- timers
+
+    def _maintain(self) -> None:
+        self._loop.call_later(janitor.PERIOD, self._maintain)
+        try:
+            waiting_end = self._shutdown is ShutdownMode.WAIT_FOR_SERVERS
+            maintain(self.pooler, waiting_clients_end=waiting_end)
+            timeout = self.pooler.config.settings.client_login_timeout
+            if timeout > 0:
+                self.door.end_slow_logins(timeout, self.pooler.clock())
+            self._on_change()
+        except Exception as error:
+            self.log.exception("internal error in the janitor", error)
+
+    def _tick(self) -> None:
+        settings = self.pooler.config.settings
+        self._loop.call_later(max(1, settings.stats_period), self._tick)
+        averages = self.snapshot.averaging.tick(self.pooler.clock(), self.snapshot.stats())
+        if settings.log_stats:
+            self.log.log(stats_line(averages))
+
+    # ---- what the pooler asks for
+
+    def _connect(self, control: PoolControl) -> Attempt:
+        key = control.pool.key
+        request = ConnectRequest(
+            self.pooler.databases[key.database].config,
+            self.pooler.server_login(control),
+            self.pooler.config.settings,
+            self._salted_cache,
+        )
+
+        def on_ready(
+            transport: asyncio.Transport, logged_in: LoggedIn, addresses: Addresses
+        ) -> None:
+            info = ServerInfo(next(self.pooler.ids), key.database, key.user, addresses)
+            info.cancel_pid, info.cancel_key = logged_in.cancel_pid, logged_in.cancel_key
+            server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
+            if logged_in.warning:
+                self.log.warning(f"{control.name(server)} {logged_in.warning}")
+            transport.set_protocol(server)
+            if logged_in.rest:
+                server.data_received(logged_in.rest)
+            if not server.closed:
+                self.pooler.admit(server)
+
+        def on_failed(error: ServerLoginFailed) -> None:
+            failure = Failure(error.reason)
+            if error.from_server or not error.is_transient:
+                failure = Failure(error.reason, error.sqlstate, error.message)
+            self.pooler.on_connect_failed(attempt, failure, transient=error.is_transient)
+
+        attempt = self._connector.connect(request, on_ready, on_failed)
+        return attempt
+
+    def _send_cancel(self, info: ServerInfo, done: Callable[[], None]) -> Attempt:
+        peer = info.addresses.peer
+        return self._connector.send_cancel(
+            peer, info.cancel_pid, info.cancel_key, lambda reason: done()
+        )

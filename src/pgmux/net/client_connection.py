@@ -1,0 +1,200 @@
+"""A client's connection until its login is done: the transport's protocol that drives `session.client.ClientLogin`.
+
+At the end of the login the connection becomes the relay's (or the console's): `set_protocol`, and what came behind the login goes
+with it. A connection that is still here after client_login_timeout is closed by the janitor.
+
+Errors: a PoolerError becomes a FATAL ErrorResponse; whatever else a hostile client brings about closes its connection alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation
+from pgmux.net.compute import Computer, TooManyJobs
+from pgmux.net.sockets import Addresses, read_addresses
+from pgmux.session.client import (
+    Answer,
+    Attempted,
+    Cancel,
+    ClientLogin,
+    Derive,
+    Enter,
+    EnterConsole,
+    LoginContext,
+    LoginStep,
+)
+from pgmux.session.identity import ClientInfo
+from pgmux.session.pooler import Pooler
+from pgmux.wire.build import build_error_response
+
+
+class ConsoleOpener(Protocol):
+    """Makes the protocol that a console client's transport goes on with, welcome sent."""
+
+    def __call__(
+        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole
+    ) -> asyncio.Protocol: ...
+
+
+class Door:
+    """What all logins share, and the logins that are under way."""
+
+    __slots__ = ("computer", "context", "is_open", "logins", "open_console", "pooler")
+
+    def __init__(
+        self, pooler: Pooler, context: LoginContext, computer: Computer, open_console: ConsoleOpener
+    ) -> None:
+        self.pooler = pooler
+        self.context = context
+        self.computer = computer
+        self.open_console = open_console
+        self.logins: dict[ClientConnection, None] = {}
+        self.is_open = True  # False: shutting down, only the console lets anybody in
+
+    def __call__(self) -> ClientConnection:
+        """A protocol for a new connection."""
+        return ClientConnection(self)
+
+    def end_slow_logins(self, timeout: float, now: float) -> None:
+        """client_login_timeout."""
+        for connection in [c for c in self.logins if now - c.connect_time > timeout]:
+            connection.close("client_login_timeout")
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module."""
+
+    __slots__ = ("_addresses", "_closed", "_door", "_login", "_transport", "connect_time")
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._closed = False
+        self.connect_time = door.pooler.clock()
+
+    # ---- asyncio's protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        self._addresses = read_addresses(sock, self._door.pooler.config.settings.listen_port)
+        peer = self._addresses.peer
+        self._login = ClientLogin(
+            self._door.context, str(peer), is_unix=peer.is_unix, peer_uid=peer.uid
+        )
+        self._door.logins[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closed:
+            self._closed = True
+            self._log_end("client unexpected eof")
+        self._door.logins.pop(self, None)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._closed:
+            self._guarded(lambda: self._login.feed(data))
+
+    # ---- the login
+
+    def _on_computed(self, result: bytes) -> None:
+        if not self._closed:
+            self._transport.resume_reading()
+            self._guarded(lambda: self._login.on_computed(result))
+
+    def _guarded(self, advance: Callable[[], list[LoginStep]]) -> None:
+        """Do the login's next steps; whatever goes wrong ends this connection and no other."""
+        try:
+            for step in advance():
+                self._do(step)
+        except PoolerError as error:
+            reason = getattr(error, "reason", error.message)
+            self.close(error.message, error.sqlstate, logged=reason)
+        except ProtocolViolation as error:
+            self.close(error.message, tell=error.message != "bad cancel request")
+        except TooManyJobs as error:
+            self.close("bouncer resources exhaustion", logged=str(error))
+        except Exception as error:
+            self._door.pooler.log.exception(f"{self._name()} internal error", error)
+            self.close("internal error", SQLSTATE_INTERNAL_ERROR)
+
+    def _do(self, step: LoginStep) -> None:
+        if isinstance(step, Answer):
+            self._transport.write(step.data)
+        elif isinstance(step, Derive):
+            self._transport.pause_reading()
+            self._door.computer.submit(step.job, self._on_computed)
+        elif isinstance(step, Attempted):
+            self._log_attempt()
+        elif isinstance(step, Cancel):
+            reason = self._door.pooler.cancel(step.pid, step.key)
+            self.close(reason, tell=False)
+        elif isinstance(step, Enter):
+            self._enter(step)
+        else:
+            self._enter_console(step)
+
+    def _enter(self, step: Enter) -> None:
+        if not self._door.is_open:
+            raise PoolerError("pooler is shutting down", sqlstate="57P01")
+        pooler = self._door.pooler
+        info = ClientInfo(
+            next(pooler.ids), step.database, self._login.user, self._addresses, step.startup
+        )
+        client = pooler.enter(
+            self._transport, info, step.credentials, step.scram_keys, long_key=step.long_key
+        )
+        client.connect_time = self.connect_time
+        self._hand_over(client)
+
+    def _enter_console(self, step: EnterConsole) -> None:
+        self._hand_over(self._door.open_console(self._transport, self._addresses, step))
+
+    def _hand_over(self, protocol: Any) -> None:
+        # Any: a compiled class can't inherit asyncio.Protocol, the relay just has its methods.
+        rest = self._login.rest()
+        self._door.logins.pop(self, None)
+        self._closed = True
+        self._transport.set_protocol(protocol)
+        if rest:
+            protocol.data_received(rest)
+
+    # ---- the end
+
+    def close(
+        self,
+        message: str,
+        sqlstate: str = "08P01",
+        *,
+        tell: bool = True,
+        logged: str = "",
+    ) -> None:
+        """End the connection; the client is told `message`, the log says `logged` where it differs."""
+        if self._closed:
+            return
+        self._closed = True
+        self._door.logins.pop(self, None)
+        if tell:
+            if self._door.pooler.config.settings.log_pooler_errors:
+                self._door.pooler.log.warning(f"{self._name()} pooler error: {logged or message}")
+            self._transport.write(build_error_response("FATAL", sqlstate, message))
+        self._transport.close()
+        self._log_end(message)
+
+    def _log_end(self, reason: str) -> None:
+        if self._door.pooler.config.settings.log_disconnections:
+            self._door.pooler.log_end(self._name(), reason, self.connect_time)
+
+    def _log_attempt(self) -> None:
+        if self._door.pooler.config.settings.log_connections:
+            self._door.pooler.log.log(
+                f"{self._name()} login attempt: db={self._login.database} user={self._login.user}"
+                " tls=no replication=no"
+            )
+
+    def _name(self) -> str:
+        database = self._login.database or "(nodb)"
+        user = self._login.user or "(nouser)"
+        return f"C-{id(self):#x}: {database}/{user}@{self._addresses.peer}"

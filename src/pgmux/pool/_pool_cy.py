@@ -1,0 +1,179 @@
+"""HOT: the lists of one pool, and who gets which server.
+
+A pool holds the clients and servers of one (database, user). It knows nothing of sockets, bytes or clocks: clients and servers
+are any objects with a writable int attribute `state`, and decisions are returned, for the caller to carry out. Two calls a
+transaction, `find_server` and `release_server`, so this file is compiled; the same source runs uncompiled.
+
+Source: PgBouncer's objects.c in outline (a state is a list, one mover).
+Errors: a move from a list that the connection is not in raises LocalProtocolError.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from pgmux.errors import LocalProtocolError
+from pgmux.pool import states
+
+if TYPE_CHECKING:
+    from pgmux import _cython as cython
+else:
+    try:
+        import cython
+    except ModuleNotFoundError:
+        from pgmux import _cython as cython
+
+# C constants: an untyped module constant costs ten times as much.
+CL_ACTIVE = cython.declare(cython.int, states.CL_ACTIVE)
+CL_WAITING = cython.declare(cython.int, states.CL_WAITING)
+CL_GONE = cython.declare(cython.int, states.CL_GONE)
+SV_LOGIN = cython.declare(cython.int, states.SV_LOGIN)
+SV_IDLE = cython.declare(cython.int, states.SV_IDLE)
+SV_ACTIVE = cython.declare(cython.int, states.SV_ACTIVE)
+SV_GONE = cython.declare(cython.int, states.SV_GONE)
+
+
+@cython.cclass
+class PoolLists:
+    """The clients and servers of one pool, by state, in the order in which they came to it."""
+
+    idle: dict[Any, None]
+    active: dict[Any, None]
+    lists: list[dict[Any, None]]
+    clients: dict[Any, None]
+    waiting: OrderedDict[Any, None]
+    round_robin = cython.declare(cython.bint, visibility="public")
+    held = cython.declare(cython.bint, visibility="public")
+
+    def __init__(self, *, round_robin: bool = False) -> None:
+        self.lists = [{} for _ in range(SV_GONE)]
+        self.idle = self.lists[SV_IDLE]
+        self.active = self.lists[SV_ACTIVE]
+        self.clients = {}
+        self.waiting = OrderedDict()
+        self.round_robin = round_robin
+        # True while the pool is paused: nobody is given a server.
+        self.held = False
+
+    # ---- servers
+
+    def add_server(self, server: Any) -> None:
+        """Take in a server that starts to connect."""
+        server.state = SV_LOGIN
+        self.lists[SV_LOGIN][server] = None
+
+    def move_server(self, server: Any, state: cython.int) -> None:
+        """Put a server into the list of `state`; SV_GONE takes it out of the pool."""
+        old: cython.int = server.state
+        if old == SV_GONE or server not in self.lists[old]:
+            raise LocalProtocolError(
+                f"server moves to {states.SERVER_STATES[state]}, but is not in {states.SERVER_STATES[old]}"
+            )
+        del self.lists[old][server]
+        server.state = state
+        if state != SV_GONE:
+            self.lists[state][server] = None
+
+    def find_server(self) -> Any:
+        """An idle server, now active, or None: last in, first out, unless server_round_robin."""
+        if self.held or not self.idle:
+            return None
+        if self.round_robin:
+            server = next(iter(self.idle))
+            del self.idle[server]
+        else:
+            server = self.idle.popitem()[0]
+        server.state = SV_ACTIVE
+        self.active[server] = None
+        return server
+
+    def release_server(self, server: Any) -> Any:
+        """An active server becomes idle, unless somebody waits: then that client is returned, out of the queue, and the
+        server stays active: the caller links them."""
+        if server not in self.active:
+            raise LocalProtocolError(f"server released while {states.SERVER_STATES[server.state]}")
+        if self.waiting and not self.held:
+            return self.next_waiting()
+        del self.active[server]
+        server.state = SV_IDLE
+        self.idle[server] = None
+        return None
+
+    def servers(self, state: int) -> list[Any]:
+        """The servers in a state, oldest first; a copy."""
+        return list(self.lists[state])
+
+    def server_count(self, state: int) -> int:
+        """How many servers are in a state."""
+        return len(self.lists[state])
+
+    def all_servers(self) -> list[Any]:
+        """Every server of the pool; a copy."""
+        return [server for servers in self.lists for server in servers]
+
+    def total_servers(self) -> int:
+        """Servers in all states together, those in login included."""
+        return sum([len(servers) for servers in self.lists])
+
+    # ---- clients
+
+    def add_client(self, client: Any) -> None:
+        """Take in a client that has logged in."""
+        client.state = CL_ACTIVE
+        self.clients[client] = None
+
+    def wait(self, client: Any) -> None:
+        """Put an active client at the end of the queue."""
+        if client.state != CL_ACTIVE or client not in self.clients:
+            raise LocalProtocolError(f"client waits, but is {states.CLIENT_STATES[client.state]}")
+        del self.clients[client]
+        client.state = CL_WAITING
+        self.waiting[client] = None
+
+    def stop_waiting(self, client: Any) -> None:
+        """Take a client out of the queue, whatever its place: it waited for its welcome, not for a server."""
+        if client.state != CL_WAITING:
+            raise LocalProtocolError(f"client stops waiting, but is {states.CLIENT_STATES[client.state]}")
+        del self.waiting[client]
+        client.state = CL_ACTIVE
+        self.clients[client] = None
+
+    def next_waiting(self) -> Any:
+        """Take the longest-waiting client out of the queue, or None."""
+        if not self.waiting:
+            return None
+        client = self.waiting.popitem(last=False)[0]
+        client.state = CL_ACTIVE
+        self.clients[client] = None
+        return client
+
+    def remove_client(self, client: Any) -> None:
+        """Take a client out of the pool."""
+        if client.state == CL_ACTIVE:
+            del self.clients[client]
+        elif client.state == CL_WAITING:
+            del self.waiting[client]
+        else:
+            raise LocalProtocolError(f"client leaves, but is {states.CLIENT_STATES[client.state]}")
+        client.state = CL_GONE
+
+    def active_clients(self) -> list[Any]:
+        """Clients that don't wait, linked or idle; a copy."""
+        return list(self.clients)
+
+    def waiting_clients(self) -> list[Any]:
+        """The queue, longest-waiting first; a copy."""
+        return list(self.waiting)
+
+    def client_count(self) -> int:
+        """Clients of the pool, waiting ones included."""
+        return len(self.clients) + len(self.waiting)
+
+    def waiting_count(self) -> int:
+        """Length of the queue."""
+        return len(self.waiting)
+
+    def idle_count(self) -> int:
+        """Servers that could be linked at once."""
+        return len(self.idle)

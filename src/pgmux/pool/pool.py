@@ -1,0 +1,152 @@
+"""One pool: the clients and servers of one database and user, its limits, and how its last connect went.
+
+Source: PgBouncer's PgPool and launch_new_connection in outline. No sockets and no clock: `now` is an argument, seconds of one
+monotonic clock. What is to be done is returned, and the caller does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pgmux.config import Config, Database, PoolMode
+from pgmux.pool._pool_cy import PoolLists
+from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_LOGIN, SV_TESTED, SV_USED
+
+# Connections that one pool opens at the same time while its server answers; one at a time where the last connect failed.
+MAX_LOGINS = 8
+
+
+class PoolKey(NamedTuple):
+    """Names a pool: an entry of [databases], and who its servers are logged in as."""
+
+    database: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """What the configuration says for one pool; made anew at each RELOAD. Times in seconds, 0 is no limit."""
+
+    pool_mode: PoolMode
+    pool_size: int
+    min_pool_size: int
+    server_lifetime: float
+    query_wait_timeout: float
+    query_timeout: float
+    idle_transaction_timeout: float
+    transaction_timeout: float
+    client_idle_timeout: float
+    forced_user: bool
+
+
+def limits_of(config: Config, database: Database, user: str) -> PoolLimits:
+    """The limits of the pool of `database` and `user`."""
+    return PoolLimits(
+        pool_mode=config.pool_mode(database, user),
+        pool_size=config.pool_size(database, user),
+        min_pool_size=config.min_pool_size(database),
+        server_lifetime=config.server_lifetime(database),
+        query_wait_timeout=config.query_wait_timeout(database, user),
+        query_timeout=config.query_timeout(user),
+        idle_transaction_timeout=config.idle_transaction_timeout(user),
+        transaction_timeout=config.transaction_timeout(user),
+        client_idle_timeout=config.client_idle_timeout(user),
+        forced_user=database.user is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last connect failed: for the log and SHOW, and in the server's own words where it spoke."""
+
+    reason: str
+    sqlstate: str = ""
+    message: str = ""
+
+
+class Pool:
+    """See the module. `lists` has the clients and servers; `logins` counts connects under way."""
+
+    def __init__(self, key: PoolKey, limits: PoolLimits, *, round_robin: bool) -> None:
+        self.key = key
+        self.limits = limits
+        self.lists = PoolLists(round_robin=round_robin)
+        self.logins = 0
+        self.last_connect_at = 0.0
+        self.failure: Failure | None = None
+        self.last_lifetime_close_at = 0.0
+        self.welcomed = False  # a server has told us its parameters: clients can be let in
+
+    # ---- connects
+
+    def server_count(self) -> int:
+        """Servers in all states, connects under way included."""
+        return self.lists.total_servers() + self.logins
+
+    def launch_count(self, now: float, server_login_retry: float) -> int:
+        """How many connects to begin now: for clients that wait beyond what is already on its way, within pool_size."""
+        if self.lists.held:
+            return 0
+        lists = self.lists
+        coming = self.logins + lists.server_count(SV_TESTED) + lists.server_count(SV_IDLE)
+        wanted = lists.waiting_count() - coming - lists.server_count(SV_USED)
+        return self._allowed(wanted, now, server_login_retry)
+
+    def refill_count(self, now: float, server_login_retry: float) -> int:
+        """How many connects to begin for min_pool_size, for pools that have a client or a forced user."""
+        if self.lists.held or not (self.lists.client_count() or self.limits.forced_user):
+            return 0
+        wanted = self.limits.min_pool_size - self.server_count()
+        return min(1, self._allowed(wanted, now, server_login_retry))
+
+    def _allowed(self, wanted: int, now: float, server_login_retry: float) -> int:
+        if wanted <= 0:
+            return 0
+        if self.failure is not None and now - self.last_connect_at < server_login_retry:
+            return 0
+        most = (1 if self.failure is not None else MAX_LOGINS) - self.logins
+        if self.limits.pool_size > 0:
+            most = min(most, self.limits.pool_size - self.server_count())
+        return max(0, min(wanted, most))
+
+    def on_connect(self, now: float) -> None:
+        """A connect begins."""
+        self.logins += 1
+        self.last_connect_at = now
+
+    def on_connected(self) -> None:
+        """A connect has become a logged-in server."""
+        self.logins -= 1
+        self.failure = None
+
+    def on_connect_failed(self, failure: Failure) -> None:
+        """A connect has failed; the next waits for server_login_retry."""
+        self.logins -= 1
+        self.failure = failure
+
+    def on_connect_given_up(self) -> None:
+        """A connect was ended by us, which says nothing about the server."""
+        self.logins -= 1
+
+    def is_down(self) -> bool:
+        """The last connect failed and there is no server: a client that waits would wait for nothing."""
+        return self.failure is not None and self.lists.total_servers() == 0
+
+    # ---- lifetime
+
+    def is_life_over(self, age: float, now: float) -> bool:
+        """Whether a server of that age is to go; pool_size of them go spread over one lifetime, not all at once."""
+        lifetime = self.limits.server_lifetime
+        if age < lifetime:
+            return False
+        gap = lifetime / self.limits.pool_size if self.limits.pool_size > 0 else 0.0
+        return now - self.last_lifetime_close_at >= gap
+
+    def connected_count(self) -> int:
+        """Servers that have logged in."""
+        return self.lists.total_servers() - self.lists.server_count(SV_LOGIN)
+
+    def busy_count(self) -> int:
+        """Servers that a PAUSE has to wait for."""
+        return self.lists.server_count(SV_ACTIVE) + self.lists.server_count(SV_TESTED)

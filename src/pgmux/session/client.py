@@ -1,0 +1,272 @@
+"""A client's login, from its first byte to the moment when it may be let in. Sans-IO: bytes in, steps out.
+
+Startup packet (SSLRequest and GSSENCRequest are answered, CancelRequest ends it), protocol version, parameters, authentication.
+The caller does each step in order and brings back what was computed. Everything a client can send before it has authenticated is
+bounded by `wire.startup` and `MAX_PASSWORD_LEN`.
+
+Source: PostgreSQL protocol, "Start-up"; PgBouncer's client.c for the order of checks and the texts.
+Errors: PoolerError (the client is told), ProtocolViolation (closed silently: a bad CancelRequest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pgmux.auth.client_auth import ClientAuth, ScramCache, start_client_auth
+from pgmux.auth.credentials import Credentials, find_client_login
+from pgmux.auth.scram import Pbkdf2, ScramKeys
+from pgmux.auth.steps import Compute, Done, Send, Step
+from pgmux.config import AuthType, Config, Database
+from pgmux.config.model import ADMIN_DATABASE
+from pgmux.errors import PoolerError
+from pgmux.session.varcache import REPORTED
+from pgmux.wire import codes
+from pgmux.wire.build import build_negotiate_protocol_version
+from pgmux.wire.messages import MessageReader
+from pgmux.wire.startup import (
+    CancelRequest,
+    GSSENCRequest,
+    SSLRequest,
+    StartupMessage,
+    StartupReader,
+    parse_options,
+)
+
+MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
+MAX_PASSWORD_LEN = 65536  # a whole PasswordMessage
+_SUPPORTED = (AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256)
+_SALT_LEN = 16
+_NONCE_LEN = 18
+
+
+@dataclass(slots=True)
+class LoginContext:
+    """What every login needs of the process. `mock_key` and `scram_cache` live as long as it does."""
+
+    config: Callable[[], Config]
+    random: Callable[[int], bytes]
+    connection_count: Callable[[], int]
+    own_uid: int
+    mock_key: bytes = field(repr=False)
+    scram_cache: ScramCache = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Write this to the client."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Derive:
+    """Compute this away from the event loop, then call `on_computed`; read nothing meanwhile."""
+
+    job: Pbkdf2
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A CancelRequest: do it and close."""
+
+    pid: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """The startup packet is in order; authentication begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Authenticated: let it into the pool."""
+
+    database: str
+    credentials: Credentials
+    scram_keys: ScramKeys | None
+    startup: dict[str, str]
+    long_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnterConsole:
+    """Authenticated for the admin console."""
+
+    user: str
+    is_admin: bool
+    application_name: str
+
+
+LoginStep = Answer | Derive | Cancel | Attempted | Enter | EnterConsole
+
+
+class ClientLogin:
+    """One login. `user` and `database` are what the client said, empty before it did."""
+
+    def __init__(self, context: LoginContext, remote: str, *, is_unix: bool, peer_uid: int) -> None:
+        self._context = context
+        self._remote = remote
+        self._is_unix = is_unix
+        self._peer_uid = peer_uid
+        self._startup: StartupReader | None = StartupReader()
+        self._messages = MessageReader(MAX_PASSWORD_LEN, "client")
+        self._auth: ClientAuth | None = None
+        self._credentials: Credentials | None = None
+        self._parameters: dict[str, str] = {}
+        self._long_key = False
+        self._is_admin = False
+        self.user = ""
+        self.database = ""
+        self.is_done = False
+
+    def feed(self, data: bytes) -> list[LoginStep]:
+        """The steps that these bytes lead to. Raises: PoolerError, ProtocolViolation."""
+        steps: list[LoginStep] = []
+        while self._startup is not None:
+            packet = self._startup.feed(data)
+            data = b""
+            if packet is None:
+                return steps
+            if isinstance(packet, SSLRequest | GSSENCRequest):
+                steps.append(Answer(b"N"))  # no TLS here; it may come again with a plain startup packet
+                continue
+            if isinstance(packet, CancelRequest):
+                return [*steps, Cancel(packet.pid, packet.key)]
+            rest = self._startup.rest()
+            self._startup = None
+            steps += self._on_startup(packet)
+            data = rest
+        for kind, body in self._messages.feed(data):
+            if self._auth is None or kind != codes.PASSWORD_MESSAGE:
+                raise PoolerError(f"unknown pkt: {kind}" if self._auth else "client re-sent startup pkt")
+            steps += self._on_step(self._auth.on_password_message(body))
+            if self.is_done:
+                break
+        return steps
+
+    def on_computed(self, result: bytes) -> list[LoginStep]:
+        """What follows the result of a `Derive`. Raises: PoolerError."""
+        assert self._auth is not None
+        return self._on_step(self._auth.on_computed(result))
+
+    def rest(self) -> bytes:
+        """What came behind the login: the client's first requests."""
+        return self._messages.rest()
+
+    # ---- the startup packet
+
+    def _on_startup(self, message: StartupMessage) -> list[LoginStep]:
+        self.user = message.user
+        self.database = message.database
+        if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
+            raise PoolerError("username too long")
+        config = self._context.config()
+        if self.database != ADMIN_DATABASE:
+            if self._context.connection_count() > config.settings.max_client_conn:
+                raise PoolerError("no more connections allowed (max_client_conn)")
+        steps = self._negotiate(message)
+        self._parameters = self._read_parameters(message, config)
+        steps.append(Attempted())
+        if self.database == ADMIN_DATABASE and self._may_skip_auth(config):
+            self.is_done = True
+            return [*steps, self._entered(None)]
+        return steps + self._authenticate(config)
+
+    def _negotiate(self, message: StartupMessage) -> list[LoginStep]:
+        """3.2 differs from 3.0 in longer cancel keys; 3.1 was never in use; unknown `_pq_.` options are named."""
+        self._long_key = message.minor >= 2
+        unknown = list(message.extensions)
+        if message.minor in (0, 2) and not unknown:
+            return []
+        return [Answer(build_negotiate_protocol_version(2 if self._long_key else 0, unknown))]
+
+    def _read_parameters(self, message: StartupMessage, config: Config) -> dict[str, str]:
+        """The parameters that will follow the client, as the server spells them. Raises: PoolerError."""
+        database = config.find_database(self.database)
+        names = config.pgmux.startup_parameters
+        if database is not None:
+            names = config.startup_parameters(database)
+        tracked = REPORTED | {n.lower(): n for n in (*config.settings.track_extra_parameters, *names)}
+        ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
+        found: dict[str, str] = {}
+        for name, value in message.parameters.items():
+            lower = name.lower()
+            if lower == "options":
+                self._read_options(value, tracked, ignored, found)
+            elif lower == "replication":
+                if value.lower() not in ("", "0", "off", "false", "no"):
+                    raise PoolerError("not yet supported: replication")
+            elif lower in tracked:
+                found[tracked[lower]] = value
+            elif lower not in ("user", "database") and lower not in ignored and not lower.startswith("_pq_."):
+                raise PoolerError(f"unsupported startup parameter: {name}")
+        return self._with_host(found, config)
+
+    def _read_options(
+        self, text: str, tracked: dict[str, str], ignored: set[str], found: dict[str, str]
+    ) -> None:
+        for name, value in parse_options(text):
+            lower = name.lower()
+            if lower in tracked:
+                found[tracked[lower]] = value
+            elif lower not in ignored and "options" not in ignored:
+                raise PoolerError(f"unsupported startup parameter in options: {name}")
+
+    def _with_host(self, found: dict[str, str], config: Config) -> dict[str, str]:
+        if config.settings.application_name_add_host:
+            name = found.get("application_name") or "app"
+            found["application_name"] = f"{name} - {self._remote}"
+        return found
+
+    # ---- authentication
+
+    def _may_skip_auth(self, config: Config) -> bool:
+        """The console: who may come in at all, and who without a password. Raises: PoolerError."""
+        settings = config.settings
+        if self._is_unix and self._peer_uid == self._context.own_uid and self.user == ADMIN_DATABASE:
+            self._is_admin = True
+            return True
+        self._is_admin = self.user in settings.admin_users
+        if settings.auth_type is AuthType.ANY:
+            return True
+        if not self._is_admin and self.user not in settings.stats_users:
+            raise PoolerError("not allowed")
+        return False
+
+    def _authenticate(self, config: Config) -> list[LoginStep]:
+        auth_type = config.settings.auth_type
+        if auth_type not in _SUPPORTED:
+            raise PoolerError(f"not yet supported: auth_type = {auth_type}")
+        database = config.find_database(self.database) or Database(self.database, self.database)
+        self._credentials = find_client_login(auth_type, self.user, database, config.userlist)
+        self._auth = start_client_auth(
+            auth_type,
+            self.user,
+            self._credentials.secret,
+            scram_iterations=config.settings.scram_iterations,
+            salt=self._context.random(_SALT_LEN),
+            nonce=self._context.random(_NONCE_LEN).hex(),
+            mock_key=self._context.mock_key,
+            scram_cache=self._context.scram_cache,
+        )
+        return self._on_step(self._auth.first())
+
+    def _on_step(self, step: Step) -> list[LoginStep]:
+        if isinstance(step, Send):
+            return [Answer(step.data)] if step.data else []
+        if isinstance(step, Compute):
+            return [Derive(step.job)]
+        self.is_done = True
+        answer: list[LoginStep] = [Answer(step.send)] if step.send else []
+        return [*answer, self._entered(step)]
+
+    def _entered(self, done: Done | None) -> LoginStep:
+        if self.database == ADMIN_DATABASE:
+            name = self._parameters.get("application_name", "")
+            return EnterConsole(self.user, self._is_admin, name)
+        assert self._credentials is not None and done is not None
+        return Enter(
+            self.database, self._credentials, done.scram_keys, self._parameters, self._long_key
+        )

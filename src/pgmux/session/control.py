@@ -1,0 +1,422 @@
+"""What the relays of one pool ask for when something is rare: ends, errors, resets, differing parameters, DDL.
+
+The relay forwards and counts; here it is decided what becomes of the connection. Everything is done at once, in the call: a
+transport is written to or closed, a list changed, a log line written; a new server connection is asked of `pooler.connect`.
+
+Source: PgBouncer's objects.c and server.c in outline; "closing because" texts are PgBouncer's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgmux.config import PoolMode
+from pgmux.errors import (
+    SQLSTATE_DUPLICATE_PREPARED_STATEMENT,
+    SQLSTATE_INTERNAL_ERROR,
+    SQLSTATE_PROTOCOL_VIOLATION,
+    SQLSTATE_QUERY_CANCELED,
+)
+from pgmux.pool.pool import Failure, Pool
+from pgmux.pool.states import (
+    CL_GONE,
+    SV_ACTIVE,
+    SV_BEING_CANCELED,
+    SV_GONE,
+    SV_IDLE,
+    SV_TESTED,
+    SV_USED,
+)
+from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
+from pgmux.session.varcache import UNKNOWN, VarSpace, build_set, differences
+from pgmux.wire import codes
+from pgmux.wire.build import (
+    build_error_response,
+    build_parameter_status,
+    build_query,
+    build_ready_for_query,
+    build_terminate,
+)
+from pgmux.wire.parse import parse_error_response, parse_parameter_status
+
+if TYPE_CHECKING:
+    from pgmux.session.pooler import Pooler
+
+_MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
+_DDL = ("CREATE ", "ALTER ", "DROP ", "IMPORT FOREIGN SCHEMA")
+_ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
+
+# SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such database.
+_HOPELESS = frozenset({"28P01", "28000", "3D000"})
+
+
+class PoolControl:
+    """One pool, its relays' `control`."""
+
+    def __init__(self, pooler: Pooler, pool: Pool, statements: object) -> None:
+        self.pooler = pooler
+        self.pool = pool
+        self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
+        self.space: VarSpace | None = None
+        self.special = False
+        self.apply_limits()
+
+    def apply_limits(self) -> None:
+        """Take over what the configuration says now, for the pool and all its connections."""
+        settings = self.pooler.config.settings
+        mode = self.pool.limits.pool_mode
+        self.relay.mode = _MODES[mode]
+        self.relay.max_prepared_statements = settings.max_prepared_statements
+        self.relay.max_packet_size = settings.max_packet_size
+        self.relay.disable_pqexec = settings.disable_pqexec
+        self.pool.lists.round_robin = settings.server_round_robin
+        check_always = settings.server_check_delay == 0 and settings.server_check_query != ""
+        self.special = mode is PoolMode.SESSION or settings.server_reset_query_always or check_always
+        for server in self.pool.lists.all_servers():
+            self.refresh_special(server)
+
+    def refresh_special(self, server: ServerRelay) -> None:
+        """Whether `on_release` has to look at the server when its transaction ends."""
+        server.special = (
+            self.special
+            or server.close_needed
+            or self.pool.lists.held
+            or server.owner.cancels > 0
+            or self.pooler.clock() - server.connect_time >= self.pool.limits.server_lifetime
+        )
+
+    # ---- clients
+
+    def on_client_lost(self, client: ClientRelay, error: BaseException | None) -> None:
+        """The client's connection has ended."""
+        if not client.closed:
+            client.closed = True
+            self._client_gone(client, "client unexpected eof")
+
+    def on_client_terminate(self, client: ClientRelay) -> None:
+        """The client said goodbye."""
+        self.close_client(client, "client close request", tell=False)
+
+    def on_client_violation(self, client: ClientRelay, message: str) -> None:
+        """The client broke the protocol."""
+        self.close_client(client, message)
+
+    def on_client_waits(self, client: ClientRelay) -> None:
+        """The client has joined the queue: get it a server, or say at once that there is none to be had."""
+        failure = self.pool.failure
+        if failure is not None and self.pool.is_down() and not self._may_retry():
+            self.close_client(client, *self._failure_text(failure))
+            return
+        self.pooler.launch(self)
+
+    def _may_retry(self) -> bool:
+        return self.pool.logins > 0 or (
+            self.pooler.clock() - self.pool.last_connect_at
+            >= self.pooler.config.settings.server_login_retry
+        )
+
+    def _failure_text(self, failure: Failure) -> tuple[str, str]:
+        if failure.sqlstate in _HOPELESS:
+            return failure.message, failure.sqlstate
+        cached = failure.message or failure.reason
+        return (
+            f"server login has been failing, cached error: {cached} (server_login_retry)",
+            SQLSTATE_PROTOCOL_VIOLATION,
+        )
+
+    def cancel_waiting(self, client: ClientRelay) -> str:
+        """Cancel a query that still waits for a server; returns why the cancel request's connection closes."""
+        if not client.owner.welcomed or not client.drop_pending():
+            return "cancel request for idle client"
+        self.pool.lists.stop_waiting(client)
+        message = "canceling statement due to user request"
+        error = build_error_response("ERROR", SQLSTATE_QUERY_CANCELED, message, with_v=True)
+        client.transport.write(error + build_ready_for_query())
+        return "canceled a waiting client"
+
+    def close_client(
+        self,
+        client: ClientRelay,
+        reason: str,
+        sqlstate: str = SQLSTATE_PROTOCOL_VIOLATION,
+        *,
+        tell: bool = True,
+    ) -> None:
+        """End a client's connection, and tell it why unless it went by itself."""
+        if client.closed:
+            return
+        client.closed = True
+        if tell:
+            if self.pooler.config.settings.log_pooler_errors:
+                self.pooler.log.warning(f"{self.name(client)} pooler error: {reason}")
+            client.transport.write(build_error_response("FATAL", sqlstate, reason))
+        client.transport.close()
+        self._client_gone(client, reason)
+
+    def _client_gone(self, client: ClientRelay, reason: str) -> None:
+        if self.pooler.config.settings.log_disconnections:
+            self.pooler.log_end(self.name(client), reason, client.connect_time)
+        server = client.linked_server
+        if server is not None:
+            self._part(server)
+        if client.state != CL_GONE:
+            self.pool.lists.remove_client(client)
+        self.pooler.on_client_gone(client)
+
+    def _part(self, server: ServerRelay) -> None:
+        """A linked client has gone: the server is released where it is clean, else it can't be used by anybody."""
+        ready, outstanding = server.ready, server.outstanding_count
+        server.unlink()
+        if not ready:
+            self.close_server(server, "client disconnect while server was not ready")
+        elif outstanding:
+            self.close_server(server, "client disconnected with query in progress")
+        else:
+            self.on_release(server)
+
+    # ---- servers: end and release
+
+    def on_server_lost(self, server: ServerRelay, error: BaseException | None) -> None:
+        """The server's connection has ended."""
+        if not server.closed:
+            self.close_server(server, "server conn crashed?", terminate=False)
+
+    def on_server_violation(self, server: ServerRelay, message: str) -> None:
+        """The server broke the protocol, or says what we can't follow."""
+        self.close_server(server, message)
+
+    def on_transaction_in_statement_mode(self, server: ServerRelay) -> None:
+        """A statement left a transaction open."""
+        self.close_server(server, "transaction blocks not allowed in statement pooling mode")
+
+    def on_bug(self, relay: ClientRelay | ServerRelay, error: Exception) -> None:
+        """Our own mistake: that connection ends, the process goes on."""
+        self.pooler.log.exception(f"{self.name(relay)} internal error", error)
+        if isinstance(relay, ClientRelay):
+            self.close_client(relay, "internal error", SQLSTATE_INTERNAL_ERROR)
+        else:
+            self.close_server(relay, "internal error")
+
+    def close_server(self, server: ServerRelay, reason: str, *, terminate: bool = True) -> None:
+        """End a server's connection; a linked client is told the reason and ends too."""
+        if server.closed:
+            return
+        server.closed = True
+        if self.pooler.config.settings.log_disconnections:
+            self.pooler.log_end(self.name(server), reason, server.connect_time)
+        client = server.linked_client
+        server.unlink()
+        if terminate:
+            server.transport.write(build_terminate())
+        server.transport.close()
+        self.pool.lists.move_server(server, SV_GONE)
+        if client is not None:
+            self.close_client(client, reason)
+        self.pooler.on_server_gone(self)
+
+    def on_release(self, server: ServerRelay) -> None:
+        """A transaction (or session) has ended cleanly and the server is no longer linked."""
+        settings = self.pooler.config.settings
+        now = self.pooler.clock()
+        if self.pool.is_life_over(now - server.connect_time, now):
+            self.pool.last_lifetime_close_at = now
+            self.close_server(server, "server lifetime over")
+        elif server.close_needed:
+            self.close_server(server, "close_needed")
+        elif self.pool.lists.held:
+            self.close_server(server, "pause mode")
+        elif server.owner.cancels > 0:
+            self.pool.lists.move_server(server, SV_BEING_CANCELED)
+        else:
+            self._clean(server, settings.server_reset_query)
+
+    def _clean(self, server: ServerRelay, reset_query: str) -> None:
+        """Run the reset query where the mode wants it, the check query where it is wanted each time."""
+        settings = self.pooler.config.settings
+        session = self.pool.limits.pool_mode is PoolMode.SESSION
+        if reset_query and (session or settings.server_reset_query_always):
+            self.pool.lists.move_server(server, SV_TESTED)
+            server.send_private(build_query(reset_query))
+        elif settings.server_check_delay == 0 and settings.server_check_query:
+            self.test(server)
+        else:
+            self.make_available(server)
+
+    def test(self, server: ServerRelay) -> None:
+        """Send the check query to a server that was idle for long."""
+        query = self.pooler.config.settings.server_check_query
+        self.pool.lists.move_server(server, SV_TESTED)
+        server.send_private(build_query("" if query == "<empty>" else query))
+
+    def make_available(self, server: ServerRelay) -> None:
+        """To the longest-waiting client, or idle."""
+        self.refresh_special(server)
+        lists = self.pool.lists
+        while not lists.held and not server.closed:
+            client = lists.next_waiting()
+            if client is None:
+                break
+            if server.state != SV_ACTIVE:
+                lists.move_server(server, SV_ACTIVE)
+            server.serve(client)
+            if server.linked_client is not None or not server.ready:
+                return
+        if not server.closed:
+            lists.move_server(server, SV_IDLE)
+
+    def recheck(self) -> None:
+        """Clients wait and idle servers need their check query first: send it to as many as there are clients."""
+        for _ in range(self.pool.lists.waiting_count()):
+            used = self.pool.lists.servers(SV_USED)
+            if not used:
+                return
+            self.test(used[-1])
+
+    # ---- what a server sends to the pooler itself
+
+    def on_private_message(self, server: ServerRelay, kind: int, body: bytes) -> None:
+        """An answer to a query of ours, or what an idle server says."""
+        if kind == codes.PARAMETER_STATUS:
+            self.on_parameter_status(server, None, body)
+        elif kind == codes.ERROR_RESPONSE:
+            self._on_private_error(server, body)
+        elif server.state == SV_IDLE and kind not in (
+            codes.NOTICE_RESPONSE,
+            codes.NOTIFICATION_RESPONSE,
+        ):
+            self.pooler.log.warning(
+                f"{self.name(server)} got packet '{chr(kind)}' from server when not linked"
+            )
+            self.close_server(server, "idle server got dirty")
+
+    def _on_private_error(self, server: ServerRelay, body: bytes) -> None:
+        error = parse_error_response(body)
+        self.pooler.log.warning(
+            f"{self.name(server)} server error: {error.severity} {error.sqlstate} {error.message}"
+        )
+        if server.linked_client is not None:
+            reason = "invalid server parameter"
+        elif server.state == SV_TESTED:
+            reason = "test query failed"
+        else:
+            reason = "idle server got dirty"
+        self.close_server(server, reason)
+
+    def on_private_ready(self, server: ServerRelay) -> None:
+        """The reset query or the check query is done."""
+        if server.state != SV_TESTED:
+            return
+        if not server.ready:
+            self.close_server(server, "reset query failed")
+            return
+        self._after_reset(server)
+        if server.close_needed or self.pool.lists.held:
+            self.close_server(server, "close_needed" if server.close_needed else "pause mode")
+        else:
+            self.make_available(server)
+
+    def _after_reset(self, server: ServerRelay) -> None:
+        """server_reset_query may be DISCARD ALL: what we believe of the session must not outlive it."""
+        if "DISCARD ALL" in self.pooler.config.settings.server_reset_query.upper():
+            server.forget_prepared()
+            self._forget_unreported(server)
+
+    # ---- session parameters
+
+    def vars_message(self, client: ClientRelay, server: ServerRelay) -> bytes:
+        """What is to be sent to the server so that it carries what the client wants; empty if nothing."""
+        if client.vars.space is not server.vars.space:
+            wanted = {n: v for n, v in zip(client.vars.space.names, client.vars.values, strict=True) if v is not None}
+            client.vars = server.vars.space.defaults.replace(wanted)
+        changes = differences(server.vars, client.vars)
+        if not changes:
+            client.vars = server.vars
+            return b""
+        server.owner.setting = changes
+        return build_set(changes)
+
+    def on_vars_set(self, server: ServerRelay, client: ClientRelay) -> None:
+        """The server carries what the client wants; what it spells otherwise, the client is told."""
+        changes, server.owner.setting = server.owner.setting, {}
+        space = server.vars.space
+        unreported = {n: v for n, v in changes.items() if n in space.unreported}
+        if unreported:
+            server.vars = server.vars.replace(unreported)
+        for name, wanted in changes.items():
+            value = server.vars.get(name)
+            if wanted is not None and value is not None and value != wanted:
+                space.learn(name, wanted, value)
+                client.transport.write(build_parameter_status(name, value))
+        client.vars = server.vars
+
+    def on_parameter_status(
+        self, server: ServerRelay, client: ClientRelay | None, body: bytes
+    ) -> bytes | None:
+        """A parameter has changed on the server; returns what the client is to be told instead, if anything."""
+        status = parse_parameter_status(body)
+        name, value = status.name, status.value
+        if server.vars is None or name.lower() not in server.vars.space.index:
+            return None
+        before = server.vars
+        server.vars = before.replace({name: value})
+        if client is None:
+            return None
+        if server.owner.reset_seen and client.owner.startup_vars is not None:
+            # RESET goes back to the startup value, and the client's is its own, not the connection's.
+            own = client.owner.startup_vars.get(name)
+            if own is not None and own != value:
+                client.vars = client.vars.replace({name: own})
+                return build_parameter_status(name, own)
+        client.vars = server.vars if client.vars is before else client.vars.replace({name: value})
+        return None
+
+    def _forget_unreported(self, server: ServerRelay) -> None:
+        """What the server doesn't report may have any value now: it is set anew at the next link."""
+        if server.vars is not None and server.vars.space.unreported:
+            server.vars = server.vars.replace(dict.fromkeys(server.vars.space.unreported, UNKNOWN))
+
+    # ---- what a query did
+
+    def on_command_tag(self, server: ServerRelay, client: ClientRelay, tag: bytes) -> bool:
+        """A command has completed that is not one of the common ones; True for DDL."""
+        text = tag.decode("utf-8", "replace")
+        if text in _ALL_PREPARED_GONE:
+            server.forget_prepared()
+            client.forget_prepared()
+        if text in ("DISCARD ALL", "RESET"):
+            server.owner.reset_seen = True
+            self._forget_unreported(server)
+            if text == "DISCARD ALL" and client.owner.startup_vars is not None:
+                client.vars = client.owner.startup_vars
+        if not text.startswith(_DDL):
+            return False
+        self.relay.statements.outdate()
+        return True
+
+    def is_stale_error(self, data: bytes, pos: int) -> bool:
+        """Whether the ErrorResponse at `pos` says that a prepared statement no longer fits the tables."""
+        length = int.from_bytes(data[pos + 1 : pos + 5], "big")
+        fields = parse_error_response(data[pos + 5 : pos + 1 + length]).fields
+        sqlstate = fields.get("C", "")
+        if sqlstate == "0A000":
+            return fields.get("R") == "RevalidateCachedQuery"
+        if sqlstate == "XX000":
+            return "cache lookup failed" in fields.get("M", "")
+        return sqlstate == "42P18"
+
+    def duplicate_error(self, body: bytes, name: bytes | None) -> bytes | None:
+        """The server's refusal of a second Parse, in terms of the client's own name; None where it refused for another reason."""
+        error = parse_error_response(body)
+        if error.sqlstate != SQLSTATE_DUPLICATE_PREPARED_STATEMENT or name is None:
+            return None
+        own = name.decode("utf-8", "surrogateescape")
+        message = f'prepared statement "{own}" already exists'
+        return build_error_response("ERROR", error.sqlstate, message, with_v=True)
+
+    # ---- names in the log
+
+    def name(self, relay: ClientRelay | ServerRelay) -> str:
+        """PgBouncer's socket prefix: `C-0x55d0c0ffee: db/user@host:port`."""
+        side = "C" if isinstance(relay, ClientRelay) else "S"
+        return f"{side}-{id(relay):#x}: {relay.owner}"
+

@@ -1,0 +1,92 @@
+"""Who a connection is: what logs and SHOW say of it, and what cancels it. One per connection, made at its login."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pgmux.session.varcache import Vars
+
+
+class Side(Protocol):
+    """One end of a connection; `str()` of it is as in PgBouncer's log (`127.0.0.1:6432`, `unix(4711):6432`)."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
+
+
+class Ends(Protocol):
+    """Both ends of a connection, as `net.sockets` reads them off a socket."""
+
+    @property
+    def peer(self) -> Side: ...
+    @property
+    def local(self) -> Side: ...
+
+
+class ClientInfo:
+    """A logged-in client. `startup` are the tracked parameters of its StartupMessage."""
+
+    __slots__ = (
+        "addresses",
+        "cancel_key",
+        "cancel_pid",
+        "database",
+        "id",
+        "notified",
+        "startup",
+        "startup_vars",
+        "user",
+        "welcomed",
+    )
+
+    def __init__(
+        self, id_: int, database: str, user: str, addresses: Ends, startup: Mapping[str, str]
+    ) -> None:
+        self.id = id_
+        self.database = database
+        self.user = user
+        self.addresses = addresses
+        self.startup = startup
+        self.startup_vars: Vars | None = None  # as `startup`, once its pool knows what the server tracks
+        self.cancel_pid = 0
+        self.cancel_key = b""
+        self.welcomed = False
+        self.notified = False  # told once that it is queued
+
+    def __str__(self) -> str:
+        return f"{self.database}/{self.user}@{self.addresses.peer}"
+
+
+class ServerInfo:
+    """A logged-in server connection."""
+
+    __slots__ = (
+        "addresses",
+        "cancel_key",
+        "cancel_pid",
+        "cancels",
+        "database",
+        "id",
+        "reset_seen",
+        "setting",
+        "user",
+    )
+
+    def __init__(self, id_: int, database: str, user: str, addresses: Ends) -> None:
+        self.id = id_
+        self.database = database
+        self.user = user
+        self.addresses = addresses
+        self.cancel_pid = 0
+        self.cancel_key = b""
+        self.cancels = 0  # cancel requests on their way to it
+        self.setting: Mapping[str, str | None] = {}  # parameters being set for its client
+        self.reset_seen = False  # RESET or DISCARD ALL, until its release
+
+    def __str__(self) -> str:
+        return f"{self.database}/{self.user}@{self.addresses.peer}"

@@ -1,0 +1,86 @@
+"""The janitor's round: carry out what is due in all pools, three times a second.
+
+`pool.janitor` decides; here connections are closed, tested, launched. Timeouts are compared here and nowhere else, so no query
+costs a timer.
+Source: PgBouncer's janitor.c in outline.
+"""
+
+from __future__ import annotations
+
+from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
+from pgmux.pool import janitor
+from pgmux.pool.pool import Failure
+from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_USED
+from pgmux.session.control import PoolControl
+from pgmux.session.pooler import Pooler
+from pgmux.wire.build import build_notice_response
+
+
+def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
+    """One round. `waiting_clients_end` is SHUTDOWN WAIT_FOR_SERVERS: nobody who waits gets a server any more."""
+    now = pooler.clock()
+    _keep_forced_pools(pooler)
+    for control in list(pooler.pools.values()):
+        _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
+        _maintain_servers(control, now)
+        pooler.launch(control)
+        retry = pooler.config.settings.server_login_retry
+        for _ in range(control.pool.refill_count(now, retry)):
+            pooler.connect(control)
+    _end_slow_attempts(pooler, now)
+
+
+def _keep_forced_pools(pooler: Pooler) -> None:
+    """A database with a forced user has its min_pool_size before the first client comes."""
+    for state in list(pooler.databases.values()):
+        if state.config.user and pooler.config.min_pool_size(state.config) > 0:
+            pooler.find_pool(state, state.config.user)
+
+
+def _maintain_clients(control: PoolControl, now: float, *, waiting_clients_end: bool) -> None:
+    settings = control.pooler.config.settings
+    due = janitor.due_clients(control.pool, settings, now, shutting_down=waiting_clients_end)
+    for client, reason in list(due):
+        control.close_client(client, reason)
+    for client in janitor.clients_to_notify(control.pool, settings, now):
+        if client.owner.welcomed and not client.owner.notified:
+            client.owner.notified = True
+            client.transport.write(
+                build_notice_response(
+                    "NOTICE", SQLSTATE_SUCCESSFUL_COMPLETION, janitor.QUEUE_NOTICE
+                )
+            )
+    login_timeout = settings.client_login_timeout
+    if login_timeout > 0:
+        for client in control.pool.lists.waiting_clients():
+            if not client.owner.welcomed and now - client.connect_time > login_timeout:
+                control.close_client(client, "client_login_timeout (server down)")
+
+
+def _maintain_servers(control: PoolControl, now: float) -> None:
+    settings = control.pooler.config.settings
+    for server, reason in list(janitor.due_active_servers(control.pool, settings, now)):
+        control.close_server(server, reason)
+    for server, reason in list(janitor.due_unused_servers(control.pool, settings, now)):
+        if reason:
+            control.close_server(server, reason)
+        elif server.state == SV_IDLE:
+            control.pool.lists.move_server(server, SV_USED)
+    for server, reason in list(janitor.surplus_servers(control.pool)):
+        control.close_server(server, reason)
+    for server in control.pool.lists.servers(SV_ACTIVE):
+        control.refresh_special(server)  # its lifetime may be over by now
+
+
+def _end_slow_attempts(pooler: Pooler, now: float) -> None:
+    settings = pooler.config.settings
+    timeout = settings.server_connect_timeout
+    if timeout > 0:
+        for attempt, (_, started_at) in list(pooler.attempts.items()):
+            if now - started_at > timeout:
+                pooler.give_up(attempt, Failure("connect timeout"))
+    if settings.cancel_wait_timeout > 0:
+        for attempt, (started_at, done) in list(pooler.cancels.items()):
+            if now - started_at > settings.cancel_wait_timeout:
+                attempt.cancel("cancel_wait_timeout")
+                done()

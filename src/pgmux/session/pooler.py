@@ -1,0 +1,420 @@
+"""The pooler: databases, pools, clients, and what an operator does to them. One per process, no sockets.
+
+What touches the outside is handed in as `Outside`: connecting to a server, sending a cancel request, the clock, random bytes.
+Source: PgBouncer's objects.c, admin.c in outline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+
+from pgmux.auth.credentials import (
+    Credentials,
+    ServerLogin,
+    find_client_login,
+    find_server_login,
+)
+from pgmux.auth.scram import ScramKeys
+from pgmux.config import Config, Database
+from pgmux.config.diff import Reload, diff_config
+from pgmux.errors import PoolerError
+from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
+from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED, SV_IDLE, SV_USED
+from pgmux.session._relay_cy import ClientRelay, ServerRelay
+from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
+from pgmux.session.control import PoolControl
+from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.prepare import Statements
+from pgmux.session.varcache import VarSpace
+from pgmux.session.welcome import build_welcome
+
+
+class Log(Protocol):
+    """Where lines go; `daemon.log.Log`."""
+
+    def error(self, text: str) -> None: ...
+    def warning(self, text: str) -> None: ...
+    def log(self, text: str) -> None: ...
+    def debug(self, text: str) -> None: ...
+    def exception(self, text: str, error: BaseException) -> None: ...
+
+
+class Attempt(Protocol):
+    """A connect under way."""
+
+    def cancel(self, reason: str) -> None:
+        """Give up; nobody is called back."""
+
+
+@dataclass(slots=True)
+class Outside:
+    """What the pooler asks of the process around it."""
+
+    clock: Callable[[], float]
+    random: Callable[[int], bytes]
+    connect: Callable[[PoolControl], Attempt]
+    send_cancel: Callable[[ServerInfo, Callable[[], None]], Attempt]
+
+
+class DatabaseState:
+    """One entry of [databases] at run time, or one that `*` serves."""
+
+    __slots__ = ("config", "disabled", "is_auto", "name", "paused", "statements")
+
+    def __init__(self, name: str, config: Database, statements: Statements, *, is_auto: bool) -> None:
+        self.name = name
+        self.config = config
+        self.statements = statements
+        self.is_auto = is_auto
+        self.paused = False
+        self.disabled = False
+
+
+class Pooler:
+    """See the module."""
+
+    def __init__(self, config: Config, log: Log, outside: Outside) -> None:
+        self.config = config
+        self.log = log
+        self.outside = outside
+        self.clock = outside.clock
+        self.databases: dict[str, DatabaseState] = {}
+        self.pools: dict[PoolKey, PoolControl] = {}
+        self.logins: dict[PoolKey, ServerLogin] = {}
+        self.attempts: dict[Attempt, tuple[PoolControl, float]] = {}
+        self.cancels: dict[Attempt, tuple[float, Callable[[], None]]] = {}
+        self.cancel_keys: CancelKeys[ClientRelay] = CancelKeys()
+        self.ids = count(1)
+        self.client_count = 0
+        self.paused = False
+        self.on_change: Callable[[], None] = lambda: None  # a client or server has gone: somebody may wait for that
+        self._statement_numbers = count(1)
+        for name, database in config.databases.items():
+            self._add_database(name, database, is_auto=False)
+
+    # ---- databases and pools
+
+    def _add_database(self, name: str, database: Database, *, is_auto: bool) -> DatabaseState:
+        statements = Statements(self._statement_numbers)
+        state = DatabaseState(name, database, statements, is_auto=is_auto)
+        self.databases[name] = state
+        return state
+
+    def find_database(self, name: str) -> DatabaseState | None:
+        """The database of that name; one that only `*` serves is registered at its first use."""
+        state = self.databases.get(name)
+        if state is not None:
+            return state
+        database = self.config.find_database(name)
+        if database is None:
+            return None
+        self.log.log(f"registered new auto-database: {name}")
+        return self._add_database(name, database, is_auto=True)
+
+    def find_pool(self, database: DatabaseState, user: str) -> PoolControl:
+        """The pool of a database and a user, made at its first use."""
+        key = PoolKey(database.name, database.config.user or user)
+        control = self.pools.get(key)
+        if control is None:
+            limits = limits_of(self.config, database.config, key.user)
+            pool = Pool(key, limits, round_robin=self.config.settings.server_round_robin)
+            pool.lists.held = self.paused or database.paused
+            control = self.pools[key] = PoolControl(self, pool, database.statements)
+        return control
+
+    def log_end(self, name: str, reason: str, connect_time: float) -> None:
+        """The line that PgBouncer's readers of logs look for."""
+        age = int(self.clock() - connect_time)
+        self.log.log(f"{name} closing because: {reason} (age={age}s)")
+
+    def pools_of(self, database: str | None) -> Iterator[PoolControl]:
+        """The pools of one database, or all."""
+        return (c for k, c in list(self.pools.items()) if database is None or k.database == database)
+
+    # ---- clients
+
+    def enter(
+        self,
+        transport: Any,
+        info: ClientInfo,
+        credentials: Credentials,
+        scram_keys: ScramKeys | None,
+        *,
+        long_key: bool,
+    ) -> ClientRelay:
+        """Let a client in that has authenticated: it is welcomed at once, or when the pool's first server has logged in.
+
+        Raises: PoolerError for a database that does not exist or is disabled.
+        """
+        database = self.find_database(info.database)
+        if database is None:
+            raise PoolerError(f"no such database: {info.database}")
+        if database.disabled:
+            raise PoolerError(f'database "{info.database}" is disabled')
+        control = self.find_pool(database, credentials.user)
+        login = find_server_login(credentials, scram_keys, database.config, self.config.userlist)
+        self._remember_login(control.pool.key, login)
+        client = ClientRelay(control.relay, transport, info)
+        self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
+        control.pool.lists.add_client(client)
+        self.client_count += 1
+        control.relay.counters.client_login_count += 1
+        if control.space is None:
+            client.hold()
+            client.wait_start = self.clock()
+            control.pool.lists.wait(client)
+            control.on_client_waits(client)
+        else:
+            self.welcome(control, client)
+        return client
+
+    def _remember_login(self, key: PoolKey, login: ServerLogin) -> None:
+        """What the pool's next connect logs in with; SCRAM keys of an earlier client stay while its secret does."""
+        old = self.logins.get(key)
+        if old is not None and login.scram_keys is None and old.secret == login.secret:
+            return
+        self.logins[key] = login
+
+    def _give_key(self, client: ClientRelay, info: ClientInfo, length: int) -> None:
+        while True:
+            key = self.cancel_keys.add(self.outside.random(4 + length), client)
+            if key is not None:
+                info.cancel_pid, info.cancel_key = key
+                return
+
+    def welcome(self, control: PoolControl, client: ClientRelay) -> None:
+        """Tell a client that it is logged in; it may send queries from now on."""
+        info: ClientInfo = client.owner
+        assert control.space is not None
+        client.vars = info.startup_vars = control.space.for_client(info.startup)
+        info.welcomed = True
+        notice = self.config.settings.login_notify_message
+        key = (info.cancel_pid, info.cancel_key)
+        client.transport.write(build_welcome(control.space, client.vars, key, notice))
+
+    def on_client_gone(self, client: ClientRelay) -> None:
+        """A client has left its pool."""
+        self.client_count -= 1
+        self.cancel_keys.remove(client.owner.cancel_pid)
+        self.on_change()
+
+    # ---- servers
+
+    def launch(self, control: PoolControl) -> None:
+        """Begin as many connects as the pool's queue wants and its limits allow; check used servers first."""
+        control.recheck()
+        now = self.clock()
+        for _ in range(control.pool.launch_count(now, self.config.settings.server_login_retry)):
+            self.connect(control)
+
+    def connect(self, control: PoolControl) -> None:
+        """Begin one connect."""
+        now = self.clock()
+        control.pool.on_connect(now)
+        attempt = self.outside.connect(control)
+        self.attempts[attempt] = (control, now)
+
+    def on_connected(
+        self,
+        attempt: Attempt,
+        transport: Any,
+        info: ServerInfo,
+        reported: Mapping[str, str],
+    ) -> ServerRelay:
+        """A connect has logged in: the server joins its pool and serves whoever waits. The caller then sets the relay as
+        the transport's protocol before it returns to the loop."""
+        control, _ = self.attempts.pop(attempt)
+        pool = control.pool
+        pool.on_connected()
+        server = ServerRelay(control.relay, transport, info)
+        names = {name.lower() for name in reported}
+        if control.space is None or not names <= {n.lower() for n in control.space.reported}:
+            database = self.databases[pool.key.database].config
+            control.space = VarSpace(reported, self.config.startup_parameters(database))
+        server.vars = control.space.from_reported(reported)
+        pool.lists.add_server(server)
+        return server
+
+    def admit(self, server: ServerRelay) -> None:
+        """A logged-in server, whose relay now is its transport's protocol, starts to work."""
+        control: PoolControl = server.pool_relay.control
+        for client in control.pool.lists.waiting_clients():
+            if not client.owner.welcomed:
+                control.pool.lists.stop_waiting(client)
+                self.welcome(control, client)
+                client.proceed()
+        control.make_available(server)
+        self.launch(control)
+
+    def on_connect_failed(self, attempt: Attempt, failure: Failure, *, transient: bool) -> None:
+        """A connect has failed. What the server itself said reaches everybody who waits, at once."""
+        control, _ = self.attempts.pop(attempt)
+        control.pool.on_connect_failed(failure)
+        if failure.message and not transient:
+            for client in control.pool.lists.waiting_clients():
+                control.close_client(client, failure.message, failure.sqlstate)
+        self.on_change()
+
+    def give_up(self, attempt: Attempt, failure: Failure) -> None:
+        """End a connect ourselves."""
+        control, _ = self.attempts.pop(attempt)
+        attempt.cancel(failure.reason)
+        control.pool.on_connect_failed(failure)
+
+    def on_server_gone(self, control: PoolControl) -> None:
+        """A server has left its pool; its place may be wanted."""
+        self.launch(control)
+        self.on_change()
+
+    # ---- cancel requests
+
+    def cancel(self, pid: int, key: bytes) -> str:
+        """Do what a CancelRequest asks for; returns why its connection closes, for the log."""
+        client = self.cancel_keys.find(pid, key)
+        if client is None:
+            return "failed cancel request"
+        control: PoolControl = client.pool_relay.control
+        if client.state == CL_WAITING:
+            return control.cancel_waiting(client)
+        server = client.linked_server
+        if server is None or server.ready or server.owner.setting:
+            return "cancel request for idle client"
+        info: ServerInfo = server.owner
+        info.cancels += 1
+        control.refresh_special(server)
+
+        def done() -> None:
+            self.cancels.pop(attempt, None)
+            self._cancel_done(control, server)
+
+        attempt = self.outside.send_cancel(info, done)
+        self.cancels[attempt] = (self.clock(), done)
+        return "cancel request forwarded"
+
+    def _cancel_done(self, control: PoolControl, server: ServerRelay) -> None:
+        server.owner.cancels -= 1
+        if not server.closed:
+            control.refresh_special(server)
+            if server.state == SV_BEING_CANCELED and server.owner.cancels == 0:
+                control.on_release(server)
+
+    # ---- what an operator does
+
+    def reload(self, new: Config) -> Reload:
+        """Go over to a new configuration, whole. Raises: ConfigError, and nothing has changed then."""
+        change = diff_config(self.config, new)
+        self.config = change.config
+        for name in change.databases_added:
+            if name in self.databases:
+                self.databases[name].is_auto = False
+                self.databases[name].config = self.config.databases[name]
+            else:
+                self._add_database(name, self.config.databases[name], is_auto=False)
+        for state in list(self.databases.values()):
+            database = self.config.find_database(state.name)
+            if database is None:
+                self.log.warning(
+                    f"dropping database '{state.name}' as it does not exist anymore or inactive auto-database"
+                )
+                self.kill(state.name, "database removed")
+                del self.databases[state.name]
+                continue
+            state.config = database
+            if state.name in change.databases_dirty or (state.is_auto and change.autodb_dirty):
+                self.reconnect(state.name)
+        for key in [k for k in self.pools if k.database not in self.databases]:
+            del self.pools[key]
+            self.logins.pop(key, None)
+        for key in [k for k in self.logins if k.user in change.users_changed]:
+            del self.logins[key]
+        self.use_config(self.config)
+        return change
+
+    def use_config(self, config: Config) -> None:
+        """Go by these settings from now on; databases are those that are there."""
+        self.config = config
+        for key, control in self.pools.items():
+            control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
+            control.apply_limits()
+
+    def server_login(self, control: PoolControl) -> ServerLogin:
+        """What a connect of this pool logs in with."""
+        key = control.pool.key
+        login = self.logins.get(key)
+        if login is None:
+            database = self.databases[key.database].config
+            known = find_client_login("trust", key.user, database, self.config.userlist)
+            login = find_server_login(known, None, database, self.config.userlist)
+            self.logins[key] = login
+        return login
+
+    def kill(self, database: str | None, reason: str) -> None:
+        """Close the clients and servers of a database."""
+        for control in self.pools_of(database):
+            lists = control.pool.lists
+            for client in lists.active_clients() + lists.waiting_clients():
+                control.close_client(client, reason)
+            for server in lists.all_servers():
+                control.close_server(server, reason)
+            for attempt, (owner, _) in list(self.attempts.items()):
+                if owner is control:
+                    del self.attempts[attempt]
+                    attempt.cancel(reason)
+                    control.pool.on_connect_given_up()
+
+    def kill_client(self, client_id: int) -> bool:
+        """Close the client of that id; False where there is none."""
+        for control in self.pools.values():
+            for client in control.pool.lists.active_clients() + control.pool.lists.waiting_clients():
+                if client.owner.id == client_id:
+                    control.close_client(client, "admin forced disconnect")
+                    return True
+        return False
+
+    def reconnect(self, database: str | None) -> None:
+        """Each server of a database is closed when it is released, unused ones at once."""
+        for control in self.pools_of(database):
+            control.pool.failure = None
+            for server in control.pool.lists.all_servers():
+                server.close_needed = True
+                control.refresh_special(server)
+                if server.state in (SV_IDLE, SV_USED):
+                    control.close_server(server, "database configuration changed")
+
+    def hold(self, database: str | None, *, held: bool) -> None:
+        """Stop giving servers to the clients of a database (or all), or go on."""
+        if database is None:
+            self.paused = held
+        else:
+            self.databases[database].paused = held
+        for control in self.pools_of(database):
+            state = self.databases[control.pool.key.database]
+            control.pool.lists.held = self.paused or state.paused
+            for server in control.pool.lists.all_servers():
+                control.refresh_special(server)
+                if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):
+                    control.close_server(server, "pause mode")
+            if not control.pool.lists.held:
+                self.resume_pool(control)
+        self.on_change()
+
+    def resume_pool(self, control: PoolControl) -> None:
+        """Serve whoever waited while the pool was held."""
+        for server in control.pool.lists.servers(SV_IDLE):
+            control.make_available(server)
+        self.launch(control)
+
+    def busy_count(self, database: str | None = None) -> int:
+        """Servers that still work for a client or are being tested."""
+        return sum(control.pool.busy_count() for control in self.pools_of(database))
+
+    def close_needed_count(self, database: str | None = None) -> int:
+        """Servers that RECONNECT or RELOAD has marked and that are still there."""
+        return sum(
+            server.close_needed
+            for control in self.pools_of(database)
+            for server in control.pool.lists.all_servers()
+        )

@@ -1,0 +1,142 @@
+"""Session parameters that follow their client: what a server carries, what a client wants, and how the difference is set.
+
+A `VarSpace` names the parameters that one pool tracks: those that its server reports and lets be set, and those unreported ones
+that `startup_parameters` names. A `Vars` is one set of values for them, interned: two equal sets are one object, so that the
+relay compares by identity. None is the connection's startup value, whatever it is.
+
+Differences are set with `set_config($1, $2, false)`, values bound as parameters: no quoting, whatever the client encoding is,
+and a list (search_path) stays a list. A NULL value returns a parameter to its startup value.
+Source: PostgreSQL's GUC_REPORT parameters; PgBouncer's varcache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from weakref import WeakValueDictionary
+
+from pgmux.wire.build import build_bind, build_execute, build_parse, build_sync
+
+# Reported, but not to be SET by a client: shown to clients as the server tells them.
+NOT_SETTABLE = frozenset(
+    {
+        "server_version",
+        "server_encoding",
+        "is_superuser",
+        "in_hot_standby",
+        "integer_datetimes",
+        "session_authorization",
+    }
+)
+
+# Reported and settable in some PostgreSQL from 13 to 18, lower case -> as the server spells it.
+REPORTED = {
+    name.lower(): name
+    for name in (
+        "application_name",
+        "client_encoding",
+        "DateStyle",
+        "default_transaction_read_only",
+        "IntervalStyle",
+        "scram_iterations",
+        "search_path",
+        "standard_conforming_strings",
+        "TimeZone",
+    )
+}
+
+UNKNOWN = "\0"  # a value that no parameter can have: set it anew, whatever it is now
+_OID_TEXT = 25
+
+
+class Vars:
+    """Values of a space's parameters, in the order of `space.names`; equal ones of a space are the same object."""
+
+    __slots__ = ("__weakref__", "space", "values")
+
+    def __init__(self, space: VarSpace, values: tuple[str | None, ...]) -> None:
+        self.space = space
+        self.values = values
+
+    def get(self, name: str) -> str | None:
+        """The value of a parameter, None where it is unset or not tracked."""
+        index = self.space.index.get(name.lower())
+        return None if index is None else self.values[index]
+
+    def replace(self, changes: Mapping[str, str | None]) -> Vars:
+        """These values with some changed; names that the space doesn't have are ignored."""
+        values = list(self.values)
+        for name, value in changes.items():
+            index = self.space.index.get(name.lower())
+            if index is not None:
+                values[index] = value
+        return self.space.intern(tuple(values))
+
+
+class VarSpace:
+    """The tracked parameters of one pool, and what its server reported when it was first logged in to."""
+
+    def __init__(self, reported: Mapping[str, str], unreported: Iterable[str]) -> None:
+        self.reported = dict(reported)
+        settable = [name for name in reported if name.lower() not in NOT_SETTABLE]
+        known = {name.lower() for name in settable}
+        extra = [name for name in unreported if name.lower() not in known]
+        self.names = (*settable, *extra)
+        self.unreported = frozenset(extra)
+        self.index = {name.lower(): i for i, name in enumerate(self.names)}
+        self._interned: WeakValueDictionary[tuple[str | None, ...], Vars] = WeakValueDictionary()
+        # What a client wrote -> what the server made of it ("utf-8" -> "UTF8"); bounded, as clients fill it.
+        self.canonical: dict[tuple[str, str], str] = {}
+        self.defaults = self.from_reported(reported)
+
+    def intern(self, values: tuple[str | None, ...]) -> Vars:
+        """The one `Vars` with these values."""
+        found = self._interned.get(values)
+        if found is None:
+            found = self._interned[values] = Vars(self, values)
+        return found
+
+    def from_reported(self, reported: Mapping[str, str]) -> Vars:
+        """What a server carries that has just logged in."""
+        return self.intern(
+            tuple(None if name in self.unreported else reported.get(name) for name in self.names)
+        )
+
+    def for_client(self, startup: Mapping[str, str]) -> Vars:
+        """What a client wants that began with these parameters: the server's own values otherwise."""
+        return self.defaults.replace(
+            {name: self.canonical.get((name.lower(), value), value) for name, value in startup.items()}
+        )
+
+    def learn(self, name: str, written: str, value: str) -> None:
+        """Remember how the server spells what a client wrote."""
+        if len(self.canonical) >= 1000:
+            self.canonical.clear()
+        self.canonical[name.lower(), written] = value
+
+
+def differences(have: Vars, want: Vars) -> dict[str, str | None]:
+    """What is to be set on a server that has the first for a client that wants the second.
+
+    Values that differ only in case are the same, as for PgBouncer: the server's spelling counts.
+    """
+    return {
+        name: wanted
+        for name, had, wanted in zip(have.space.names, have.values, want.values, strict=True)
+        if had != wanted and (had is None or wanted is None or had.lower() != wanted.lower())
+    }
+
+
+def build_set(changes: Mapping[str, str | None]) -> bytes:
+    """Parse, Bind, Execute and Sync that set all of `changes`, or none of them."""
+    calls = ", ".join(f"set_config(${2 * i + 1}, ${2 * i + 2}, false)" for i in range(len(changes)))
+    parameters = [text for name, value in changes.items() for text in (_text(name), _text(value))]
+    return (
+        build_parse("", f"SELECT {calls}", [_OID_TEXT] * len(parameters))
+        + build_bind("", "", parameters)
+        + build_execute()
+        + build_sync()
+    )
+
+
+def _text(value: str | None) -> bytes | None:
+    return None if value is None or value == UNKNOWN else value.encode("utf-8", "surrogateescape")
