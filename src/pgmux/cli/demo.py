@@ -114,8 +114,10 @@ def results_table(direct: demo.Outcome, pooled: demo.Outcome) -> Table:
 
 def stay(console: Console, dsn: str) -> None:
     """Says how to connect and waits for Ctrl-C."""
-    console.print(f"Connect: [bold]psql {dsn}[/bold]")
-    console.print(f"Console: psql {dsn.rpartition('/')[0]}/pgbouncer -c 'SHOW POOLS'")
+    console.print(f"Connect: [bold]psql {dsn}[/bold]", soft_wrap=True)
+    console.print(
+        f"Console: psql {dsn.rpartition('/')[0]}/pgbouncer -c 'SHOW POOLS'", soft_wrap=True
+    )
     console.print("Ctrl-C ends it.")
     try:
         while True:

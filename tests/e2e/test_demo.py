@@ -1,0 +1,97 @@
+"""`pgmux demo`, as a user runs it: on real connections, and nothing left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgmux.ops.postgres import find_free_port
+
+COMMAND = (sys.executable, "-m", "pgmux", "demo", "--clients=120", "--seconds=1")
+
+
+@pytest.fixture
+def temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the demo's directories are, and nothing else."""
+    path = Path("/tmp", f"demo-{os.getpid()}")
+    path.mkdir(mode=0o755)
+    monkeypatch.setenv("TMPDIR", str(path))
+    yield path
+    path.rmdir()  # fails unless it is empty: the demo left nothing
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines of running processes that mention it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # gone since
+        if text in line:
+            found.append(line)
+    return found
+
+
+def test_the_problem_and_the_cure_as_json(temporary_directory: Path) -> None:
+    command = [*COMMAND, "--once", "--json", f"--port={find_free_port()}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["direct"]["connected"] == 100
+    assert shown["direct"]["refused"] == {"sorry, too many clients already": 20}
+    assert shown["pgmux"]["connected"] == 120
+    assert shown["pgmux"]["errors"] == {}
+    assert 0 < shown["pgmux"]["server_connections"] <= 20
+    assert shown["pgmux"]["transactions"] > shown["direct"]["transactions"] / 2
+    assert processes_with(str(temporary_directory)) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_it_stays_up_until_it_is_interrupted(
+    signum: signal.Signals, temporary_directory: Path
+) -> None:
+    command = [*COMMAND, f"--port={find_free_port()}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        shown = ""
+        for line in demo.stdout:
+            shown += line
+            if line.startswith("Ctrl-C"):
+                break
+        uri = re.search(r"Connect: psql (\S+)", shown)
+        assert uri is not None, shown
+        with psycopg.connect(uri[1]) as connection:
+            assert connection.execute("select count(*) from account").fetchone() == (10_000,)
+        demo.send_signal(signum)
+        assert demo.wait(20) == 0
+    assert processes_with(str(temporary_directory)) == []
+
+
+def test_an_interrupt_in_the_middle_leaves_nothing(temporary_directory: Path) -> None:
+    command = [*COMMAND, "--seconds=60"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        demo.stdout.readline()  # PostgreSQL is being started
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(20) == 130
+    assert processes_with(str(temporary_directory)) == []
+
+
+def test_no_postgresql_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGMUX_PG_BINDIR", "/nonexistent")
+    done = subprocess.run([*COMMAND, "--once"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'pgmux[demo]'" in done.stderr
+    assert "Traceback" not in done.stderr
