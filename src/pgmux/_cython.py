@@ -1,4 +1,5 @@
-"""Typed stand-in for the `cython` module, so that the `*_cy.py` modules run and type-check without Cython.
+"""Typed stand-in for the `cython` module, so that the `*_cy.py` modules run and type-check without
+Cython.
 
 The compiled modules import it as
 

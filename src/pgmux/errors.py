@@ -4,7 +4,8 @@ The class says whose fault it is:
 
 * `PoolerError`         what a client is told in an ErrorResponse; nobody's bug.
 * `ProtocolViolation`   a peer broke the protocol; its connection closes, nothing else does.
-* `LocalProtocolError`  our bug; logged with a traceback, the connection closes, the process goes on.
+* `LocalProtocolError`  our bug; logged with a traceback, the connection closes, the process goes
+on.
 * `ConfigError`         an operator's file is wrong; carries every problem with its place.
 
 Source of the SQLSTATEs: PostgreSQL's appendix A; PgBouncer answers nearly everything with 08P01.

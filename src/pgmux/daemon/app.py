@@ -1,4 +1,5 @@
-"""The composition root: configuration, pooler, sockets, console and timers put together; and how the process ends.
+"""The composition root: configuration, pooler, sockets, console and timers put together; and how
+the process ends.
 
 All state that outlives a connection hangs off the `App`; nothing else in pgmux keeps any.
 """
@@ -10,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.auth.server_auth import SaltedCache
@@ -25,7 +27,7 @@ from pgmux.net.compute import Computer
 from pgmux.net.connector import Connector, ConnectRequest
 from pgmux.net.console_connection import Consoles
 from pgmux.net.listener import Listener
-from pgmux.net.sockets import Addresses
+from pgmux.net.sockets import Address, Addresses
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.session.client import LoginContext
@@ -152,9 +154,7 @@ class App:
         """Something has ended: is it what somebody waits for?"""
         self.consoles.on_change()
         mode, pooler = self._shutdown, self.pooler
-        if mode is ShutdownMode.WAIT_FOR_CLIENTS and pooler.client_count == 0:
-            self._end()
-        elif mode is ShutdownMode.WAIT_FOR_SERVERS and pooler.busy_count() == 0:
+        if (mode is ShutdownMode.WAIT_FOR_CLIENTS and pooler.client_count == 0) or (mode is ShutdownMode.WAIT_FOR_SERVERS and pooler.busy_count() == 0):
             self._end()
 
     def _end(self) -> None:
@@ -201,7 +201,8 @@ class App:
             server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
             if logged_in.warning:
                 self.log.warning(f"{control.name(server)} {logged_in.warning}")
-            transport.set_protocol(server)
+            relay: Any = server  # has the methods; a compiled class can't inherit asyncio.Protocol
+            transport.set_protocol(relay)
             if logged_in.rest:
                 server.data_received(logged_in.rest)
             if not server.closed:
@@ -218,6 +219,7 @@ class App:
 
     def _send_cancel(self, info: ServerInfo, done: Callable[[], None]) -> Attempt:
         peer = info.addresses.peer
+        assert isinstance(peer, Address)
         return self._connector.send_cancel(
             peer, info.cancel_pid, info.cancel_key, lambda reason: done()
         )

@@ -1,12 +1,14 @@
 """What SHOW tells: rows read off the pooler at the moment they are asked for.
 
-Points in time are kept on the monotonic clock and shown on the wall clock, in the local zone, as PgBouncer shows them.
+Points in time are kept on the monotonic clock and shown on the wall clock, in the local zone, as
+PgBouncer shows them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
@@ -63,9 +65,9 @@ class DaemonSnapshot:
     def databases(self) -> Sequence[DatabaseRow]:
         """By name; the console's own is one of them."""
         rows = [self._database(state) for state in self._pooler.databases.values()]
-        console = _CONSOLE_ROW
-        listen_port = self._pooler.config.settings.listen_port
-        rows.append(_replace_port(console, listen_port, len(self._consoles.rows)))
+        port = self._pooler.config.settings.listen_port
+        clients = len(self._consoles.open)
+        rows.append(replace(_CONSOLE_ROW, port=port, current_client_connections=clients))
         return sorted(rows, key=lambda row: row.name)
 
     def _database(self, state: DatabaseState) -> DatabaseRow:
@@ -94,7 +96,7 @@ class DaemonSnapshot:
     def pools(self) -> Sequence[PoolRow]:
         """By database and user; the console's own is one of them."""
         rows = [self._pool(control) for control in self._pooler.pools.values()]
-        rows.append(_console_pool(len(self._consoles.rows)))
+        rows.append(_console_pool(len(self._consoles.open)))
         return sorted(rows, key=lambda row: (row.database, row.user))
 
     def _pool(self, control: PoolControl) -> PoolRow:
@@ -152,7 +154,7 @@ class DaemonSnapshot:
             pools=len(pooler.pools) + 1,
             peer_pools=0,
             free_clients=0,
-            used_clients=pooler.client_count + len(self._consoles.rows) + len(self._door.logins),
+            used_clients=pooler.client_count + len(self._consoles.open) + len(self._door.logins),
             login_clients=len(self._door.logins),
             free_servers=0,
             used_servers=sum(c.pool.server_count() for c in pooler.pools.values()),
@@ -169,9 +171,12 @@ class DaemonSnapshot:
         rows = [
             self._client(control, client)
             for _, control in sorted(self._pooler.pools.items())
-            for client in (*control.pool.lists.active_clients(), *control.pool.lists.waiting_clients())
+            for client in (
+                *control.pool.lists.active_clients(),
+                *control.pool.lists.waiting_clients(),
+            )
         ]
-        return [*rows, *self._consoles.rows.values()]
+        return [*rows, *self._consoles.rows()]
 
     def servers(self) -> Sequence[ConnectionRow]:
         """By pool, then by list."""
@@ -185,10 +190,7 @@ class DaemonSnapshot:
         info, server = client.owner, client.linked_server
         waiting = client.state == states.CL_WAITING
         since = client.wait_start if waiting else client.query_start
-        if waiting:
-            state = "waiting"
-        else:
-            state = "idle" if server is None else "active"
+        state = "waiting" if waiting else "idle" if server is None else "active"
         return self._row(
             "C",
             client,
@@ -287,13 +289,22 @@ def _balance(database: Database) -> LoadBalanceHosts | None:
     return database.load_balance_hosts if len(database.hosts) > 1 else None
 
 
-def _replace_port(row: DatabaseRow, port: int, clients: int) -> DatabaseRow:
-    from dataclasses import replace
-
-    return replace(row, port=port, current_client_connections=clients)
-
-
 def _console_pool(clients: int) -> PoolRow:
     return PoolRow(
-        ADMIN_DATABASE, ADMIN_DATABASE, clients, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, "statement", None
+        ADMIN_DATABASE,
+        ADMIN_DATABASE,
+        clients,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0.0,
+        "statement",
+        None,
     )

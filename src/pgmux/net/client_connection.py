@@ -1,16 +1,19 @@
-"""A client's connection until its login is done: the transport's protocol that drives `session.client.ClientLogin`.
+"""A client's connection until its login is done: the transport's protocol that drives
+`session.client.ClientLogin`.
 
-At the end of the login the connection becomes the relay's (or the console's): `set_protocol`, and what came behind the login goes
-with it. A connection that is still here after client_login_timeout is closed by the janitor.
+At the end of the login the connection becomes the relay's (or the console's): `set_protocol`, and
+what came behind the login goes with it. A connection that is still here after client_login_timeout
+is closed by the janitor.
 
-Errors: a PoolerError becomes a FATAL ErrorResponse; whatever else a hostile client brings about closes its connection alone.
+Errors: a PoolerError becomes a FATAL ErrorResponse; whatever else a hostile client brings about
+closes its connection alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation
 from pgmux.net.compute import Computer, TooManyJobs
@@ -31,32 +34,42 @@ from pgmux.session.pooler import Pooler
 from pgmux.wire.build import build_error_response
 
 
-class ConsoleOpener(Protocol):
-    """Makes the protocol that a console client's transport goes on with, welcome sent."""
+class Consoles(Protocol):
+    """The admin console's side; `net.console_connection.Consoles`."""
 
     def __call__(
         self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole
-    ) -> asyncio.Protocol: ...
+    ) -> asyncio.Protocol:
+        """The protocol that a console client's transport goes on with, welcome sent."""
+
+    def cancel(self, pid: int, key: bytes) -> bool:
+        """Cancel a console's waiting command; False where the key is not a console's."""
 
 
 class Door:
     """What all logins share, and the logins that are under way."""
 
-    __slots__ = ("computer", "context", "is_open", "logins", "open_console", "pooler")
+    __slots__ = ("computer", "consoles", "context", "is_open", "logins", "pooler")
 
     def __init__(
-        self, pooler: Pooler, context: LoginContext, computer: Computer, open_console: ConsoleOpener
+        self, pooler: Pooler, context: LoginContext, computer: Computer, consoles: Consoles
     ) -> None:
         self.pooler = pooler
         self.context = context
         self.computer = computer
-        self.open_console = open_console
+        self.consoles = consoles
         self.logins: dict[ClientConnection, None] = {}
         self.is_open = True  # False: shutting down, only the console lets anybody in
 
     def __call__(self) -> ClientConnection:
         """A protocol for a new connection."""
         return ClientConnection(self)
+
+    def cancel(self, pid: int, key: bytes) -> str:
+        """Do what a CancelRequest asks for; returns why its connection closes."""
+        if self.consoles.cancel(pid, key):
+            return "cancel request for console client"
+        return self.pooler.cancel(pid, key)
 
     def end_slow_logins(self, timeout: float, now: float) -> None:
         """client_login_timeout."""
@@ -77,8 +90,8 @@ class ClientConnection(asyncio.Protocol):
     # ---- asyncio's protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # No isinstance: uvloop's transports have the methods, not the base class.
+        self._transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         self._addresses = read_addresses(sock, self._door.pooler.config.settings.listen_port)
         peer = self._addresses.peer
@@ -129,8 +142,7 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(step, Attempted):
             self._log_attempt()
         elif isinstance(step, Cancel):
-            reason = self._door.pooler.cancel(step.pid, step.key)
-            self.close(reason, tell=False)
+            self.close(self._door.cancel(step.pid, step.key), tell=False)
         elif isinstance(step, Enter):
             self._enter(step)
         else:
@@ -150,7 +162,7 @@ class ClientConnection(asyncio.Protocol):
         self._hand_over(client)
 
     def _enter_console(self, step: EnterConsole) -> None:
-        self._hand_over(self._door.open_console(self._transport, self._addresses, step))
+        self._hand_over(self._door.consoles(self._transport, self._addresses, step))
 
     def _hand_over(self, protocol: Any) -> None:
         # Any: a compiled class can't inherit asyncio.Protocol, the relay just has its methods.
@@ -171,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
         tell: bool = True,
         logged: str = "",
     ) -> None:
-        """End the connection; the client is told `message`, the log says `logged` where it differs."""
+        """End the connection; the client is told `message`, the log `logged` where that differs."""
         if self._closed:
             return
         self._closed = True

@@ -1,8 +1,9 @@
 """HOT: the lists of one pool, and who gets which server.
 
-A pool holds the clients and servers of one (database, user). It knows nothing of sockets, bytes or clocks: clients and servers
-are any objects with a writable int attribute `state`, and decisions are returned, for the caller to carry out. Two calls a
-transaction, `find_server` and `release_server`, so this file is compiled; the same source runs uncompiled.
+A pool holds the clients and servers of one (database, user). It knows nothing of sockets, bytes or
+clocks: clients and servers are any objects with a writable int attribute `state`, and decisions are
+returned, for the caller to carry out. Two calls a transaction, `find_server` and `release_server`,
+so this file is compiled; the same source runs uncompiled.
 
 Source: PgBouncer's objects.c in outline (a state is a list, one mover).
 Errors: a move from a list that the connection is not in raises LocalProtocolError.
@@ -89,8 +90,9 @@ class PoolLists:
         return server
 
     def release_server(self, server: Any) -> Any:
-        """An active server becomes idle, unless somebody waits: then that client is returned, out of the queue, and the
-        server stays active: the caller links them."""
+        """An active server becomes idle, unless somebody waits: then that client is returned, out
+        of the queue, and the server stays active: the caller links them.
+        """
         if server not in self.active:
             raise LocalProtocolError(f"server released while {states.SERVER_STATES[server.state]}")
         if self.waiting and not self.held:
@@ -132,9 +134,13 @@ class PoolLists:
         self.waiting[client] = None
 
     def stop_waiting(self, client: Any) -> None:
-        """Take a client out of the queue, whatever its place: it waited for its welcome, not for a server."""
+        """Take a client out of the queue, whatever its place: it waited for its welcome, not for a
+        server.
+        """
         if client.state != CL_WAITING:
-            raise LocalProtocolError(f"client stops waiting, but is {states.CLIENT_STATES[client.state]}")
+            raise LocalProtocolError(
+                f"client stops waiting, but is {states.CLIENT_STATES[client.state]}"
+            )
         del self.waiting[client]
         client.state = CL_ACTIVE
         self.clients[client] = None

@@ -1,8 +1,10 @@
-"""What is due in a pool: who has waited, idled or run too long. Walks the lists; decides, and does nothing.
+"""What is due in a pool: who has waited, idled or run too long. Walks the lists; decides, and does
+nothing.
 
-Called every third of a second, so timeouts are late by up to that, as PgBouncer's are. A client is any object with `request_time`,
-`query_start`, `xact_start`, `wait_start` and `linked_server`; a server any with `request_time`, `connect_time`, `ready`, `idle_tx`,
-`close_needed` and `linked_client`.
+Called every third of a second, so timeouts are late by up to that, as PgBouncer's are. A client is
+any object with `request_time`, `query_start`, `xact_start`, `wait_start` and `linked_server`; a
+server any with `request_time`, `connect_time`, `ready`, `idle_tx`, `close_needed` and
+`linked_client`.
 Source: PgBouncer's janitor.c in outline, and its reasons in its words.
 """
 
@@ -43,7 +45,9 @@ def due_clients(
 
 
 def clients_to_notify(pool: Pool, settings: Settings, now: float) -> Iterator[Any]:
-    """Clients that have waited for longer than query_wait_notify, in whole seconds as PgBouncer counts them."""
+    """Clients that have waited for longer than query_wait_notify, in whole seconds as PgBouncer
+    counts them.
+    """
     if settings.query_wait_notify > 0:
         for client in pool.lists.waiting_clients():
             if int(now - client.wait_start) > settings.query_wait_notify:
@@ -69,7 +73,9 @@ def due_active_servers(pool: Pool, settings: Settings, now: float) -> Iterator[t
 
 
 def due_unused_servers(pool: Pool, settings: Settings, now: float) -> Iterator[tuple[Any, str]]:
-    """Unlinked servers that are to be closed, and the reason; an empty reason: it needs the check query first."""
+    """Unlinked servers that are to be closed, and the reason; an empty reason: it needs the check
+    query first.
+    """
     keep = pool.limits.min_pool_size
     count = pool.connected_count()
     for state in (SV_USED, SV_TESTED, SV_IDLE):
@@ -86,7 +92,11 @@ def due_unused_servers(pool: Pool, settings: Settings, now: float) -> Iterator[t
             elif pool.is_life_over(age, now):
                 pool.last_lifetime_close_at = now
                 yield server, "server lifetime over"
-            elif state == SV_IDLE and settings.server_check_query and idle > settings.server_check_delay:
+            elif (
+                state == SV_IDLE
+                and settings.server_check_query
+                and idle > settings.server_check_delay
+            ):
                 yield server, ""
 
 

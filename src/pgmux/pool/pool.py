@@ -1,7 +1,8 @@
-"""One pool: the clients and servers of one database and user, its limits, and how its last connect went.
+"""One pool: the clients and servers of one database and user, its limits, and how its last connect
+went.
 
-Source: PgBouncer's PgPool and launch_new_connection in outline. No sockets and no clock: `now` is an argument, seconds of one
-monotonic clock. What is to be done is returned, and the caller does it.
+Source: PgBouncer's PgPool and launch_new_connection in outline. No sockets and no clock: `now` is
+an argument, seconds of one monotonic clock. What is to be done is returned, and the caller does it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pgmux.config import Config, Database, PoolMode
 from pgmux.pool._pool_cy import PoolLists
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_LOGIN, SV_TESTED, SV_USED
 
-# Connections that one pool opens at the same time while its server answers; one at a time where the last connect failed.
+# Connections that one pool opens at the same time while its server answers; one at a time where the
+# last connect failed.
 MAX_LOGINS = 8
 
 
@@ -26,7 +28,9 @@ class PoolKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """What the configuration says for one pool; made anew at each RELOAD. Times in seconds, 0 is no limit."""
+    """What the configuration says for one pool; made anew at each RELOAD. Times in seconds, 0 is no
+    limit.
+    """
 
     pool_mode: PoolMode
     pool_size: int
@@ -58,7 +62,9 @@ def limits_of(config: Config, database: Database, user: str) -> PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last connect failed: for the log and SHOW, and in the server's own words where it spoke."""
+    """Why the last connect failed: for the log and SHOW, and in the server's own words where it
+    spoke.
+    """
 
     reason: str
     sqlstate: str = ""
@@ -85,7 +91,9 @@ class Pool:
         return self.lists.total_servers() + self.logins
 
     def launch_count(self, now: float, server_login_retry: float) -> int:
-        """How many connects to begin now: for clients that wait beyond what is already on its way, within pool_size."""
+        """How many connects to begin now: for clients that wait beyond what is already on its way,
+        within pool_size.
+        """
         if self.lists.held:
             return 0
         lists = self.lists
@@ -94,7 +102,9 @@ class Pool:
         return self._allowed(wanted, now, server_login_retry)
 
     def refill_count(self, now: float, server_login_retry: float) -> int:
-        """How many connects to begin for min_pool_size, for pools that have a client or a forced user."""
+        """How many connects to begin for min_pool_size, for pools that have a client or a forced
+        user.
+        """
         if self.lists.held or not (self.lists.client_count() or self.limits.forced_user):
             return 0
         wanted = self.limits.min_pool_size - self.server_count()
@@ -130,13 +140,17 @@ class Pool:
         self.logins -= 1
 
     def is_down(self) -> bool:
-        """The last connect failed and there is no server: a client that waits would wait for nothing."""
+        """The last connect failed and there is no server: a client that waits would wait for
+        nothing.
+        """
         return self.failure is not None and self.lists.total_servers() == 0
 
     # ---- lifetime
 
     def is_life_over(self, age: float, now: float) -> bool:
-        """Whether a server of that age is to go; pool_size of them go spread over one lifetime, not all at once."""
+        """Whether a server of that age is to go; pool_size of them go spread over one lifetime, not
+        all at once.
+        """
         lifetime = self.limits.server_lifetime
         if age < lifetime:
             return False

@@ -1,7 +1,8 @@
 """The states of clients and servers, which are the lists of a pool.
 
-A connection's state is the list that it is in (`Pool._move`). The names are those of PgBouncer's SHOW CLIENTS and SHOW SERVERS.
-Plain integers, because they are compared for every transaction; `CLIENT_STATES` and `SERVER_STATES` give the names.
+A connection's state is the list that it is in (`Pool._move`). The names are those of PgBouncer's
+SHOW CLIENTS and SHOW SERVERS. Plain integers, because they are compared for every transaction;
+`CLIENT_STATES` and `SERVER_STATES` give the names.
 """
 
 from __future__ import annotations

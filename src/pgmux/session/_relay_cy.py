@@ -1,12 +1,15 @@
 """HOT: forward a chunk from one side of a link to the other.
 
-A client and the server linked to it are one object each, which their transport calls with the bytes that it received. A chunk is
-scanned once, by message headers, and goes on in one write: the very bytes where nothing is cut, the pieces joined where a prepared
-statement's name is rewritten, a response is dropped (SKIP) or made up (FAKE). A message that is only passed on is never assembled.
+A client and the server linked to it are one object each, which their transport calls with the bytes
+that it received. A chunk is scanned once, by message headers, and goes on in one write: the very
+bytes where nothing is cut, the pieces joined where a prepared statement's name is rewritten, a
+response is dropped (SKIP) or made up (FAKE). A message that is only passed on is never assembled.
 What is rare is a call to `control` (session/control.py), plain Python.
 
-Source: PostgreSQL protocol, "Message Flow" and "Message Formats"; "outstanding request" (forward, skip, fake) is PgBouncer's word.
-Errors: none leave `data_received`; what a peer did wrong goes to `control`, and what we did wrong goes to `control.on_bug`.
+Source: PostgreSQL protocol, "Message Flow" and "Message Formats"; "outstanding request" (forward,
+skip, fake) is PgBouncer's word.
+Errors: none leave `data_received`; what a peer did wrong goes to `control`, and what we did wrong
+goes to `control.on_bug`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ else:
     except ModuleNotFoundError:
         from pgmux import _cython as cython
 
-# Message types. C constants: an untyped module constant costs ten times as much (wire/codes.py has them for everybody else).
+# Message types. C constants: an untyped module constant costs ten times as much (wire/codes.py has
+# them for everybody else).
 QUERY = cython.declare(cython.int, 0x51)  # Q
 FUNCTION_CALL = cython.declare(cython.int, 0x46)  # F
 SYNC = cython.declare(cython.int, 0x53)  # S
@@ -60,7 +64,8 @@ COPY_OUT = cython.declare(cython.int, 0x48)  # H
 COPY_BOTH = cython.declare(cython.int, 0x57)  # W
 FUNCTION_RESULT = cython.declare(cython.int, 0x56)  # V
 
-# An outstanding request is one byte in the server's queue: the client's message type in the low seven bits is not needed, so it is
+# An outstanding request is one byte in the server's queue: the client's message type in the low
+# seven bits is not needed, so it is
 # a small number, with what becomes of the response.
 REQ_QUERY = cython.declare(cython.int, 1)
 REQ_SYNC = cython.declare(cython.int, 2)
@@ -76,8 +81,10 @@ FAKE = cython.declare(cython.int, 0x20)  # the server was not asked: make the re
 DUPLICATE = cython.declare(cython.int, 0x40)  # a Parse that the server is to refuse
 TRACKED = cython.declare(cython.int, 0x80)  # has its (statement, client's name) in `tracked`
 
-INSPECT_MAX = cython.declare(cython.int, 65536)  # larger ErrorResponses and tags stream through unread
-PENDING_MAX = cython.declare(cython.int, 65536)  # a waiting client is read no further than about this
+# larger ErrorResponses and tags stream through unread
+INSPECT_MAX = cython.declare(cython.int, 65536)
+# a waiting client is read no further than about this
+PENDING_MAX = cython.declare(cython.int, 65536)
 
 SESSION = cython.declare(cython.int, 0)
 TRANSACTION = cython.declare(cython.int, 1)
@@ -92,7 +99,8 @@ IDLE = cython.declare(cython.int, 0x49)  # ReadyForQuery status "I"
 def _message_len(data: bytes, pos: cython.Py_ssize_t) -> cython.longlong:
     """Bytes of the message whose header starts at `pos`, type byte included.
 
-    The one place that reads a length: each byte is widened before its shift, because `data[i] << 24` is a C int when compiled.
+    The one place that reads a length: each byte is widened before its shift, because `data[i] <<
+    24` is a C int when compiled.
     """
     b0: cython.longlong = data[pos + 1]
     b1: cython.longlong = data[pos + 2]
@@ -138,7 +146,9 @@ class PreparedStatement:
 
 @cython.cclass
 class Counters:
-    """What passed through one pool; the numbers of SHOW STATS. Only the relay adds to them; times in seconds."""
+    """What passed through one pool; the numbers of SHOW STATS. Only the relay adds to them; times
+    in seconds.
+    """
 
     server_assignment_count = cython.declare(cython.longlong, visibility="public")
     xact_count = cython.declare(cython.longlong, visibility="public")
@@ -163,7 +173,9 @@ class Counters:
 
 @cython.cclass
 class PoolRelay:
-    """What all relays of one pool share: its lists, its counters, its mode, and `control` for what is rare."""
+    """What all relays of one pool share: its lists, its counters, its mode, and `control` for what
+    is rare.
+    """
 
     lists = cython.declare(object, visibility="public")
     control = cython.declare(object, visibility="public")
@@ -312,7 +324,9 @@ class ClientRelay:
             self._process_safely(data)
 
     def drop_pending(self) -> bool:
-        """Forget what was kept, where it is whole requests whose last is answered with one ReadyForQuery; else False."""
+        """Forget what was kept, where it is whole requests whose last is answered with one
+        ReadyForQuery; else False.
+        """
         data: bytes = self.pending
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
@@ -323,7 +337,7 @@ class ClientRelay:
             if total < 5 or total > n - pos:
                 return False
             pos += _size(total)
-            if (kind == QUERY or kind == SYNC or kind == FUNCTION_CALL) != (pos == n):
+            if (kind in (QUERY, SYNC, FUNCTION_CALL)) != (pos == n):
                 return False
         if pos < n or n == 0:
             return False
@@ -415,7 +429,7 @@ class ClientRelay:
             if total < 5 or total > self.pool.max_packet_size:
                 raise ProtocolViolation("client", "bad packet header")
             if server is None:
-                if kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL or kind == FLUSH:
+                if kind in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH):
                     # What a failed COPY leaves behind after its server has gone; nobody wants it.
                     pos = self._pass(pos, total, n)
                     start = pos
@@ -449,7 +463,7 @@ class ClientRelay:
                 server._push(REQ_SYNC)
             elif kind == EXECUTE:
                 server._push(REQ_EXECUTE)
-            elif kind == BIND or kind == DESCRIBE or kind == PARSE or kind == CLOSE:
+            elif kind in (BIND, DESCRIBE, PARSE, CLOSE):
                 described |= kind == DESCRIBE
                 if rewrite:
                     if parts is None:
@@ -468,7 +482,7 @@ class ClientRelay:
                     server._push(REQ_PARSE)
                 else:
                     server._push(REQ_CLOSE)
-            elif kind == COPY_DONE or kind == COPY_FAIL:
+            elif kind in (COPY_DONE, COPY_FAIL):
                 server._push(REQ_COPY_END)
             elif kind == FUNCTION_CALL:
                 server._push(REQ_QUERY)
@@ -482,14 +496,24 @@ class ClientRelay:
         if pos < n and self.gather is None:
             self._want(data, pos, 5)
         if server is not None:
-            if described and fresh and syncs == 1 and kind == SYNC and pos == n and not self.replaying:
-                # One whole batch outside a transaction, whose client reads the row description anew: it can be run again.
+            if (
+                described
+                and fresh
+                and syncs == 1
+                and kind == SYNC
+                and pos == n
+                and not self.replaying
+            ):
+                # One whole batch outside a transaction, whose client reads the row description
+                # anew: it can be run again.
                 server.replay = data
             self._forward(server, data, start, pos, parts)
             server._after_client(self)
 
     @cython.cfunc
-    def _pass(self, pos: cython.Py_ssize_t, total: cython.longlong, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    def _pass(
+        self, pos: cython.Py_ssize_t, total: cython.longlong, n: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
         """Step over a message that goes on as it is, also where it ends beyond this chunk."""
         if total > n - pos:
             self.skip = total - (n - pos)
@@ -547,8 +571,8 @@ class ClientRelay:
     ) -> cython.longlong:
         """Handle P, B, D or C at `pos`, whose statement may be named.
 
-        Returns 0: it goes on untouched. > 0: `parts` now ends with its new form, what follows is forwarded from that offset on.
-        < 0: so many of its bytes (negated) must be there first.
+        Returns 0: it goes on untouched. > 0: `parts` now ends with its new form, what follows is
+        forwarded from that offset on. < 0: so many of its bytes (negated) must be there first.
         """
         n: cython.Py_ssize_t = len(data)
         whole: cython.bint = total <= n - pos
@@ -614,15 +638,18 @@ class ClientRelay:
         parts.append(b"S" + name_z)
 
     @cython.cfunc
-    def _statement(self, server: ServerRelay, name: bytes, parts: list[bytes]) -> PreparedStatement | None:
-        """What the client calls `name`, made ready on the server; None where it never prepared that.
+    def _statement(
+        self, server: ServerRelay, name: bytes, parts: list[bytes]
+    ) -> PreparedStatement | None:
+        """What the client calls `name`, made ready on the server; None where it never prepared
+        that.
 
-        Then its own message goes on with its own name, for the server to refuse: the error, the aborted transaction and the
-        skipping up to Sync are PostgreSQL's own.
+        Then its own message goes on with its own name, for the server to refuse: the error, the
+        aborted transaction and the skipping up to Sync are PostgreSQL's own.
         """
-        statement: PreparedStatement | None = None
-        if self.prepared is not None:
-            statement = self.prepared.get(name)
+        if self.prepared is None:
+            return None
+        statement: PreparedStatement | None = self.prepared.get(name)
         if statement is None:
             return None
         if self.replaying:
@@ -707,8 +734,10 @@ class ServerRelay:
     connect_time = cython.declare(cython.double, visibility="public")
     close_needed = cython.declare(cython.bint, visibility="public")  # to be closed at its release
     special = cython.declare(cython.bint, visibility="public")  # control decides at its release
-    ready = cython.declare(cython.bint, visibility="public")  # outside a transaction, nothing asked since
-    idle_tx = cython.declare(cython.bint, visibility="public")  # in a transaction, nothing asked since
+    # outside a transaction, nothing asked since
+    ready = cython.declare(cython.bint, visibility="public")
+    # in a transaction, nothing asked since
+    idle_tx = cython.declare(cython.bint, visibility="public")
     write: Callable[[bytes], None]
     pool: PoolRelay
     link: ClientRelay | None
@@ -747,7 +776,9 @@ class ServerRelay:
         self.tracked = deque()
         self.gather = None
         self.gather_len = self.skip = 0
-        self.close_needed = self.closed = self.special = self.drop = self.copy_mode = self.failed = False
+        self.close_needed = self.closed = self.special = self.drop = self.copy_mode = (
+            self.failed
+        ) = False
         self.private = self.releasing = self.read_paused = self.idle_tx = False
         self.ready = True
         self.ddl = False
@@ -817,7 +848,9 @@ class ServerRelay:
         return self.pool
 
     def send_private(self, message: bytes) -> None:
-        """Send what the pooler asks for itself: each answer goes to `control.on_private_message`, none to a client."""
+        """Send what the pooler asks for itself: each answer goes to `control.on_private_message`,
+        none to a client.
+        """
         self.private = True
         self.ready = False
         self.write(message)
@@ -846,7 +879,9 @@ class ServerRelay:
 
     @cython.cfunc
     def _link(self, client: ClientRelay) -> cython.bint:
-        """Link; False where session parameters differ and are being set: the client is held until they are."""
+        """Link; False where session parameters differ and are being set: the client is held until
+        they are.
+        """
         self.link = client
         client.link = self
         self.ready = False
@@ -886,7 +921,9 @@ class ServerRelay:
 
     @cython.cfunc
     def _release(self) -> None:
-        """To the pool, or at once to the longest-waiting client, and the next one where that client fails at once."""
+        """To the pool, or at once to the longest-waiting client, and the next one where that client
+        fails at once.
+        """
         if self.link is not None:
             self._unlink()
         if self.special:
@@ -955,7 +992,9 @@ class ServerRelay:
 
     @cython.cfunc
     def _drop_until(self, kind: cython.int, client: ClientRelay | None) -> None:
-        """Take requests that the server skipped off the queue, up to and with the first of `kind`; undo what they stood for."""
+        """Take requests that the server skipped off the queue, up to and with the first of `kind`;
+        undo what they stood for.
+        """
         while self.head < len(self.queue):
             request: cython.int = self._pop()
             if request & TRACKED:
@@ -992,7 +1031,9 @@ class ServerRelay:
 
     @cython.cfunc
     def _register(self, statement: PreparedStatement, parts: list[bytes]) -> None:
-        """Remember that the server has (or soon has) the statement; close the least recently used ones beyond the limit."""
+        """Remember that the server has (or soon has) the statement; close the least recently used
+        ones beyond the limit.
+        """
         self.pool.stats.server_parse_count += 1
         self.prepared[statement] = None
         self.last_used = None
@@ -1005,14 +1046,17 @@ class ServerRelay:
     def _after_client(self, client: ClientRelay) -> None:
         """The client's chunk has gone out."""
         if self.asked == 0 and self.head < len(self.queue):
-            # Nothing is on its way from the server, so made-up responses have no answer to travel with.
+            # Nothing is on its way from the server, so made-up responses have no answer to travel
+            # with.
             client.write(b"".join(self._fakes(None, b"", 0, 0)))
         if self.ready and self.link is client:
             self._maybe_release(client)
 
     @cython.cfunc
     def _maybe_release(self, client: ClientRelay) -> None:
-        """Release after a transaction, unless the client still owes the server the rest of a message."""
+        """Release after a transaction, unless the client still owes the server the rest of a
+        message.
+        """
         if self.pool.mode != SESSION and self.asked == 0 and client.skip == 0:
             self._release()
 
@@ -1065,7 +1109,12 @@ class ServerRelay:
                     if self._peek() & FAKE:
                         parts = self._fakes(parts, data, start, pos)
                         start = pos
-                    if self.ready and self.pool.mode != SESSION and self.asked == 0 and client.skip == 0:
+                    if (
+                        self.ready
+                        and self.pool.mode != SESSION
+                        and self.asked == 0
+                        and client.skip == 0
+                    ):
                         self._to_client(client, data, start, pos, parts)
                         self._unlink()
                         if pos < n:
@@ -1139,13 +1188,15 @@ class ServerRelay:
         while self._peek() & FAKE:
             request: cython.int = self._pop()
             self.tracked.popleft()
-            parts.append(FAKE_PARSE_COMPLETE if request & KIND == REQ_PARSE else FAKE_CLOSE_COMPLETE)
+            parts.append(
+                FAKE_PARSE_COMPLETE if request & KIND == REQ_PARSE else FAKE_CLOSE_COMPLETE
+            )
         return parts
 
     @cython.cfunc
     def _on_ready(self, status: cython.int, client: ClientRelay, now: cython.double) -> None:
         kind: cython.int = self._peek() & KIND
-        if kind == REQ_SYNC or kind == REQ_QUERY:
+        if kind in (REQ_SYNC, REQ_QUERY):
             self._pop()
         elif self.failed:
             self._drop_until(REQ_SYNC, client)
@@ -1185,13 +1236,13 @@ class ServerRelay:
             return self._answered(REQ_EXECUTE)
         if kind == BIND_COMPLETE:
             return self._answered(REQ_BIND)
-        if kind == ROW_DESCRIPTION or kind == NO_DATA:
+        if kind in (ROW_DESCRIPTION, NO_DATA):
             return self._answered(REQ_DESCRIBE)
         if kind == PARSE_COMPLETE:
             return self._answered(REQ_PARSE)
         if kind == CLOSE_COMPLETE:
             return self._answered(REQ_CLOSE)
-        if kind == EMPTY_QUERY or kind == PORTAL_SUSPENDED:
+        if kind in (EMPTY_QUERY, PORTAL_SUSPENDED):
             return self._answered(REQ_EXECUTE)
         if kind == ERROR_RESPONSE:
             self._on_error(data, pos, total, client)
@@ -1199,7 +1250,7 @@ class ServerRelay:
             self.instead = self.pool.control.on_parameter_status(
                 self, client, data[pos + 5 : pos + _size(total)]
             )
-        elif kind == COPY_IN or kind == COPY_BOTH:
+        elif kind in (COPY_IN, COPY_BOTH):
             self.copy_mode = True
         elif not _is_passed_on(kind):
             raise ProtocolViolation("server", "unknown pkt")
@@ -1220,8 +1271,10 @@ class ServerRelay:
 
     @cython.cfunc
     def _retry(self, data: bytes, pos: cython.Py_ssize_t, client: ClientRelay) -> cython.bint:
-        """Where an error says that DDL made a cached statement stale, nothing went out yet and the client reads the row
-        description anew: run its batch once more, with the statements prepared anew. True where that was begun."""
+        """Where an error says that DDL made a cached statement stale, nothing went out yet and the
+        client reads the row description anew: run its batch once more, with the statements prepared
+        anew. True where that was begun.
+        """
         at: cython.Py_ssize_t = self.head
         while at < len(self.queue) and self.queue[at] & FAKE:
             at += 1
@@ -1242,7 +1295,9 @@ class ServerRelay:
 
     @cython.cfunc
     def _process_private(self, data: bytes) -> None:
-        """What the server sends to the pooler itself: answers to `send_private`, and what comes while it is idle."""
+        """What the server sends to the pooler itself: answers to `send_private`, and what comes
+        while it is idle.
+        """
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         total: cython.longlong
@@ -1268,9 +1323,7 @@ class ServerRelay:
             if kind == READY_FOR_QUERY and total == 6 and self.private:
                 status = data[pos + 5]
             elif self.again is None:
-                self.pool.control.on_private_message(
-                    self, kind, data[pos + 5 : pos + _size(total)]
-                )
+                self.pool.control.on_private_message(self, kind, data[pos + 5 : pos + _size(total)])
             pos += _size(total)
         if pos < n and self.gather is None:
             self._want(data, pos, 5)
@@ -1304,26 +1357,23 @@ class ServerRelay:
 @cython.cfunc
 def _is_inspected(kind: cython.int, total: cython.longlong) -> cython.bint:
     """Messages that are read whole, unless they are too large to be worth it."""
-    if kind == READY_FOR_QUERY or kind == PARAMETER_STATUS:
+    if kind in (READY_FOR_QUERY, PARAMETER_STATUS):
         return True
-    return total <= INSPECT_MAX and (kind == COMMAND_COMPLETE or kind == ERROR_RESPONSE)
+    return total <= INSPECT_MAX and (kind in (COMMAND_COMPLETE, ERROR_RESPONSE))
 
 
 @cython.cfunc
 def _is_passed_on(kind: cython.int) -> cython.bint:
     return (
-        kind == NOTICE_RESPONSE
-        or kind == NOTIFICATION
-        or kind == PARAMETER_DESCRIPTION
-        or kind == COPY_OUT
-        or kind == COPY_DONE
-        or kind == FUNCTION_RESULT
+        kind in (NOTICE_RESPONSE, NOTIFICATION, PARAMETER_DESCRIPTION, COPY_OUT, COPY_DONE, FUNCTION_RESULT)
     )
 
 
 @cython.cfunc
 def _is_notable(data: bytes, pos: cython.Py_ssize_t) -> cython.bint:
-    """A first look at a command tag: False for all that is common (SELECT, INSERT, UPDATE, DELETE, COPY, BEGIN, COMMIT)."""
+    """A first look at a command tag: False for all that is common (SELECT, INSERT, UPDATE, DELETE,
+    COPY, BEGIN, COMMIT).
+    """
     first: cython.int = data[pos + 5]
     second: cython.int = data[pos + 6] if first != 0 else 0
     if first == 0x43 or first == 0x44 or first == 0x52:  # C, D, R

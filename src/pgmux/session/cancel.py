@@ -1,7 +1,8 @@
 """Cancel keys: what a client is told at login, and whom a CancelRequest means.
 
-BackendKeyData (Int32 process id, Byte n key) is random for each client: it names the client, not a server's process, as the client's
-server changes. Protocol 3.0 has 4 key bytes; 3.2 allows more, and clients that ask for 3.2 get 32.
+BackendKeyData (Int32 process id, Byte n key) is random for each client: it names the client, not a
+server's process, as the client's server changes. Protocol 3.0 has 4 key bytes; 3.2 allows more, and
+clients that ask for 3.2 get 32.
 Source: PostgreSQL protocol, "Canceling Requests in Progress".
 """
 
@@ -23,7 +24,9 @@ class CancelKeys(Generic[T]):
         self._by_pid: dict[int, tuple[bytes, T]] = {}
 
     def add(self, random: bytes, client: T) -> tuple[int, bytes] | None:
-        """Give `client` the key made of `random` (4 bytes and the key); None where its process id is taken: draw again."""
+        """Give `client` the key made of `random` (4 bytes and the key); None where its process id
+        is taken: draw again.
+        """
         pid = int.from_bytes(random[:4], "big") & 0x7FFFFFFF
         if pid in self._by_pid or pid == 0:
             return None

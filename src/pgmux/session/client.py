@@ -1,8 +1,10 @@
-"""A client's login, from its first byte to the moment when it may be let in. Sans-IO: bytes in, steps out.
+"""A client's login, from its first byte to the moment when it may be let in. Sans-IO: bytes in,
+steps out.
 
-Startup packet (SSLRequest and GSSENCRequest are answered, CancelRequest ends it), protocol version, parameters, authentication.
-The caller does each step in order and brings back what was computed. Everything a client can send before it has authenticated is
-bounded by `wire.startup` and `MAX_PASSWORD_LEN`.
+Startup packet (SSLRequest and GSSENCRequest are answered, CancelRequest ends it), protocol version,
+parameters, authentication. The caller does each step in order and brings back what was computed.
+Everything a client can send before it has authenticated is bounded by `wire.startup` and
+`MAX_PASSWORD_LEN`.
 
 Source: PostgreSQL protocol, "Start-up"; PgBouncer's client.c for the order of checks and the texts.
 Errors: PoolerError (the client is told), ProtocolViolation (closed silently: a bad CancelRequest).
@@ -130,7 +132,8 @@ class ClientLogin:
             if packet is None:
                 return steps
             if isinstance(packet, SSLRequest | GSSENCRequest):
-                steps.append(Answer(b"N"))  # no TLS here; it may come again with a plain startup packet
+                # no TLS here; it may come again with a plain startup packet
+                steps.append(Answer(b"N"))
                 continue
             if isinstance(packet, CancelRequest):
                 return [*steps, Cancel(packet.pid, packet.key)]
@@ -140,7 +143,9 @@ class ClientLogin:
             data = rest
         for kind, body in self._messages.feed(data):
             if self._auth is None or kind != codes.PASSWORD_MESSAGE:
-                raise PoolerError(f"unknown pkt: {kind}" if self._auth else "client re-sent startup pkt")
+                raise PoolerError(
+                    f"unknown pkt: {kind}" if self._auth else "client re-sent startup pkt"
+                )
             steps += self._on_step(self._auth.on_password_message(body))
             if self.is_done:
                 break
@@ -175,7 +180,9 @@ class ClientLogin:
         return steps + self._authenticate(config)
 
     def _negotiate(self, message: StartupMessage) -> list[LoginStep]:
-        """3.2 differs from 3.0 in longer cancel keys; 3.1 was never in use; unknown `_pq_.` options are named."""
+        """3.2 differs from 3.0 in longer cancel keys; 3.1 was never in use; unknown `_pq_.` options
+        are named.
+        """
         self._long_key = message.minor >= 2
         unknown = list(message.extensions)
         if message.minor in (0, 2) and not unknown:
@@ -183,12 +190,16 @@ class ClientLogin:
         return [Answer(build_negotiate_protocol_version(2 if self._long_key else 0, unknown))]
 
     def _read_parameters(self, message: StartupMessage, config: Config) -> dict[str, str]:
-        """The parameters that will follow the client, as the server spells them. Raises: PoolerError."""
+        """The parameters that will follow the client, as the server spells them. Raises:
+        PoolerError.
+        """
         database = config.find_database(self.database)
         names = config.pgmux.startup_parameters
         if database is not None:
             names = config.startup_parameters(database)
-        tracked = REPORTED | {n.lower(): n for n in (*config.settings.track_extra_parameters, *names)}
+        tracked = REPORTED | {
+            n.lower(): n for n in (*config.settings.track_extra_parameters, *names)
+        }
         ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
         found: dict[str, str] = {}
         for name, value in message.parameters.items():
@@ -200,7 +211,11 @@ class ClientLogin:
                     raise PoolerError("not yet supported: replication")
             elif lower in tracked:
                 found[tracked[lower]] = value
-            elif lower not in ("user", "database") and lower not in ignored and not lower.startswith("_pq_."):
+            elif (
+                lower not in ("user", "database")
+                and lower not in ignored
+                and not lower.startswith("_pq_.")
+            ):
                 raise PoolerError(f"unsupported startup parameter: {name}")
         return self._with_host(found, config)
 
@@ -225,7 +240,11 @@ class ClientLogin:
     def _may_skip_auth(self, config: Config) -> bool:
         """The console: who may come in at all, and who without a password. Raises: PoolerError."""
         settings = config.settings
-        if self._is_unix and self._peer_uid == self._context.own_uid and self.user == ADMIN_DATABASE:
+        if (
+            self._is_unix
+            and self._peer_uid == self._context.own_uid
+            and self.user == ADMIN_DATABASE
+        ):
             self._is_admin = True
             return True
         self._is_admin = self.user in settings.admin_users

@@ -1,7 +1,9 @@
-"""What the relays of one pool ask for when something is rare: ends, errors, resets, differing parameters, DDL.
+"""What the relays of one pool ask for when something is rare: ends, errors, resets, differing
+parameters, DDL.
 
-The relay forwards and counts; here it is decided what becomes of the connection. Everything is done at once, in the call: a
-transport is written to or closed, a list changed, a log line written; a new server connection is asked of `pooler.connect`.
+The relay forwards and counts; here it is decided what becomes of the connection. Everything is done
+at once, in the call: a transport is written to or closed, a list changed, a log line written; a new
+server connection is asked of `pooler.connect`.
 
 Source: PgBouncer's objects.c and server.c in outline; "closing because" texts are PgBouncer's.
 """
@@ -46,7 +48,8 @@ _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
 _DDL = ("CREATE ", "ALTER ", "DROP ", "IMPORT FOREIGN SCHEMA")
 _ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
 
-# SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such database.
+# SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such
+# database.
 _HOPELESS = frozenset({"28P01", "28000", "3D000"})
 
 
@@ -71,7 +74,9 @@ class PoolControl:
         self.relay.disable_pqexec = settings.disable_pqexec
         self.pool.lists.round_robin = settings.server_round_robin
         check_always = settings.server_check_delay == 0 and settings.server_check_query != ""
-        self.special = mode is PoolMode.SESSION or settings.server_reset_query_always or check_always
+        self.special = (
+            mode is PoolMode.SESSION or settings.server_reset_query_always or check_always
+        )
         for server in self.pool.lists.all_servers():
             self.refresh_special(server)
 
@@ -102,7 +107,9 @@ class PoolControl:
         self.close_client(client, message)
 
     def on_client_waits(self, client: ClientRelay) -> None:
-        """The client has joined the queue: get it a server, or say at once that there is none to be had."""
+        """The client has joined the queue: get it a server, or say at once that there is none to be
+        had.
+        """
         failure = self.pool.failure
         if failure is not None and self.pool.is_down() and not self._may_retry():
             self.close_client(client, *self._failure_text(failure))
@@ -125,7 +132,9 @@ class PoolControl:
         )
 
     def cancel_waiting(self, client: ClientRelay) -> str:
-        """Cancel a query that still waits for a server; returns why the cancel request's connection closes."""
+        """Cancel a query that still waits for a server; returns why the cancel request's connection
+        closes.
+        """
         if not client.owner.welcomed or not client.drop_pending():
             return "cancel request for idle client"
         self.pool.lists.stop_waiting(client)
@@ -164,7 +173,9 @@ class PoolControl:
         self.pooler.on_client_gone(client)
 
     def _part(self, server: ServerRelay) -> None:
-        """A linked client has gone: the server is released where it is clean, else it can't be used by anybody."""
+        """A linked client has gone: the server is released where it is clean, else it can't be used
+        by anybody.
+        """
         ready, outstanding = server.ready, server.outstanding_count
         server.unlink()
         if not ready:
@@ -231,7 +242,9 @@ class PoolControl:
             self._clean(server, settings.server_reset_query)
 
     def _clean(self, server: ServerRelay, reset_query: str) -> None:
-        """Run the reset query where the mode wants it, the check query where it is wanted each time."""
+        """Run the reset query where the mode wants it, the check query where it is wanted each
+        time.
+        """
         settings = self.pooler.config.settings
         session = self.pool.limits.pool_mode is PoolMode.SESSION
         if reset_query and (session or settings.server_reset_query_always):
@@ -265,7 +278,9 @@ class PoolControl:
             lists.move_server(server, SV_IDLE)
 
     def recheck(self) -> None:
-        """Clients wait and idle servers need their check query first: send it to as many as there are clients."""
+        """Clients wait and idle servers need their check query first: send it to as many as there
+        are clients.
+        """
         for _ in range(self.pool.lists.waiting_count()):
             used = self.pool.lists.servers(SV_USED)
             if not used:
@@ -316,7 +331,9 @@ class PoolControl:
             self.make_available(server)
 
     def _after_reset(self, server: ServerRelay) -> None:
-        """server_reset_query may be DISCARD ALL: what we believe of the session must not outlive it."""
+        """server_reset_query may be DISCARD ALL: what we believe of the session must not outlive
+        it.
+        """
         if "DISCARD ALL" in self.pooler.config.settings.server_reset_query.upper():
             server.forget_prepared()
             self._forget_unreported(server)
@@ -324,9 +341,15 @@ class PoolControl:
     # ---- session parameters
 
     def vars_message(self, client: ClientRelay, server: ServerRelay) -> bytes:
-        """What is to be sent to the server so that it carries what the client wants; empty if nothing."""
+        """What is to be sent to the server so that it carries what the client wants; empty if
+        nothing.
+        """
         if client.vars.space is not server.vars.space:
-            wanted = {n: v for n, v in zip(client.vars.space.names, client.vars.values, strict=True) if v is not None}
+            wanted = {
+                n: v
+                for n, v in zip(client.vars.space.names, client.vars.values, strict=True)
+                if v is not None
+            }
             client.vars = server.vars.space.defaults.replace(wanted)
         changes = differences(server.vars, client.vars)
         if not changes:
@@ -352,7 +375,9 @@ class PoolControl:
     def on_parameter_status(
         self, server: ServerRelay, client: ClientRelay | None, body: bytes
     ) -> bytes | None:
-        """A parameter has changed on the server; returns what the client is to be told instead, if anything."""
+        """A parameter has changed on the server; returns what the client is to be told instead, if
+        anything.
+        """
         status = parse_parameter_status(body)
         name, value = status.name, status.value
         if server.vars is None or name.lower() not in server.vars.space.index:
@@ -362,7 +387,8 @@ class PoolControl:
         if client is None:
             return None
         if server.owner.reset_seen and client.owner.startup_vars is not None:
-            # RESET goes back to the startup value, and the client's is its own, not the connection's.
+            # RESET goes back to the startup value, and the client's is its own, not the
+            # connection's.
             own = client.owner.startup_vars.get(name)
             if own is not None and own != value:
                 client.vars = client.vars.replace({name: own})
@@ -394,7 +420,9 @@ class PoolControl:
         return True
 
     def is_stale_error(self, data: bytes, pos: int) -> bool:
-        """Whether the ErrorResponse at `pos` says that a prepared statement no longer fits the tables."""
+        """Whether the ErrorResponse at `pos` says that a prepared statement no longer fits the
+        tables.
+        """
         length = int.from_bytes(data[pos + 1 : pos + 5], "big")
         fields = parse_error_response(data[pos + 5 : pos + 1 + length]).fields
         sqlstate = fields.get("C", "")
@@ -405,7 +433,9 @@ class PoolControl:
         return sqlstate == "42P18"
 
     def duplicate_error(self, body: bytes, name: bytes | None) -> bytes | None:
-        """The server's refusal of a second Parse, in terms of the client's own name; None where it refused for another reason."""
+        """The server's refusal of a second Parse, in terms of the client's own name; None where it
+        refused for another reason.
+        """
         error = parse_error_response(body)
         if error.sqlstate != SQLSTATE_DUPLICATE_PREPARED_STATEMENT or name is None:
             return None
@@ -419,4 +449,3 @@ class PoolControl:
         """PgBouncer's socket prefix: `C-0x55d0c0ffee: db/user@host:port`."""
         side = "C" if isinstance(relay, ClientRelay) else "S"
         return f"{side}-{id(relay):#x}: {relay.owner}"
-

@@ -1,4 +1,6 @@
-"""Who a connection is: what logs and SHOW say of it, and what cancels it. One per connection, made at its login."""
+"""Who a connection is: what logs and SHOW say of it, and what cancels it. One per connection, made
+at its login.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from pgmux.session.varcache import Vars
 
 
 class Side(Protocol):
-    """One end of a connection; `str()` of it is as in PgBouncer's log (`127.0.0.1:6432`, `unix(4711):6432`)."""
+    """One end of a connection; `str()` of it is as in PgBouncer's log (`127.0.0.1:6432`,
+    `unix(4711):6432`).
+    """
 
     @property
     def host(self) -> str: ...
@@ -52,7 +56,9 @@ class ClientInfo:
         self.user = user
         self.addresses = addresses
         self.startup = startup
-        self.startup_vars: Vars | None = None  # as `startup`, once its pool knows what the server tracks
+        self.startup_vars: Vars | None = (
+            None  # as `startup`, once its pool knows what the server tracks
+        )
         self.cancel_pid = 0
         self.cancel_key = b""
         self.welcomed = False

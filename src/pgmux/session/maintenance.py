@@ -1,7 +1,7 @@
 """The janitor's round: carry out what is due in all pools, three times a second.
 
-`pool.janitor` decides; here connections are closed, tested, launched. Timeouts are compared here and nowhere else, so no query
-costs a timer.
+`pool.janitor` decides; here connections are closed, tested, launched. Timeouts are compared here
+and nowhere else, so no query costs a timer.
 Source: PgBouncer's janitor.c in outline.
 """
 
@@ -17,7 +17,9 @@ from pgmux.wire.build import build_notice_response
 
 
 def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
-    """One round. `waiting_clients_end` is SHUTDOWN WAIT_FOR_SERVERS: nobody who waits gets a server any more."""
+    """One round. `waiting_clients_end` is SHUTDOWN WAIT_FOR_SERVERS: nobody who waits gets a server
+    any more.
+    """
     now = pooler.clock()
     _keep_forced_pools(pooler)
     for control in list(pooler.pools.values()):

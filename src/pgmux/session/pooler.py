@@ -1,6 +1,8 @@
-"""The pooler: databases, pools, clients, and what an operator does to them. One per process, no sockets.
+"""The pooler: databases, pools, clients, and what an operator does to them. One per process, no
+sockets.
 
-What touches the outside is handed in as `Outside`: connecting to a server, sending a cancel request, the clock, random bytes.
+What touches the outside is handed in as `Outside`: connecting to a server, sending a cancel
+request, the clock, random bytes.
 Source: PgBouncer's objects.c, admin.c in outline.
 """
 
@@ -64,7 +66,9 @@ class DatabaseState:
 
     __slots__ = ("config", "disabled", "is_auto", "name", "paused", "statements")
 
-    def __init__(self, name: str, config: Database, statements: Statements, *, is_auto: bool) -> None:
+    def __init__(
+        self, name: str, config: Database, statements: Statements, *, is_auto: bool
+    ) -> None:
         self.name = name
         self.config = config
         self.statements = statements
@@ -90,7 +94,8 @@ class Pooler:
         self.ids = count(1)
         self.client_count = 0
         self.paused = False
-        self.on_change: Callable[[], None] = lambda: None  # a client or server has gone: somebody may wait for that
+        # a client or server has gone: somebody may wait for that
+        self.on_change: Callable[[], None] = lambda: None
         self._statement_numbers = count(1)
         for name, database in config.databases.items():
             self._add_database(name, database, is_auto=False)
@@ -132,7 +137,9 @@ class Pooler:
 
     def pools_of(self, database: str | None) -> Iterator[PoolControl]:
         """The pools of one database, or all."""
-        return (c for k, c in list(self.pools.items()) if database is None or k.database == database)
+        return (
+            c for k, c in list(self.pools.items()) if database is None or k.database == database
+        )
 
     # ---- clients
 
@@ -145,7 +152,8 @@ class Pooler:
         *,
         long_key: bool,
     ) -> ClientRelay:
-        """Let a client in that has authenticated: it is welcomed at once, or when the pool's first server has logged in.
+        """Let a client in that has authenticated: it is welcomed at once, or when the pool's first
+        server has logged in.
 
         Raises: PoolerError for a database that does not exist or is disabled.
         """
@@ -172,7 +180,9 @@ class Pooler:
         return client
 
     def _remember_login(self, key: PoolKey, login: ServerLogin) -> None:
-        """What the pool's next connect logs in with; SCRAM keys of an earlier client stay while its secret does."""
+        """What the pool's next connect logs in with; SCRAM keys of an earlier client stay while its
+        secret does.
+        """
         old = self.logins.get(key)
         if old is not None and login.scram_keys is None and old.secret == login.secret:
             return
@@ -204,7 +214,9 @@ class Pooler:
     # ---- servers
 
     def launch(self, control: PoolControl) -> None:
-        """Begin as many connects as the pool's queue wants and its limits allow; check used servers first."""
+        """Begin as many connects as the pool's queue wants and its limits allow; check used servers
+        first.
+        """
         control.recheck()
         now = self.clock()
         for _ in range(control.pool.launch_count(now, self.config.settings.server_login_retry)):
@@ -224,8 +236,9 @@ class Pooler:
         info: ServerInfo,
         reported: Mapping[str, str],
     ) -> ServerRelay:
-        """A connect has logged in: the server joins its pool and serves whoever waits. The caller then sets the relay as
-        the transport's protocol before it returns to the loop."""
+        """A connect has logged in: the server joins its pool and serves whoever waits. The caller
+        then sets the relay as the transport's protocol before it returns to the loop.
+        """
         control, _ = self.attempts.pop(attempt)
         pool = control.pool
         pool.on_connected()
@@ -317,7 +330,8 @@ class Pooler:
             database = self.config.find_database(state.name)
             if database is None:
                 self.log.warning(
-                    f"dropping database '{state.name}' as it does not exist anymore or inactive auto-database"
+                    f"dropping database '{state.name}' as it does not exist anymore"
+                    " or inactive auto-database"
                 )
                 self.kill(state.name, "database removed")
                 del self.databases[state.name]
@@ -368,7 +382,9 @@ class Pooler:
     def kill_client(self, client_id: int) -> bool:
         """Close the client of that id; False where there is none."""
         for control in self.pools.values():
-            for client in control.pool.lists.active_clients() + control.pool.lists.waiting_clients():
+            for client in (
+                control.pool.lists.active_clients() + control.pool.lists.waiting_clients()
+            ):
                 if client.owner.id == client_id:
                     control.close_client(client, "admin forced disconnect")
                     return True

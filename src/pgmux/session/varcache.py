@@ -1,11 +1,14 @@
-"""Session parameters that follow their client: what a server carries, what a client wants, and how the difference is set.
+"""Session parameters that follow their client: what a server carries, what a client wants, and how
+the difference is set.
 
-A `VarSpace` names the parameters that one pool tracks: those that its server reports and lets be set, and those unreported ones
-that `startup_parameters` names. A `Vars` is one set of values for them, interned: two equal sets are one object, so that the
-relay compares by identity. None is the connection's startup value, whatever it is.
+A `VarSpace` names the parameters that one pool tracks: those that its server reports and lets be
+set, and those unreported ones that `startup_parameters` names. A `Vars` is one set of values for
+them, interned: two equal sets are one object, so that the relay compares by identity. None is the
+connection's startup value, whatever it is.
 
-Differences are set with `set_config($1, $2, false)`, values bound as parameters: no quoting, whatever the client encoding is,
-and a list (search_path) stays a list. A NULL value returns a parameter to its startup value.
+Differences are set with `set_config($1, $2, false)`, values bound as parameters: no quoting,
+whatever the client encoding is, and a list (search_path) stays a list. A NULL value returns a
+parameter to its startup value.
 Source: PostgreSQL's GUC_REPORT parameters; PgBouncer's varcache.
 """
 
@@ -49,7 +52,9 @@ _OID_TEXT = 25
 
 
 class Vars:
-    """Values of a space's parameters, in the order of `space.names`; equal ones of a space are the same object."""
+    """Values of a space's parameters, in the order of `space.names`; equal ones of a space are the
+    same object.
+    """
 
     __slots__ = ("__weakref__", "space", "values")
 
@@ -73,7 +78,9 @@ class Vars:
 
 
 class VarSpace:
-    """The tracked parameters of one pool, and what its server reported when it was first logged in to."""
+    """The tracked parameters of one pool, and what its server reported when it was first logged in
+    to.
+    """
 
     def __init__(self, reported: Mapping[str, str], unreported: Iterable[str]) -> None:
         self.reported = dict(reported)
@@ -84,7 +91,8 @@ class VarSpace:
         self.unreported = frozenset(extra)
         self.index = {name.lower(): i for i, name in enumerate(self.names)}
         self._interned: WeakValueDictionary[tuple[str | None, ...], Vars] = WeakValueDictionary()
-        # What a client wrote -> what the server made of it ("utf-8" -> "UTF8"); bounded, as clients fill it.
+        # What a client wrote -> what the server made of it ("utf-8" -> "UTF8"); bounded, as clients
+        # fill it.
         self.canonical: dict[tuple[str, str], str] = {}
         self.defaults = self.from_reported(reported)
 
@@ -104,7 +112,10 @@ class VarSpace:
     def for_client(self, startup: Mapping[str, str]) -> Vars:
         """What a client wants that began with these parameters: the server's own values otherwise."""
         return self.defaults.replace(
-            {name: self.canonical.get((name.lower(), value), value) for name, value in startup.items()}
+            {
+                name: self.canonical.get((name.lower(), value), value)
+                for name, value in startup.items()
+            }
         )
 
     def learn(self, name: str, written: str, value: str) -> None:

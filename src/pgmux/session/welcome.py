@@ -1,7 +1,8 @@
 """What a client is told at the end of its login.
 
-AuthenticationOk, a ParameterStatus for all that the server reports (with the client's own values of those that it set),
-BackendKeyData, a NoticeResponse if login_notify_message is set, ReadyForQuery: one write.
+AuthenticationOk, a ParameterStatus for all that the server reports (with the client's own values of
+those that it set), BackendKeyData, a NoticeResponse if login_notify_message is set, ReadyForQuery:
+one write.
 Source: PostgreSQL protocol, "Start-up".
 """
 

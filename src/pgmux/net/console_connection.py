@@ -1,0 +1,188 @@
+"""Console connections: the transport's protocol that drives `admin.console.Console`, and all of
+them together.
+
+A command that waits (PAUSE, WAIT_CLOSE) is looked at whenever a client or server has gone, and at
+each of the janitor's rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+from pgmux.admin.console import Console, Reply
+from pgmux.admin.pooler import AdminPooler
+from pgmux.config.model import ADMIN_DATABASE
+from pgmux.metrics.snapshot import ConnectionRow, StatsRow
+from pgmux.net.sockets import Addresses
+from pgmux.session.client import EnterConsole
+from pgmux.session.pooler import Pooler
+from pgmux.wire import build
+
+_KEY_LEN = 4
+
+
+class Consoles:
+    """All console connections of the process, and how many queries they have run."""
+
+    def __init__(self, pooler: Pooler, admin: AdminPooler) -> None:
+        self.pooler = pooler
+        self.admin = admin
+        self.open: dict[ConsoleConnection, None] = {}
+        self.query_count = 0
+
+    def __call__(
+        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole
+    ) -> ConsoleConnection:
+        """A console for a client that has logged in; it is welcomed."""
+        return ConsoleConnection(self, transport, addresses, step)
+
+    def on_change(self) -> None:
+        """Something has ended: somebody may wait for that."""
+        for connection in list(self.open):
+            connection.check_waiting()
+
+    def cancel(self, pid: int, key: bytes) -> bool:
+        """A CancelRequest for a console's waiting command; False where it is not for a console."""
+        for connection in self.open:
+            if connection.key[0] == pid and secrets.compare_digest(connection.key[1], key):
+                connection.cancel()
+                return True
+        return False
+
+    def rows(self) -> list[ConnectionRow]:
+        """SHOW CLIENTS' rows of the consoles."""
+        return [connection.row() for connection in self.open]
+
+    def stats(self) -> StatsRow:
+        """Each console query is a transaction of its own."""
+        return StatsRow(ADMIN_DATABASE, xact_count=self.query_count, query_count=self.query_count)
+
+
+class ConsoleConnection(asyncio.Protocol):
+    """See the module."""
+
+    def __init__(
+        self,
+        consoles: Consoles,
+        transport: asyncio.Transport,
+        addresses: Addresses,
+        step: EnterConsole,
+    ) -> None:
+        self._consoles = consoles
+        self._transport = transport
+        self._addresses = addresses
+        self._step = step
+        self._reply = Reply()
+        self._writable = True
+        self._id = next(consoles.pooler.ids)
+        self._connect_time = consoles.pooler.clock()
+        self._request_time = self._connect_time
+        self.key = (
+            int.from_bytes(secrets.token_bytes(4), "big") & 0x7FFFFFFF,
+            secrets.token_bytes(_KEY_LEN),
+        )
+        self._console = Console(consoles.admin, is_admin=step.is_admin)
+        consoles.open[self] = None
+        transport.write(
+            build.build_authentication_ok()
+            + self._console.welcome(step.application_name or None)
+            + build.build_backend_key_data(*self.key)
+            + build.build_ready_for_query()
+        )
+
+    # ---- asyncio's protocol
+
+    def data_received(self, data: bytes) -> None:
+        self._request_time = self._consoles.pooler.clock()
+        self._consoles.query_count += 1
+        self._do(self._console.feed(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self._consoles.open:
+            self._end("client unexpected eof")
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._reply.more:
+            self._do(self._console.feed(b""))
+
+    # ---- commands
+
+    def check_waiting(self) -> None:
+        """Complete a waiting command whose condition has come true."""
+        waiting = self._reply.waiting
+        if waiting is None:
+            return
+        pooler = self._consoles.pooler
+        if waiting.command == "PAUSE":
+            is_done = pooler.busy_count(waiting.database) == 0
+        else:
+            is_done = pooler.close_needed_count(waiting.database) == 0
+        if is_done:
+            self._do(self._console.complete())
+
+    def cancel(self) -> None:
+        """A CancelRequest: a waiting command ends; what PAUSE has begun is taken back."""
+        if self._reply.waiting is not None:
+            self._do(self._console.cancel())
+
+    def _do(self, reply: Reply) -> None:
+        self._reply = reply
+        if reply.data:
+            self._transport.write(reply.data)
+        while self._reply.more and self._writable:
+            self._reply = self._console.feed(b"")
+            self._transport.write(self._reply.data)
+        if self._reply.more:
+            self._transport.pause_reading()
+        elif self._transport.is_reading() is False:
+            self._transport.resume_reading()
+        if self._reply.reason:
+            self._transport.close()
+            self._end(self._reply.reason)
+
+    def _end(self, reason: str) -> None:
+        del self._consoles.open[self]
+        if self._reply.waiting is not None and self._reply.waiting.command == "PAUSE":
+            self._console.cancel()  # nobody is left to RESUME what only began
+        pooler = self._consoles.pooler
+        if pooler.config.settings.log_disconnections:
+            name = f"{ADMIN_DATABASE}/{self._step.user}@{self._addresses.peer}"
+            pooler.log_end(f"C-{id(self):#x}: {name}", reason, self._connect_time)
+
+    # ---- SHOW CLIENTS
+
+    def row(self) -> ConnectionRow:
+        """This console's row."""
+        peer, local = self._addresses.peer, self._addresses.local
+        return ConnectionRow(
+            type="C",
+            user=self._step.user,
+            database=ADMIN_DATABASE,
+            replication="none",
+            state="active",
+            addr=peer.host,
+            port=peer.port,
+            local_addr=local.host,
+            local_port=local.port,
+            connect_time=self._wall(self._connect_time),
+            request_time=self._wall(self._request_time),
+            wait=0.0,
+            close_needed=False,
+            ptr=id(self),
+            link=None,
+            remote_pid=peer.pid,
+            tls="",
+            application_name=self._step.application_name,
+            prepared_statements=0,
+            id=self._id,
+        )
+
+    def _wall(self, at: float) -> str:
+        seconds = time.time() - (self._consoles.pooler.clock() - at)
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
