@@ -1,0 +1,284 @@
+"""The console's commands: which there are, who may run them, what they refuse, what they do.
+
+`find_statement` decides all that a query's text decides; the rest is decided when it runs.
+Source: PgBouncer's src/admin.c (1.25.2), its words and the order of its checks; SUSPEND and
+SHOW FDS are gone as in its 1.26. Ours, for the sake of drivers: BEGIN, COMMIT and ROLLBACK, which
+change nothing but what ReadyForQuery says, and DEALLOCATE.
+Errors: PoolerError, fatal=False. RELOAD's has the ConfigError as its cause.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from pgmux.admin.parser import Command, invalid_command, parse_command
+from pgmux.admin.pooler import AdminPooler, ShutdownMode
+from pgmux.admin.show import FAKE_PARAMETERS, HELP, TABLES, fake_table
+from pgmux.admin.table import Table
+from pgmux.config.model import ADMIN_DATABASE
+from pgmux.errors import (
+    SQLSTATE_CONFIG_FILE_ERROR,
+    SQLSTATE_PROTOCOL_VIOLATION,
+    ConfigError,
+    PoolerError,
+)
+from pgmux.wire.codes import TRANSACTION_BLOCK, TRANSACTION_IDLE
+
+_CLIENT_ID = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]+)")  # as C's sscanf reads it
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A command that isn't done yet; `database` is None for all of them."""
+
+    command: str
+    database: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command without rows has done.
+
+    `tag` is its CommandComplete's, to be sent when `waiting` is over; `notice` is a message and
+    its detail; `status` is what ReadyForQuery says from now on, None for no change;
+    `deallocate` is the prepared statement to forget, "all" for all of them.
+    """
+
+    tag: str
+    waiting: Waiting | None = None
+    notice: tuple[str, str] | None = None
+    status: int | None = None
+    deallocate: str | None = None
+
+
+Action = Callable[[], Outcome]
+Statement = Table | Action
+_Handler = Callable[[AdminPooler, str], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """`arguments`: the only ones that it takes, in lower case; None is any."""
+
+    run: _Handler
+    arguments: tuple[str, ...] | None = None
+    needs_admin: bool = True
+
+
+def find_statement(query: bytes, pooler: AdminPooler, is_admin: bool) -> Statement:
+    """The rows, or the action, that `query` asks for; only running an action changes anything.
+
+    Raises: PoolerError; so does the action.
+    """
+    command = parse_command(query)
+    if command.value is not None:
+        return partial(_set, pooler, command.argument, command.value, is_admin)
+    if command.word in ("show", "select"):
+        return _find_show(query, command.argument.lower(), is_admin)
+    rule = _RULES.get(command.word)
+    if rule is None or not _takes(rule, command):
+        raise invalid_command(query)
+    if rule.needs_admin and not is_admin:
+        return partial(_refuse, "admin access needed")
+    return partial(rule.run, pooler, command.argument)
+
+
+def _takes(rule: _Rule, command: Command) -> bool:
+    return rule.arguments is None or command.argument.lower() in rule.arguments
+
+
+def _find_show(query: bytes, name: str, is_admin: bool) -> Statement:
+    if name in FAKE_PARAMETERS:
+        return fake_table(name)
+    if name in TABLES:
+        return TABLES[name]
+    if name == "help":
+        return partial(Outcome, "SHOW", notice=("Console usage", HELP))
+    if name == "fds":
+        return partial(_refuse, _FDS_IS_GONE if is_admin else "admin access needed")
+    if name in _SHOW_LATER:
+        return partial(_refuse, f"not yet supported: SHOW {name.upper()}")
+    raise invalid_command(query)
+
+
+def _error(message: str, sqlstate: str = SQLSTATE_PROTOCOL_VIOLATION) -> PoolerError:
+    return PoolerError(message, sqlstate=sqlstate, fatal=False)
+
+
+def _refuse(message: str) -> Outcome:
+    raise _error(message)
+
+
+# The commands. `name` is the database, "" for all.
+
+
+def _set(pooler: AdminPooler, name: str, value: str, is_admin: bool) -> Outcome:
+    if name.lower() in FAKE_PARAMETERS:
+        return Outcome("SET", notice=("SET ignored", ""))
+    if not is_admin:
+        raise _error("admin access needed")
+    pooler.set(name, value)
+    return Outcome(f"SET {name}={value}")
+
+
+def _reload(pooler: AdminPooler, _: str) -> Outcome:
+    pooler.log("RELOAD command issued")
+    try:
+        pooler.reload()
+    except ConfigError as error:
+        message = "RELOAD failed, see logs for additional details"
+        raise _error(message, SQLSTATE_CONFIG_FILE_ERROR) from error
+    return Outcome("RELOAD")
+
+
+def _log_issued(pooler: AdminPooler, command: str, name: str) -> None:
+    pooler.log(f"{command} '{name}' command issued" if name else f"{command} command issued")
+
+
+def _check_database(pooler: AdminPooler, name: str, verb: str) -> None:
+    """Refuses the console's own database, and one that there isn't even by `*`."""
+    if name == ADMIN_DATABASE:
+        raise _error(f"cannot {verb} admin db: {name}")
+    if name and not pooler.register_database(name):
+        raise _error(f"no such database: {name}")
+
+
+def _check_running(pooler: AdminPooler) -> None:
+    if pooler.is_paused:
+        raise _error("already suspended/paused")
+
+
+def _pause(pooler: AdminPooler, name: str) -> Outcome:
+    _check_running(pooler)
+    _log_issued(pooler, "PAUSE", name)
+    _check_database(pooler, name, "pause")
+    is_done = pooler.pause(name or None)
+    return Outcome("PAUSE", None if is_done else Waiting("PAUSE", name or None))
+
+
+def _resume(pooler: AdminPooler, name: str) -> Outcome:
+    _log_issued(pooler, "RESUME", name)
+    if name:
+        if not pooler.has_database(name):
+            raise _error(f"no such database: {name}")
+        if not pooler.is_database_paused(name):
+            raise _error(f"database {name} is not paused")
+    elif pooler.is_shutting_down:
+        raise _error("pooler is shutting down")
+    elif not pooler.is_paused:
+        raise _error("pooler is not paused/suspended")
+    pooler.resume(name or None)
+    return Outcome("RESUME")
+
+
+def _reconnect(pooler: AdminPooler, name: str) -> Outcome:
+    _log_issued(pooler, "RECONNECT", name)
+    _check_database(pooler, name, "reconnect")
+    pooler.reconnect(name or None)
+    return Outcome("RECONNECT")
+
+
+def _wait_close(pooler: AdminPooler, name: str) -> Outcome:
+    _log_issued(pooler, "WAIT_CLOSE", name)
+    _check_database(pooler, name, "wait in")
+    is_done = pooler.wait_close(name or None)
+    return Outcome("WAIT_CLOSE", None if is_done else Waiting("WAIT_CLOSE", name or None))
+
+
+def _kill(pooler: AdminPooler, name: str) -> Outcome:
+    _check_running(pooler)
+    _log_issued(pooler, "KILL", name)
+    _check_database(pooler, name, "kill")
+    pooler.kill(name or None)
+    return Outcome("KILL")
+
+
+def _kill_client(pooler: AdminPooler, argument: str) -> Outcome:
+    match = _CLIENT_ID.match(argument)
+    if match is None:
+        raise _error("invalid client pointer supplied")
+    if not pooler.kill_client(int(match[1])):
+        raise _error("client not found")
+    return Outcome("KILL_CLIENT")
+
+
+def _disable(pooler: AdminPooler, name: str) -> Outcome:
+    if not name:
+        raise _error("a database is required")
+    _log_issued(pooler, "DISABLE", name)
+    _check_database(pooler, name, "disable")
+    pooler.set_disabled(name, True)
+    return Outcome("DISABLE")
+
+
+def _enable(pooler: AdminPooler, name: str) -> Outcome:
+    if not name:
+        raise _error("a database is required")
+    _log_issued(pooler, "ENABLE", name)
+    if name == ADMIN_DATABASE:
+        raise _error(f"cannot disable admin db: {name}")
+    if not pooler.has_database(name):
+        raise _error(f"no such database: {name}")
+    pooler.set_disabled(name, False)
+    return Outcome("ENABLE")
+
+
+def _shutdown(pooler: AdminPooler, argument: str) -> Outcome:
+    mode = ShutdownMode(argument.lower())
+    pooler.log(f"SHUTDOWN {argument.upper()}".rstrip() + " command issued")
+    pooler.shutdown(mode)
+    # Nothing is answered to the plain form: the connection ends with the process.
+    is_last = mode is ShutdownMode.IMMEDIATE
+    return Outcome("SHUTDOWN", Waiting("SHUTDOWN", None) if is_last else None)
+
+
+def _suspend(_: AdminPooler, __: str) -> Outcome:
+    raise _error(
+        "SUSPEND is gone, with the online restart that it served; use PAUSE and RESUME,"
+        " or start a second pooler with so_reuseport=1 and end this one by"
+        " SHUTDOWN WAIT_FOR_CLIENTS"
+    )
+
+
+_FDS_IS_GONE = (
+    "SHOW FDS is gone, with the online restart that it served; start a second pooler with"
+    " so_reuseport=1 and end this one by SHUTDOWN WAIT_FOR_CLIENTS"
+)
+
+_SHOW_LATER = (
+    *("sockets", "active_sockets", "peers", "peer_pools"),
+    *("mem", "dns_hosts", "dns_zones"),
+)
+
+
+def _deallocate(_: AdminPooler, name: str) -> Outcome:
+    is_all = name.lower() == "all"
+    return Outcome(
+        "DEALLOCATE ALL" if is_all else "DEALLOCATE", deallocate="all" if is_all else name
+    )
+
+
+def _transaction(tag: str, status: int) -> _Rule:
+    return _Rule(lambda *_: Outcome(tag, status=status), arguments=("",), needs_admin=False)
+
+
+_RULES: Mapping[str, _Rule] = {
+    "begin": _transaction("BEGIN", TRANSACTION_BLOCK),
+    "commit": _transaction("COMMIT", TRANSACTION_IDLE),
+    "rollback": _transaction("ROLLBACK", TRANSACTION_IDLE),
+    "deallocate": _Rule(_deallocate, needs_admin=False),
+    "disable": _Rule(_disable),
+    "enable": _Rule(_enable),
+    "kill": _Rule(_kill),
+    "kill_client": _Rule(_kill_client),
+    "pause": _Rule(_pause),
+    "reconnect": _Rule(_reconnect),
+    "reload": _Rule(_reload, arguments=("",)),
+    "resume": _Rule(_resume),
+    "shutdown": _Rule(_shutdown, arguments=tuple(mode.value for mode in ShutdownMode)),
+    "suspend": _Rule(_suspend, arguments=("",)),
+    "wait_close": _Rule(_wait_close),
+}

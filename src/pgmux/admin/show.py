@@ -1,0 +1,261 @@
+"""What the console can SHOW: for each its columns, their types, and where their values come from.
+
+Names, order and types are PgBouncer's to the byte (src/admin.c and src/stats.c, 1.25.2): there are
+readers that give up at a number of columns that they don't know. Seconds become µs here.
+Secrets are shown nowhere: rows hold none, and SHOW CONFIG hides those inside a setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+
+from pgmux.admin.pooler import AdminPooler
+from pgmux.admin.table import Getter, Table, TableColumn, attributes, items
+from pgmux.admin.values import Type
+from pgmux.config.show import show_config
+
+TEXT, INT4, NUMERIC = Type.TEXT, Type.INT4, Type.NUMERIC
+USEC = 1_000_000
+
+# What drivers ask for without need: answered so that they go on.
+FAKE_PARAMETERS: Mapping[str, str] = {
+    "client_encoding": "UTF-8",
+    "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
+    "datestyle": "ISO",
+    "timezone": "GMT",
+}
+
+HELP = """
+\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
+\tSHOW LISTS|STATE
+\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
+\tSET key = arg
+\tRELOAD
+\tPAUSE [<db>]
+\tRESUME [<db>]
+\tDISABLE <db>
+\tENABLE <db>
+\tRECONNECT [<db>]
+\tKILL [<db>]
+\tKILL_CLIENT <client_id>
+\tSHUTDOWN
+\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS
+\tWAIT_CLOSE [<db>]"""
+
+_SECRET = re.compile(r"""(ldapbindpasswd=)("(?:[^"]|"")*"?|[^\s,"]+)""", re.IGNORECASE)
+
+
+def fake_table(name: str) -> Table:
+    """SHOW of one of FAKE_PARAMETERS."""
+    return Table(items(TEXT, name), lambda _: [(FAKE_PARAMETERS[name],)])
+
+
+# Columns that aren't just an attribute
+
+
+def _whole(name: str) -> TableColumn:
+    """A flag as 0 or 1, seconds without their fraction."""
+    get = attrgetter(name)
+    return TableColumn(name, INT4, lambda row: int(get(row)))
+
+
+def _usec(name: str) -> Getter:
+    get = attrgetter(name)
+    return lambda row: round(get(row) * USEC)
+
+
+def _wait(name: str) -> tuple[TableColumn, TableColumn]:
+    """A time as two columns: its seconds, and its µs below a second."""
+    usec = _usec(name)
+    return (
+        TableColumn(name, INT4, lambda row: usec(row) // USEC),
+        TableColumn(f"{name}_us", INT4, lambda row: usec(row) % USEC),
+    )
+
+
+def _pointer(name: str) -> TableColumn:
+    get = attrgetter(name)
+    return TableColumn(name, TEXT, lambda row: "" if get(row) is None else f"{get(row):#x}")
+
+
+def _size(name: str) -> TableColumn:
+    """A size of SHOW USERS: text, right-aligned, empty where nothing is set."""
+    get = attrgetter(name)
+    return TableColumn(name, TEXT, lambda row: "" if get(row) is None else f"{get(row):9d}")
+
+
+# STATS: one counter in the five lists of columns that it is in
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Its attribute in rows, and its names: in SHOW STATS as total and average, in the two others
+    for these, and (behind total_ or avg_) in SHOW TOTALS.
+    """
+
+    attribute: str
+    total: str
+    average: str
+    totals: str
+    averages: str
+    overall: str
+
+    def column(self, name: str, side: Getter = lambda row: row) -> TableColumn:
+        """The column; `side` takes from a row what has the attribute. Times are in µs."""
+        is_time = self.attribute.endswith("_time")
+        get = _usec(self.attribute) if is_time else attrgetter(self.attribute)
+        return TableColumn(name, NUMERIC, lambda row: get(side(row)))
+
+
+def _counter(name: str) -> _Counter:
+    return _Counter(name, f"total_{name}", f"avg_{name}", name, name, name)
+
+
+def _bytes(attribute: str, total: str, average: str) -> _Counter:
+    name = f"bytes_{total}"
+    return _Counter(attribute, f"total_{total}", f"avg_{average}", name, name, attribute)
+
+
+def _prepared(name: str) -> _Counter:
+    return _Counter(name, f"total_{name}", f"avg_{name}", name, f"avg_{name}", f"ps_{name}")
+
+
+COUNTERS = (
+    *map(_counter, ("server_assignment_count", "xact_count", "query_count")),
+    _bytes("client_bytes", "received", "recv"),
+    _bytes("server_bytes", "sent", "sent"),
+    *map(_counter, ("xact_time", "query_time", "wait_time")),
+    *map(_prepared, ("client_parse_count", "server_parse_count", "bind_count")),
+)
+
+
+def _totals(row: Any) -> Any:
+    return row[0]
+
+
+def _averages(row: Any) -> Any:
+    return row[1]
+
+
+def _stats_rows(pooler: AdminPooler) -> Iterable[tuple[object, object]]:
+    return zip(pooler.snapshot.stats(), pooler.snapshot.averages(), strict=True)
+
+
+def _overall_rows(pooler: AdminPooler) -> Iterator[tuple[str, int]]:
+    totals, averages = pooler.snapshot.overall()
+    for prefix, row in (("total", totals), ("avg", averages)):
+        for counter in COUNTERS:
+            yield f"{prefix}_{counter.overall}", counter.column("value").get(row)
+
+
+# Rows that aren't the snapshot's
+
+
+def _config_rows(pooler: AdminPooler) -> Iterator[tuple[str | None, ...]]:
+    for row in show_config(pooler.config.settings):
+        yield tuple(text and _SECRET.sub(r'\1"***"', text) for text in row)
+
+
+def _list_rows(pooler: AdminPooler) -> list[tuple[str, int]]:
+    lists: Any = pooler.snapshot.lists()
+    return [(field.name, getattr(lists, field.name)) for field in fields(lists)]
+
+
+def _state_rows(pooler: AdminPooler) -> list[tuple[str, str]]:
+    states = {"active": not pooler.is_paused, "paused": pooler.is_paused, "suspended": False}
+    return [(key, "yes" if value else "no") for key, value in states.items()]
+
+
+def _version_rows(pooler: AdminPooler) -> list[tuple[str]]:
+    """The first row is what exporters read; PgBouncer's is the only one."""
+    return [(line,) for line in pooler.version_lines]
+
+
+_CONNECTION = (
+    *attributes(TEXT, "type user database replication state addr"),
+    *attributes(INT4, "port"),
+    *attributes(TEXT, "local_addr"),
+    *attributes(INT4, "local_port"),
+    *attributes(TEXT, "connect_time request_time"),
+    *_wait("wait"),
+    _whole("close_needed"),
+    _pointer("ptr"),
+    _pointer("link"),
+    *attributes(INT4, "remote_pid"),
+    *attributes(TEXT, "tls application_name"),
+    *attributes(INT4, "prepared_statements id"),
+)
+
+TABLES: Mapping[str, Table] = {
+    "clients": Table(_CONNECTION, lambda pooler: pooler.snapshot.clients()),
+    "config": Table(items(TEXT, "key", "value", "default", "changeable"), _config_rows),
+    "databases": Table(
+        (
+            *attributes(TEXT, "name host"),
+            *attributes(INT4, "port"),
+            *attributes(TEXT, "database force_user"),
+            *attributes(INT4, "pool_size min_pool_size reserve_pool_size"),
+            _whole("server_lifetime"),
+            *attributes(TEXT, "pool_mode load_balance_hosts"),
+            *attributes(INT4, "max_connections current_connections"),
+            *attributes(INT4, "max_client_connections current_client_connections"),
+            _whole("paused"),
+            _whole("disabled"),
+        ),
+        lambda pooler: pooler.snapshot.databases(),
+    ),
+    "lists": Table((*items(TEXT, "list"), *items(INT4, "items", at=1)), _list_rows),
+    "pools": Table(
+        (
+            *attributes(TEXT, "database user"),
+            *attributes(INT4, "cl_active cl_waiting cl_active_cancel_req cl_waiting_cancel_req"),
+            *attributes(INT4, "sv_active sv_active_cancel sv_being_canceled"),
+            *attributes(INT4, "sv_idle sv_used sv_tested sv_login"),
+            *_wait("maxwait"),
+            *attributes(TEXT, "pool_mode load_balance_hosts"),
+        ),
+        lambda pooler: pooler.snapshot.pools(),
+    ),
+    "servers": Table(_CONNECTION, lambda pooler: pooler.snapshot.servers()),
+    "state": Table(items(TEXT, "key", "value"), _state_rows),
+    "stats": Table(
+        (
+            TableColumn("database", TEXT, lambda row: _totals(row).database),
+            *(counter.column(counter.total, _totals) for counter in COUNTERS),
+            *(counter.column(counter.average, _averages) for counter in COUNTERS),
+        ),
+        _stats_rows,
+    ),
+    "stats_averages": Table(
+        (
+            *attributes(TEXT, "database"),
+            *(counter.column(counter.averages) for counter in COUNTERS),
+        ),
+        lambda pooler: pooler.snapshot.averages(),
+    ),
+    "stats_totals": Table(
+        (
+            *attributes(TEXT, "database"),
+            *(counter.column(counter.totals) for counter in COUNTERS),
+        ),
+        lambda pooler: pooler.snapshot.stats(),
+    ),
+    "totals": Table((*items(TEXT, "name"), *items(NUMERIC, "value", at=1)), _overall_rows),
+    "users": Table(
+        (
+            *attributes(TEXT, "name"),
+            _size("pool_size"),
+            _size("reserve_pool_size"),
+            *attributes(TEXT, "pool_mode"),
+            *attributes(INT4, "max_user_connections current_connections"),
+            *attributes(INT4, "max_user_client_connections current_client_connections"),
+        ),
+        lambda pooler: pooler.snapshot.users(),
+    ),
+    "version": Table(items(TEXT, "version"), _version_rows),
+}

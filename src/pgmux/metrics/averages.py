@@ -1,0 +1,75 @@
+"""PgBouncer's averages: what happened since the snapshot before the last, by the time since then.
+
+Every stats_period the totals are kept (`tick`), the newer copy becoming the older one; so the
+averages look back over one to two periods, and over less when the pooler has just started, its
+first period beginning one second before.
+Source: PgBouncer's src/stats.c (1.25.2): counts and bytes are per second, cut to whole numbers;
+times are per transaction, query or server assignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pgmux.metrics.snapshot import COUNTERS, StatsRow, sum_stats
+
+_TIMES = {
+    "xact_time": "xact_count",
+    "query_time": "query_count",
+    "wait_time": "server_assignment_count",
+}
+_USEC = 1_000_000
+
+
+class Averages:
+    """Keeps the two snapshots; `now` is float seconds of one monotonic clock."""
+
+    __slots__ = ("_newer", "_newer_at", "_older", "_older_at")
+
+    def __init__(self, now: float) -> None:
+        self._older: dict[str, StatsRow] = {}
+        self._newer: dict[str, StatsRow] = {}
+        self._older_at = now - 1.0
+        self._newer_at = now
+
+    def tick(self, now: float, totals: Sequence[StatsRow]) -> StatsRow:
+        """To be called every stats_period; answers the averages of that period, for the log."""
+        self._older, self._older_at = self._newer, self._newer_at
+        self._newer, self._newer_at = {row.database: row for row in totals}, now
+        return self.overall(now, totals)
+
+    def averages(self, now: float, totals: Sequence[StatsRow]) -> list[StatsRow]:
+        """The averages of each of `totals`, in the same order; times are seconds."""
+        return [self._average(now, row, self._find_older(row)) for row in totals]
+
+    def overall(self, now: float, totals: Sequence[StatsRow]) -> StatsRow:
+        """The averages of all of `totals` together; the row's database is ""."""
+        return self._average(now, sum_stats(totals), sum_stats(map(self._find_older, totals)))
+
+    def _find_older(self, row: StatsRow) -> StatsRow:
+        return self._older.get(row.database, StatsRow(row.database))
+
+    def _average(self, now: float, current: StatsRow, older: StatsRow) -> StatsRow:
+        seconds = now - self._older_at
+        if seconds <= 0:
+            return StatsRow(current.database)
+        # A database that was removed and came back counts from 0 again: less than before.
+        grown = {n: max(0, getattr(current, n) - getattr(older, n)) for n in COUNTERS}
+        average: dict[str, Any] = {name: int(grown[name] / seconds) for name in COUNTERS}
+        for name, count in _TIMES.items():
+            average[name] = grown[name] / grown[count] if grown[count] else 0.0
+        return StatsRow(current.database, **average)
+
+
+def stats_line(average: StatsRow) -> str:
+    """The `stats:` line of the log, which pgbadger and others parse."""
+    return (
+        f"stats: {average.xact_count} xacts/s, {average.query_count} queries/s,"
+        f" {average.client_parse_count} client parses/s,"
+        f" {average.server_parse_count} server parses/s, {average.bind_count} binds/s,"
+        f" in {average.client_bytes} B/s, out {average.server_bytes} B/s,"
+        f" xact {round(average.xact_time * _USEC)} us,"
+        f" query {round(average.query_time * _USEC)} us,"
+        f" wait {round(average.wait_time * _USEC)} us"
+    )

@@ -1,0 +1,189 @@
+"""What the console's SHOW tells, as values: one class per kind of row, made when it is asked for.
+
+Fields are named as SHOW's columns, in Python's types: times are float seconds, flags bool, None is
+NULL; where a column is split (`wait`, `wait_us`) there is one field. The text of a point in time
+(`connect_time`) is made by the caller, for only it knows the local zone.
+Source: PgBouncer's src/admin.c and src/stats.c (1.25.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRow:
+    """SHOW DATABASES. `host` is None for the Unix socket; `pool_mode` is None when it isn't set
+    for the database; `load_balance_hosts` is None unless it has several hosts.
+    """
+
+    name: str
+    host: str | None
+    port: int
+    database: str
+    force_user: str | None
+    pool_size: int
+    min_pool_size: int
+    reserve_pool_size: int
+    server_lifetime: float
+    pool_mode: str | None
+    load_balance_hosts: str | None
+    max_connections: int
+    current_connections: int
+    max_client_connections: int
+    current_client_connections: int
+    paused: bool
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """SHOW POOLS. `maxwait`: for how long the first waiting client has waited, 0 if none does."""
+
+    database: str
+    user: str
+    cl_active: int
+    cl_waiting: int
+    cl_active_cancel_req: int
+    cl_waiting_cancel_req: int
+    sv_active: int
+    sv_active_cancel: int
+    sv_being_canceled: int
+    sv_idle: int
+    sv_used: int
+    sv_tested: int
+    sv_login: int
+    maxwait: float
+    pool_mode: str
+    load_balance_hosts: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """SHOW CLIENTS and SHOW SERVERS.
+
+    `type` is "C" or "S"; `state` an active client without a server is "idle"; `wait` is how long
+    the current query has been running or waiting, 0 without one; `ptr` and `link` are unique
+    numbers of this connection and the one it is linked to; `tls` is "" without TLS.
+    """
+
+    type: str
+    user: str
+    database: str
+    replication: str
+    state: str
+    addr: str
+    port: int
+    local_addr: str
+    local_port: int
+    connect_time: str
+    request_time: str
+    wait: float
+    close_needed: bool
+    ptr: int
+    link: int | None
+    remote_pid: int
+    tls: str
+    application_name: str
+    prepared_statements: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """SHOW USERS. None where nothing is set for the user."""
+
+    name: str
+    pool_size: int | None
+    reserve_pool_size: int | None
+    pool_mode: str | None
+    max_user_connections: int
+    current_connections: int
+    max_user_client_connections: int
+    current_client_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRow:
+    """A database's counters since the start, or averages of them (see `averages`)."""
+
+    database: str
+    server_assignment_count: int = 0
+    xact_count: int = 0
+    query_count: int = 0
+    client_bytes: int = 0
+    server_bytes: int = 0
+    xact_time: float = 0.0
+    query_time: float = 0.0
+    wait_time: float = 0.0
+    client_parse_count: int = 0
+    server_parse_count: int = 0
+    bind_count: int = 0
+
+
+COUNTERS = tuple(field.name for field in fields(StatsRow) if field.name != "database")
+
+
+def sum_stats(rows: Iterable[StatsRow]) -> StatsRow:
+    """All rows together; the sum's database is ""."""
+    totals = dict.fromkeys(COUNTERS, 0)
+    for row in rows:
+        for name in COUNTERS:
+            totals[name] += getattr(row, name)
+    return StatsRow("", **totals)
+
+
+@dataclass(frozen=True, slots=True)
+class ListsRow:
+    """SHOW LISTS: how many there are of each; the fields are the rows, in their order."""
+
+    databases: int
+    users: int
+    peers: int
+    pools: int
+    peer_pools: int
+    free_clients: int
+    used_clients: int
+    login_clients: int
+    free_servers: int
+    used_servers: int
+    dns_names: int
+    dns_zones: int
+    dns_queries: int
+    dns_pending: int
+
+
+class Snapshot(Protocol):
+    """What the pooler tells of itself: each call is a new, consistent copy, rows in SHOW's order.
+
+    That order is by database, then by user; of one pool's connections by their state's list.
+    """
+
+    def databases(self) -> Sequence[DatabaseRow]:
+        """Every database known, the console's own and those that came from `*` included."""
+
+    def pools(self) -> Sequence[PoolRow]:
+        """Every pool, the console's own included."""
+
+    def clients(self) -> Sequence[ConnectionRow]:
+        """Every client that has logged in, consoles included, and every cancel request."""
+
+    def servers(self) -> Sequence[ConnectionRow]:
+        """Every server connection."""
+
+    def users(self) -> Sequence[UserRow]:
+        """Every user known."""
+
+    def stats(self) -> Sequence[StatsRow]:
+        """The totals now of every database with a pool."""
+
+    def averages(self) -> Sequence[StatsRow]:
+        """The averages, row by row of what `stats` returns at the same moment."""
+
+    def overall(self) -> tuple[StatsRow, StatsRow]:
+        """Totals and averages of all databases together."""
+
+    def lists(self) -> ListsRow:
+        """The counts of SHOW LISTS."""
