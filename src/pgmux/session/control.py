@@ -112,8 +112,10 @@ class PoolControl:
         """
         failure = self.pool.failure
         if failure is not None and self.pool.is_down() and not self._may_retry():
-            self.close_client(client, *self._failure_text(failure))
-            return
+            # Who isn't welcomed yet may outwait a restart of the server, as with PgBouncer.
+            if client.owner.welcomed or failure.sqlstate in _HOPELESS:
+                self.close_client(client, *self._failure_text(failure))
+                return
         self.pooler.launch(self)
 
     def _may_retry(self) -> bool:

@@ -342,8 +342,9 @@ class Pooler:
         for key in [k for k in self.pools if k.database not in self.databases]:
             del self.pools[key]
             self.logins.pop(key, None)
-        for key in [k for k in self.logins if k.user in change.users_changed]:
-            del self.logins[key]
+        for key in [k for k in self.pools if k.user in change.users_changed]:
+            self.logins.pop(key, None)
+            self.pools[key].pool.failure = None  # the new password may be the right one
         self.use_config(self.config)
         return change
 
@@ -373,11 +374,15 @@ class Pooler:
                 control.close_client(client, reason)
             for server in lists.all_servers():
                 control.close_server(server, reason)
-            for attempt, (owner, _) in list(self.attempts.items()):
-                if owner is control:
-                    del self.attempts[attempt]
-                    attempt.cancel(reason)
-                    control.pool.on_connect_given_up()
+            self._give_up_all(control, reason)
+
+    def _give_up_all(self, control: PoolControl, reason: str) -> None:
+        """End a pool's connects under way, which says nothing about its server."""
+        for attempt, (owner, _) in list(self.attempts.items()):
+            if owner is control:
+                del self.attempts[attempt]
+                attempt.cancel(reason)
+                control.pool.on_connect_given_up()
 
     def kill_client(self, client_id: int) -> bool:
         """Close the client of that id; False where there is none."""
@@ -394,11 +399,13 @@ class Pooler:
         """Each server of a database is closed when it is released, unused ones at once."""
         for control in self.pools_of(database):
             control.pool.failure = None
+            self._give_up_all(control, "database configuration changed")
             for server in control.pool.lists.all_servers():
                 server.close_needed = True
                 control.refresh_special(server)
                 if server.state in (SV_IDLE, SV_USED):
                     control.close_server(server, "database configuration changed")
+            self.launch(control)
 
     def hold(self, database: str | None, *, held: bool) -> None:
         """Stop giving servers to the clients of a database (or all), or go on."""
