@@ -153,9 +153,14 @@ class App:
     def _on_change(self) -> None:
         """Something has ended: is it what somebody waits for?"""
         self.consoles.on_change()
-        mode, pooler = self._shutdown, self.pooler
-        if (mode is ShutdownMode.WAIT_FOR_CLIENTS and pooler.client_count == 0) or (mode is ShutdownMode.WAIT_FOR_SERVERS and pooler.busy_count() == 0):
+        if self._is_over():
             self._end()
+
+    def _is_over(self) -> bool:
+        """Whether what a shutdown waits for has come."""
+        if self._shutdown is ShutdownMode.WAIT_FOR_CLIENTS:
+            return self.pooler.client_count == 0
+        return self._shutdown is ShutdownMode.WAIT_FOR_SERVERS and self.pooler.busy_count() == 0
 
     def _end(self) -> None:
         if not self._closed.done():

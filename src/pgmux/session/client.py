@@ -44,7 +44,7 @@ _NONCE_LEN = 18
 
 @dataclass(slots=True)
 class LoginContext:
-    """What every login needs of the process. `mock_key` and `scram_cache` live as long as it does."""
+    """What every login needs of the process; `mock_key` and `scram_cache` live as long."""
 
     config: Callable[[], Config]
     random: Callable[[int], bytes]
@@ -168,9 +168,9 @@ class ClientLogin:
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
         config = self._context.config()
-        if self.database != ADMIN_DATABASE:
-            if self._context.connection_count() > config.settings.max_client_conn:
-                raise PoolerError("no more connections allowed (max_client_conn)")
+        is_full = self._context.connection_count() > config.settings.max_client_conn
+        if is_full and self.database != ADMIN_DATABASE:
+            raise PoolerError("no more connections allowed (max_client_conn)")
         steps = self._negotiate(message)
         self._parameters = self._read_parameters(message, config)
         steps.append(Attempted())

@@ -111,12 +111,16 @@ class PoolControl:
         had.
         """
         failure = self.pool.failure
-        if failure is not None and self.pool.is_down() and not self._may_retry():
-            # Who isn't welcomed yet may outwait a restart of the server, as with PgBouncer.
-            if client.owner.welcomed or failure.sqlstate in _HOPELESS:
-                self.close_client(client, *self._failure_text(failure))
-                return
-        self.pooler.launch(self)
+        # Who isn't welcomed yet may outwait a restart of the server, as with PgBouncer.
+        if (
+            failure is not None
+            and (client.owner.welcomed or failure.sqlstate in _HOPELESS)
+            and self.pool.is_down()
+            and not self._may_retry()
+        ):
+            self.close_client(client, *self._failure_text(failure))
+        else:
+            self.pooler.launch(self)
 
     def _may_retry(self) -> bool:
         return self.pool.logins > 0 or (
@@ -361,7 +365,7 @@ class PoolControl:
         return build_set(changes)
 
     def on_vars_set(self, server: ServerRelay, client: ClientRelay) -> None:
-        """The server carries what the client wants; what it spells otherwise, the client is told."""
+        """The server carries what the client wants; the client is told its spelling of it."""
         changes, server.owner.setting = server.owner.setting, {}
         space = server.vars.space
         unreported = {n: v for n, v in changes.items() if n in space.unreported}
@@ -399,7 +403,7 @@ class PoolControl:
         return None
 
     def _forget_unreported(self, server: ServerRelay) -> None:
-        """What the server doesn't report may have any value now: it is set anew at the next link."""
+        """What the server doesn't report may be anything now: it is set anew at the next link."""
         if server.vars is not None and server.vars.space.unreported:
             server.vars = server.vars.replace(dict.fromkeys(server.vars.space.unreported, UNKNOWN))
 

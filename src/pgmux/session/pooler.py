@@ -263,7 +263,7 @@ class Pooler:
         self.launch(control)
 
     def on_connect_failed(self, attempt: Attempt, failure: Failure, *, transient: bool) -> None:
-        """A connect has failed. What the server itself said reaches everybody who waits, at once."""
+        """A connect has failed. What the server said itself reaches everybody who waits, now."""
         control, _ = self.attempts.pop(attempt)
         control.pool.on_connect_failed(failure)
         if failure.message and not transient:
@@ -317,7 +317,7 @@ class Pooler:
     # ---- what an operator does
 
     def reload(self, new: Config) -> Reload:
-        """Go over to a new configuration, whole. Raises: ConfigError, and nothing has changed then."""
+        """Go over to a new configuration, whole. Raises: ConfigError; nothing has changed then."""
         change = diff_config(self.config, new)
         self.config = change.config
         for name in change.databases_added:

@@ -110,7 +110,7 @@ class VarSpace:
         )
 
     def for_client(self, startup: Mapping[str, str]) -> Vars:
-        """What a client wants that began with these parameters: the server's own values otherwise."""
+        """What a client wants that began with these parameters: else the server's own values."""
         return self.defaults.replace(
             {
                 name: self.canonical.get((name.lower(), value), value)
