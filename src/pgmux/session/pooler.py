@@ -34,6 +34,10 @@ from pgmux.session.varcache import VarSpace
 from pgmux.session.welcome import build_welcome
 
 
+# Cancel requests on their way to one server; whoever holds a key could open any number otherwise.
+MAX_CANCELS = 2
+
+
 class Log(Protocol):
     """Where lines go; `daemon.log.Log`."""
 
@@ -296,6 +300,8 @@ class Pooler:
         if server is None or server.ready or server.owner.setting:
             return "cancel request for idle client"
         info: ServerInfo = server.owner
+        if info.cancels >= MAX_CANCELS:
+            return "cancel request already on its way"
         info.cancels += 1
         control.refresh_special(server)
 
