@@ -33,7 +33,6 @@ from pgmux.session.prepare import Statements
 from pgmux.session.varcache import VarSpace
 from pgmux.session.welcome import build_welcome
 
-
 # Cancel requests on their way to one server; whoever holds a key could open any number otherwise.
 MAX_CANCELS = 2
 
