@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.config import Config, apply_set
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.daemon.log import Log
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.version import PGBOUNCER, PGMUX
 from pgmux.session.pooler import Pooler
 
-if TYPE_CHECKING:
-    from pgmux.daemon.app import App
+
+class Process(Protocol):
+    """What the console asks of the process (`daemon.app.App`)."""
+
+    @property
+    def pooler(self) -> Pooler: ...
+    @property
+    def snapshot(self) -> DaemonSnapshot: ...
+    @property
+    def log(self) -> Log: ...
+    @property
+    def is_shutting_down(self) -> bool: ...
+
+    def reload(self) -> None:
+        """Raises: ConfigError, and nothing has changed then."""
+
+    def shut_down(self, mode: ShutdownMode) -> None:
+        """Begin to end."""
 
 
 class DaemonAdmin:
     """See the module."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Process) -> None:
         self._app = app
 
     @property

@@ -3,16 +3,16 @@ parameters, DDL.
 
 The relay forwards and counts; here it is decided what becomes of the connection. Everything is done
 at once, in the call: a transport is written to or closed, a list changed, a log line written; a new
-server connection is asked of `pooler.connect`.
+server connection is asked of `pooler.launch`.
 
 Source: PgBouncer's objects.c and server.c in outline; "closing because" texts are PgBouncer's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from pgmux.config import PoolMode
+from pgmux.config import Config, PoolMode
 from pgmux.errors import (
     SQLSTATE_DUPLICATE_PREPARED_STATEMENT,
     SQLSTATE_INTERNAL_ERROR,
@@ -41,9 +41,6 @@ from pgmux.wire.build import (
 )
 from pgmux.wire.parse import parse_error_response, parse_parameter_status
 
-if TYPE_CHECKING:
-    from pgmux.session.pooler import Pooler
-
 _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
 _DDL = ("CREATE ", "ALTER ", "DROP ", "IMPORT FOREIGN SCHEMA")
 _ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
@@ -53,10 +50,46 @@ _ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
 _HOPELESS = frozenset({"28P01", "28000", "3D000"})
 
 
+class Log(Protocol):
+    """Where lines go; `daemon.log.Log`."""
+
+    def error(self, text: str) -> None: ...
+    def warning(self, text: str) -> None: ...
+    def log(self, text: str) -> None: ...
+    def debug(self, text: str) -> None: ...
+    def exception(self, text: str, error: BaseException) -> None: ...
+
+
+class Surroundings(Protocol):
+    """What a pool's control asks of the pooler around it (`session.pooler.Pooler`)."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    @property
+    def log(self) -> Log: ...
+
+    def clock(self) -> float:
+        """Seconds of the process's one monotonic clock."""
+
+    def launch(self, control: PoolControl) -> None:
+        """Get servers for the pool's queue."""
+
+    def log_end(self, name: str, reason: str, connect_time: float) -> None:
+        """The line "closing because"."""
+
+    def on_client_gone(self, client: ClientRelay) -> None:
+        """The client has left its pool."""
+
+    def on_server_gone(self, control: PoolControl) -> None:
+        """A server has left this pool."""
+
+
 class PoolControl:
     """One pool, its relays' `control`."""
 
-    def __init__(self, pooler: Pooler, pool: Pool, statements: object) -> None:
+    def __init__(self, pooler: Surroundings, pool: Pool, statements: object) -> None:
         self.pooler = pooler
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)

@@ -27,7 +27,7 @@ from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED, SV_IDLE, SV_USED
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
-from pgmux.session.control import PoolControl
+from pgmux.session.control import Log, PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.prepare import Statements
 from pgmux.session.varcache import VarSpace
@@ -35,16 +35,6 @@ from pgmux.session.welcome import build_welcome
 
 # Cancel requests on their way to one server; whoever holds a key could open any number otherwise.
 MAX_CANCELS = 2
-
-
-class Log(Protocol):
-    """Where lines go; `daemon.log.Log`."""
-
-    def error(self, text: str) -> None: ...
-    def warning(self, text: str) -> None: ...
-    def log(self, text: str) -> None: ...
-    def debug(self, text: str) -> None: ...
-    def exception(self, text: str, error: BaseException) -> None: ...
 
 
 class Attempt(Protocol):
@@ -85,7 +75,7 @@ class Pooler:
 
     def __init__(self, config: Config, log: Log, outside: Outside) -> None:
         self.config = config
-        self.log = log
+        self.log: Log = log
         self.outside = outside
         self.clock = outside.clock
         self.databases: dict[str, DatabaseState] = {}
