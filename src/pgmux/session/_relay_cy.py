@@ -444,6 +444,7 @@ class ClientRelay:
                         break
                     if at > 0:
                         pos = start = at
+                        fresh = False  # answered already: this chunk can't be run again
                         continue
                 self._count(now)
                 server = self._acquire(now)
