@@ -453,7 +453,7 @@ class ClientRelay:
                     if server is None:
                         self.pool.control.on_client_waits(self)
                     return
-            elif self.query_start == 0:
+            elif self.query_start == 0 and _starts_query(kind):
                 self._count(now)
             if kind == QUERY:
                 if self.pool.disable_pqexec:
@@ -484,7 +484,8 @@ class ClientRelay:
                 else:
                     server._push(REQ_CLOSE)
             elif kind in (COPY_DONE, COPY_FAIL):
-                server._push(REQ_COPY_END)
+                if server.asked > 0:  # else the COPY has failed and been answered, or never was
+                    server._push(REQ_COPY_END)
             elif kind == FUNCTION_CALL:
                 server._push(REQ_QUERY)
             elif kind == TERMINATE:
@@ -709,6 +710,11 @@ class ClientRelay:
             self.prepared.pop(data[pos + 6 : end - 1], None)
         self.write(FAKE_CLOSE_COMPLETE)
         return end
+
+
+@cython.cfunc
+def _starts_query(kind: cython.int) -> cython.bint:
+    return kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE)
 
 
 @cython.cfunc
@@ -1123,7 +1129,7 @@ class ServerRelay:
                         if not self.closed:
                             self._release()
                         return
-                    if self.pool.mode == STATEMENT and not self.ready:
+                    if self.pool.mode == STATEMENT and data[pos - 1] != IDLE:
                         self.pool.control.on_transaction_in_statement_mode(self)
                         return
                     continue
@@ -1201,6 +1207,8 @@ class ServerRelay:
             self._pop()
         elif self.failed:
             self._drop_until(REQ_SYNC, client)
+        while self._peek() & KIND == REQ_COPY_END:
+            self._pop()  # of a COPY that failed before it read that, or never began
         self.failed = False
         if self.ddl and status == IDLE:
             self.ddl = False
@@ -1228,8 +1236,7 @@ class ServerRelay:
         """Take note of a message; True where the client is not to see it."""
         if kind == COMMAND_COMPLETE:
             if self.copy_mode:
-                self.copy_mode = False
-                self._drop_until(REQ_COPY_END, client)
+                self._end_copy(client)
             if total <= len(data) - pos and _is_notable(data, pos):
                 self.ddl |= self.pool.control.on_command_tag(
                     self, client, data[pos + 5 : pos + _size(total) - 1]
@@ -1258,12 +1265,28 @@ class ServerRelay:
         return False
 
     @cython.cfunc
+    def _end_copy(self, client: ClientRelay) -> cython.bint:
+        """The server has left COPY mode; True where a Sync went off the queue with it, which a
+        server in COPY mode reads and ignores.
+        """
+        self.copy_mode = False
+        if self._peek() & KIND != REQ_QUERY:
+            sync: cython.Py_ssize_t = self.queue.find(REQ_SYNC, self.head)
+            end: cython.Py_ssize_t = self.queue.find(REQ_COPY_END, self.head)
+            self._drop_until(REQ_COPY_END, client)
+            return sync >= 0 and (end < 0 or sync < end)
+        if self.head + 1 < len(self.queue) and self.queue[self.head + 1] & KIND == REQ_COPY_END:
+            del self.queue[self.head + 1]
+            self.asked -= 1
+        return False
+
+    @cython.cfunc
     def _on_error(
         self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong, client: ClientRelay
     ) -> None:
-        if self.copy_mode:
-            self.copy_mode = False
-            self._drop_until(REQ_COPY_END, client)
+        if self.copy_mode and self._end_copy(client):
+            # Whether COPY has read that Sync, or it is still to be answered, we can't know.
+            self.close_needed = self.special = True
         self.failed = True
         if self._peek() & DUPLICATE and total <= len(data) - pos:
             # Refused under the server's name for it; the client knows the statement by its own.
