@@ -52,12 +52,13 @@ _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What to connect to, and as whom. `salted_cache` belongs to the process."""
+    """What to connect to, and as whom. `salted_cache` is the process's; `id` is for the log."""
 
     database: Database
     credentials: credentials.ServerLogin
     settings: Settings
     salted_cache: SaltedCache = field(repr=False)
+    id: int = 0
 
 
 OnReady = Callable[[asyncio.Transport, LoggedIn, Addresses], None]
@@ -161,6 +162,7 @@ class Attempt:
         """Close what is open and call nobody. After the end of the attempt: do nothing."""
         task = self._task
         if task is not None:
+            self._log_end(reason)
             self._forget()
             task.cancel(reason)
 
@@ -190,6 +192,11 @@ class Attempt:
         on_failed = self._on_failed
         self._forget()
         if failure is not None and on_failed is not None:
+            if failure.detail:
+                # PgBouncer's "server login failed: …" stands alone.
+                name = "" if failure.from_server else f"{self._name()} "
+                self._connector.log.warning(f"{name}{failure.detail}")
+            self._log_end(failure.reason)
             on_failed(failure)
 
     async def _try_hosts(self) -> ServerLoginFailed | None:
@@ -242,6 +249,7 @@ class Attempt:
         except OSError as error:
             detail = f"cannot connect to {address.place}: {_why(error)}"
             return ServerLoginFailed(REASON_CONNECT_FAILED, detail=detail)
+        self._log_connected(sock)
         protocol = self._protocol = _LoginProtocol(self, self._connector.computer, self._login())
         # The socket is the transport's from here on, whatever happens.
         if address.is_unix:
@@ -267,6 +275,26 @@ class Attempt:
         name = self._request.database.name
         what = failure.detail or failure.reason
         self._connector.log.warning(f"{name}: {what}; trying {place}")
+        self._log_end(failure.reason)
+
+    # ---- PgBouncer's log lines of a server's connection
+
+    def _name(self) -> str:
+        request = self._request
+        where = self.address or "(bad-af):0"
+        login = f"{request.database.name}/{request.credentials.user}"
+        return f"S-{request.id:#x}: {login}@{where}"
+
+    def _log_connected(self, sock: socket.socket) -> None:
+        if self._request.settings.log_connections:
+            ends = read_addresses(sock, self._request.database.port)
+            origin = "" if ends.local.is_unix else f" (from {ends.local})"
+            self._connector.log.log(f"{self._name()} new connection to server{origin}")
+
+    def _log_end(self, reason: str) -> None:
+        if self._request.settings.log_disconnections:
+            age = int(self._connector.clock() - self.started_at)
+            self._connector.log.log(f"{self._name()} closing because: {reason} (age={age}s)")
 
 
 class _LoginProtocol(asyncio.Protocol):

@@ -1,0 +1,160 @@
+"""Socket options as the kernel has them then, and the texts of addresses."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pgmux.config.model import Settings
+from pgmux.net.sockets import (
+    Address,
+    numeric_addresses,
+    read_addresses,
+    tune,
+    tune_accept,
+    unix_address,
+)
+
+TCP = socket.IPPROTO_TCP
+
+
+@pytest.fixture
+def tcp() -> Iterator[socket.socket]:
+    with socket.socket() as sock:
+        yield sock
+
+
+def test_tcp_sockets_send_at_once_and_are_kept_alive(tcp: socket.socket) -> None:
+    tune(tcp, Settings())
+    assert tcp.getsockopt(TCP, socket.TCP_NODELAY)
+    assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_keepalive_settings_reach_the_kernel(tcp: socket.socket) -> None:
+    tune(tcp, Settings(tcp_keepidle=11, tcp_keepintvl=12, tcp_keepcnt=13, tcp_user_timeout=14000))
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    assert [tcp.getsockopt(TCP, option) for option in options] == [11, 12, 13]
+    assert tcp.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 14000
+
+
+def test_zero_leaves_an_option_as_the_system_has_it(tcp: socket.socket) -> None:
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    before = [tcp.getsockopt(TCP, option) for option in options]
+    tune(tcp, Settings())
+    assert [tcp.getsockopt(TCP, option) for option in options] == before
+
+
+def test_keepalive_can_be_turned_off(tcp: socket.socket) -> None:
+    tune(tcp, Settings())
+    tune(tcp, Settings(tcp_keepalive=False, tcp_keepidle=11))
+    assert not tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_the_kernels_buffers_get_their_size(tcp: socket.socket) -> None:
+    tune(tcp, Settings(tcp_socket_buffer=20_000))
+    # Linux doubles it, for its own bookkeeping.
+    assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) in (20_000, 40_000)
+    assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) in (20_000, 40_000)
+
+
+def test_a_unix_socket_has_no_tcp_options() -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        tune(sock, Settings(tcp_user_timeout=1000))
+        tune_accept(sock, Settings())
+        assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_an_option_that_the_kernel_refuses_is_an_os_error(tcp: socket.socket) -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        tune(tcp, Settings(tcp_keepcnt=100_000))
+
+
+def test_accept_waits_for_data_where_it_is_told_to(tcp: socket.socket) -> None:
+    tcp.bind(("127.0.0.1", 0))
+    tcp.listen()
+    tune_accept(tcp, Settings())
+    assert tcp.getsockopt(TCP, socket.TCP_DEFER_ACCEPT)
+    tune_accept(tcp, Settings(tcp_defer_accept=False))
+    assert not tcp.getsockopt(TCP, socket.TCP_DEFER_ACCEPT)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("host", "text", "family"),
+    [
+        ("127.0.0.1", "127.0.0.1:6432", socket.AF_INET),
+        ("::1", "[::1]:6432", socket.AF_INET6),
+    ],
+)
+def test_a_literal_is_an_address(host: str, text: str, family: int) -> None:
+    (address,) = numeric_addresses(host, 6432)
+    assert (str(address), address.place, address.family) == (text, text, family)
+    assert (address.host, address.port, address.is_unix) == (host, 6432, False)
+
+
+def test_a_name_is_no_literal() -> None:
+    with pytest.raises(socket.gaierror):
+        numeric_addresses("localhost", 6432)
+
+
+def test_no_host_is_every_local_address() -> None:
+    assert {"0.0.0.0"} <= {each.host for each in numeric_addresses(None, 6432)} <= {"0.0.0.0", "::"}
+
+
+@pytest.mark.parametrize(
+    ("directory", "place", "sockaddr"),
+    [
+        ("/run/pg", "unix:/run/pg/.s.PGSQL.6432", "/run/pg/.s.PGSQL.6432"),
+        ("@pgmux", "unix:@pgmux/.s.PGSQL.6432", "\0pgmux/.s.PGSQL.6432"),
+    ],
+)
+def test_a_unix_socket_is_named_by_its_port(directory: str, place: str, sockaddr: str) -> None:
+    address = unix_address(directory, 6432)
+    assert (address.place, address.sockaddr) == (place, sockaddr)
+    assert (str(address), address.host, address.is_unix) == ("unix:6432", "unix", True)
+    assert str(replace(address, pid=4711)) == "unix(4711):6432"
+
+
+def test_an_abstract_name_as_the_kernel_tells_it_has_the_same_place() -> None:
+    address = Address(socket.AF_UNIX, "unix", 1, b"\0pgmux/.s.PGSQL.1")
+    assert address.place == "unix:@pgmux/.s.PGSQL.1"
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_both_sides_of_a_tcp_connection_are_read(family: int, host: str) -> None:
+    with socket.create_server((host, 0), family=family) as server:
+        client = socket.create_connection(server.getsockname()[:2])
+        accepted, _ = server.accept()
+        with client, accepted:
+            ours = read_addresses(accepted, 6432)
+            theirs = read_addresses(client, 5432)
+    assert (ours.peer, ours.local) == (theirs.local, theirs.peer)
+    assert ours.local.host == host
+    assert ours.peer.uid == -1
+
+
+def test_a_unix_peer_is_known_by_its_process(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(path)
+        server.listen()
+        client.connect(path)
+        accepted, _ = server.accept()
+        with accepted:
+            ours, theirs = read_addresses(accepted, 6432), read_addresses(client, 5432)
+    assert (ours.peer.pid, ours.peer.uid) == (os.getpid(), os.geteuid())
+    assert (str(ours.peer), ours.peer.host) == (f"unix({os.getpid()}):6432", "unix")
+    assert theirs.peer.sockaddr == path
+
+
+def test_a_peer_that_has_gone_is_unknown(tcp: socket.socket) -> None:
+    assert read_addresses(tcp, 6432).peer.host == "unknown"
