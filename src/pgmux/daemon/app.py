@@ -196,12 +196,13 @@ class App:
             self.pooler.server_login(control),
             self.pooler.config.settings,
             self._salted_cache,
+            next(self.pooler.ids),
         )
 
         def on_ready(
             transport: asyncio.Transport, logged_in: LoggedIn, addresses: Addresses
         ) -> None:
-            info = ServerInfo(next(self.pooler.ids), key.database, key.user, addresses)
+            info = ServerInfo(request.id, key.database, key.user, addresses)
             info.cancel_pid, info.cancel_key = logged_in.cancel_pid, logged_in.cancel_key
             server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
             if logged_in.warning:

@@ -38,7 +38,7 @@ class Consoles(Protocol):
     """The admin console's side; `net.console_connection.Consoles`."""
 
     def __call__(
-        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole
+        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole, id_: int
     ) -> asyncio.Protocol:
         """The protocol that a console client's transport goes on with, welcome sent."""
 
@@ -80,11 +80,12 @@ class Door:
 class ClientConnection(asyncio.Protocol):
     """See the module."""
 
-    __slots__ = ("_addresses", "_closed", "_door", "_login", "_transport", "connect_time")
+    __slots__ = ("_addresses", "_closed", "_door", "_id", "_login", "_transport", "connect_time")
 
     def __init__(self, door: Door) -> None:
         self._door = door
         self._closed = False
+        self._id = next(door.pooler.ids)
         self.connect_time = door.pooler.clock()
 
     # ---- asyncio's protocol
@@ -152,9 +153,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._door.is_open:
             raise PoolerError("pooler is shutting down", sqlstate="57P01")
         pooler = self._door.pooler
-        info = ClientInfo(
-            next(pooler.ids), step.database, self._login.user, self._addresses, step.startup
-        )
+        info = ClientInfo(self._id, step.database, self._login.user, self._addresses, step.startup)
         client = pooler.enter(
             self._transport, info, step.credentials, step.scram_keys, long_key=step.long_key
         )
@@ -162,7 +161,7 @@ class ClientConnection(asyncio.Protocol):
         self._hand_over(client)
 
     def _enter_console(self, step: EnterConsole) -> None:
-        self._hand_over(self._door.consoles(self._transport, self._addresses, step))
+        self._hand_over(self._door.consoles(self._transport, self._addresses, step, self._id))
 
     def _hand_over(self, protocol: Any) -> None:
         # Any: a compiled class can't inherit asyncio.Protocol, the relay just has its methods.
@@ -188,12 +187,12 @@ class ClientConnection(asyncio.Protocol):
             return
         self._closed = True
         self._door.logins.pop(self, None)
+        if tell and self._door.pooler.config.settings.log_pooler_errors:
+            self._door.pooler.log.warning(f"{self._name()} pooler error: {logged or message}")
+        self._log_end(message)
         if tell:
-            if self._door.pooler.config.settings.log_pooler_errors:
-                self._door.pooler.log.warning(f"{self._name()} pooler error: {logged or message}")
             self._transport.write(build_error_response("FATAL", sqlstate, message))
         self._transport.close()
-        self._log_end(message)
 
     def _log_end(self, reason: str) -> None:
         if self._door.pooler.config.settings.log_disconnections:
@@ -209,4 +208,4 @@ class ClientConnection(asyncio.Protocol):
     def _name(self) -> str:
         database = self._login.database or "(nodb)"
         user = self._login.user or "(nouser)"
-        return f"C-{id(self):#x}: {database}/{user}@{self._addresses.peer}"
+        return f"C-{self._id:#x}: {database}/{user}@{self._addresses.peer}"

@@ -33,10 +33,10 @@ class Consoles:
         self.query_count = 0
 
     def __call__(
-        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole
+        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole, id_: int
     ) -> ConsoleConnection:
         """A console for a client that has logged in; it is welcomed."""
-        return ConsoleConnection(self, transport, addresses, step)
+        return ConsoleConnection(self, transport, addresses, step, id_)
 
     def on_change(self) -> None:
         """Something has ended: somebody may wait for that."""
@@ -69,6 +69,7 @@ class ConsoleConnection(asyncio.Protocol):
         transport: asyncio.Transport,
         addresses: Addresses,
         step: EnterConsole,
+        id_: int,
     ) -> None:
         self._consoles = consoles
         self._transport = transport
@@ -76,7 +77,7 @@ class ConsoleConnection(asyncio.Protocol):
         self._step = step
         self._reply = Reply()
         self._writable = True
-        self._id = next(consoles.pooler.ids)
+        self._id = id_
         self._connect_time = consoles.pooler.clock()
         self._request_time = self._connect_time
         self.key = (
@@ -153,7 +154,7 @@ class ConsoleConnection(asyncio.Protocol):
         pooler = self._consoles.pooler
         if pooler.config.settings.log_disconnections:
             name = f"{ADMIN_DATABASE}/{self._step.user}@{self._addresses.peer}"
-            pooler.log_end(f"C-{id(self):#x}: {name}", reason, self._connect_time)
+            pooler.log_end(f"C-{self._id:#x}: {name}", reason, self._connect_time)
 
     # ---- SHOW CLIENTS
 
@@ -174,7 +175,7 @@ class ConsoleConnection(asyncio.Protocol):
             request_time=self._wall(self._request_time),
             wait=0.0,
             close_needed=False,
-            ptr=id(self),
+            ptr=self._id,
             link=None,
             remote_pid=peer.pid,
             tls="",

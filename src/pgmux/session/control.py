@@ -128,8 +128,7 @@ class PoolControl:
     def on_client_lost(self, client: ClientRelay, error: BaseException | None) -> None:
         """The client's connection has ended."""
         if not client.closed:
-            client.closed = True
-            self._client_gone(client, "client unexpected eof")
+            self.close_client(client, "client unexpected eof", tell=False)
 
     def on_client_terminate(self, client: ClientRelay) -> None:
         """The client said goodbye."""
@@ -194,16 +193,17 @@ class PoolControl:
         if client.closed:
             return
         client.closed = True
+        settings = self.pooler.config.settings
+        if tell and settings.log_pooler_errors:
+            self.pooler.log.warning(f"{self.name(client)} pooler error: {reason}")
+        if settings.log_disconnections:  # before the client can know, as whoever tests it expects
+            self.pooler.log_end(self.name(client), reason, client.connect_time)
         if tell:
-            if self.pooler.config.settings.log_pooler_errors:
-                self.pooler.log.warning(f"{self.name(client)} pooler error: {reason}")
             client.transport.write(build_error_response("FATAL", sqlstate, reason))
         client.transport.close()
-        self._client_gone(client, reason)
+        self._client_gone(client)
 
-    def _client_gone(self, client: ClientRelay, reason: str) -> None:
-        if self.pooler.config.settings.log_disconnections:
-            self.pooler.log_end(self.name(client), reason, client.connect_time)
+    def _client_gone(self, client: ClientRelay) -> None:
         server = client.linked_server
         if server is not None:
             self._part(server)
@@ -485,6 +485,6 @@ class PoolControl:
     # ---- names in the log
 
     def name(self, relay: ClientRelay | ServerRelay) -> str:
-        """PgBouncer's socket prefix: `C-0x55d0c0ffee: db/user@host:port`."""
+        """PgBouncer's socket prefix, `C-0x2f: db/user@host:port`; its number is SHOW's `ptr`."""
         side = "C" if isinstance(relay, ClientRelay) else "S"
-        return f"{side}-{id(relay):#x}: {relay.owner}"
+        return f"{side}-{relay.owner.id:#x}: {relay.owner}"
