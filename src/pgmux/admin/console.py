@@ -14,7 +14,7 @@ Errors: none but our bugs: whatever a client sends is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -63,7 +63,10 @@ class Reply:
 
 
 class Console:
-    """The conversation with one client; `is_admin`: may do more than SHOW."""
+    """The conversation with one client; `is_admin`: may do more than SHOW.
+
+    `on_query` is called for each query, before it is run.
+    """
 
     __slots__ = (
         "_answer",
@@ -74,6 +77,7 @@ class Console:
         "_is_simple",
         "_is_skipping",
         "_more",
+        "_on_query",
         "_pooler",
         "_reader",
         "_reason",
@@ -81,8 +85,11 @@ class Console:
         "_waiting",
     )
 
-    def __init__(self, pooler: AdminPooler, is_admin: bool) -> None:
+    def __init__(
+        self, pooler: AdminPooler, is_admin: bool, on_query: Callable[[], None] = lambda: None
+    ) -> None:
         self._pooler = pooler
+        self._on_query = on_query
         self._is_admin = is_admin
         self._reader = MessageReader(MAX_MESSAGE_LEN, "client")
         self._extended = ExtendedQuery(self._find_statement)
@@ -218,6 +225,7 @@ class Console:
             yield from self._query(body)
         elif message_type == codes.EXECUTE:
             message = parse_execute(body)
+            self._on_query()
             yield from self._execute(self._extended.find_portal(message.portal), message.max_rows)
         elif message_type in _EXTENDED:
             yield _EXTENDED[message_type](self._extended, body)
@@ -233,6 +241,7 @@ class Console:
         query, nul, _ = body.partition(b"\0")
         if not nul:
             raise PoolerError("incomplete query")
+        self._on_query()
         self._extended.forget_unnamed_statement()
         portal = Portal.of(self._find_statement(query))
         if isinstance(portal.statement, Table):

@@ -214,6 +214,7 @@ class Attempt:
 
     async def _try_host(self, host: str | None) -> ServerLoginFailed | None:
         failure: ServerLoginFailed | None = None
+        self.address = None
         try:
             addresses = await self._find_addresses(host)
         except (OSError, UnicodeError) as error:

@@ -38,6 +38,10 @@ class Consoles:
         """A console for a client that has logged in; it is welcomed."""
         return ConsoleConnection(self, transport, addresses, step, id_)
 
+    def on_query(self) -> None:
+        """A console runs a query."""
+        self.query_count += 1
+
     def on_change(self) -> None:
         """Something has ended: somebody may wait for that."""
         for connection in list(self.open):
@@ -84,7 +88,7 @@ class ConsoleConnection(asyncio.Protocol):
             int.from_bytes(secrets.token_bytes(4), "big") & 0x7FFFFFFF,
             secrets.token_bytes(_KEY_LEN),
         )
-        self._console = Console(consoles.admin, is_admin=step.is_admin)
+        self._console = Console(consoles.admin, step.is_admin, consoles.on_query)
         consoles.open[self] = None
         transport.write(
             build.build_authentication_ok()
@@ -97,7 +101,6 @@ class ConsoleConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._request_time = self._consoles.pooler.clock()
-        self._consoles.query_count += 1
         self._do(self._console.feed(data))
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -290,7 +290,8 @@ class PoolControl:
             self.pool.lists.move_server(server, SV_TESTED)
             server.send_private(build_query(reset_query))
         elif settings.server_check_delay == 0 and settings.server_check_query:
-            self.test(server)
+            self.pool.lists.move_server(server, SV_USED)
+            self.recheck()
         else:
             self.make_available(server)
 
