@@ -69,7 +69,8 @@ class PoolLists:
         old: cython.int = server.state
         if old == SV_GONE or server not in self.lists[old]:
             raise LocalProtocolError(
-                f"server moves to {states.SERVER_STATES[state]}, but is not in {states.SERVER_STATES[old]}"
+                f"server moves to {states.SERVER_STATES[state]},"
+                f" but is not in {states.SERVER_STATES[old]}"
             )
         del self.lists[old][server]
         server.state = state

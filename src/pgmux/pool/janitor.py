@@ -80,24 +80,31 @@ def due_unused_servers(pool: Pool, settings: Settings, now: float) -> Iterator[t
     count = pool.connected_count()
     for state in (SV_USED, SV_TESTED, SV_IDLE):
         for server in pool.lists.servers(state):
-            idle = now - server.request_time
-            age = now - server.connect_time
-            if server.close_needed:
-                yield server, "database configuration changed"
-            elif not server.ready and state != SV_TESTED:
-                yield server, f"SV_{'IDLE' if state == SV_IDLE else 'USED'} server got dirty"
-            elif 0 < settings.server_idle_timeout < idle and (keep == 0 or count > keep):
+            spare = keep == 0 or count > keep
+            reason = _end_of_unused(pool, settings, server, now, spare=spare)
+            if reason:
                 count -= 1
-                yield server, "server idle timeout"
-            elif pool.is_life_over(age, now):
-                pool.last_lifetime_close_at = now
-                yield server, "server lifetime over"
+                yield server, reason
             elif (
                 state == SV_IDLE
                 and settings.server_check_query
-                and idle > settings.server_check_delay
+                and now - server.request_time > settings.server_check_delay
             ):
                 yield server, ""
+
+
+def _end_of_unused(pool: Pool, settings: Settings, server: Any, now: float, *, spare: bool) -> str:
+    """Why an unlinked server is to be closed, or an empty string."""
+    if server.close_needed:
+        return "database configuration changed"
+    if not server.ready and server.state != SV_TESTED:
+        return f"SV_{'IDLE' if server.state == SV_IDLE else 'USED'} server got dirty"
+    if 0 < settings.server_idle_timeout < now - server.request_time and spare:
+        return "server idle timeout"
+    if pool.is_life_over(now - server.connect_time, now):
+        pool.last_lifetime_close_at = now
+        return "server lifetime over"
+    return ""
 
 
 def surplus_servers(pool: Pool) -> Iterator[tuple[Any, str]]:

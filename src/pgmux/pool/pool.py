@@ -97,8 +97,8 @@ class Pool:
         if self.lists.held:
             return 0
         lists = self.lists
-        coming = self.logins + lists.server_count(SV_TESTED) + lists.server_count(SV_IDLE)
-        wanted = lists.waiting_count() - coming - lists.server_count(SV_USED)
+        free_soon = sum(map(lists.server_count, (SV_LOGIN, SV_TESTED, SV_USED, SV_IDLE)))
+        wanted = lists.waiting_count() - self.logins - free_soon
         return self._allowed(wanted, now, server_login_retry)
 
     def refill_count(self, now: float, server_login_retry: float) -> int:

@@ -1,0 +1,216 @@
+"""The lists of a pool: one mover, and who is given which server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from pgmux.errors import LocalProtocolError
+from pgmux.pool._pool_cy import PoolLists
+from pgmux.pool.states import (
+    CL_ACTIVE,
+    CL_GONE,
+    CL_WAITING,
+    SV_ACTIVE,
+    SV_GONE,
+    SV_IDLE,
+    SV_LOGIN,
+    SV_TESTED,
+    SV_USED,
+)
+
+
+@dataclass(eq=False)
+class Connection:
+    name: str
+    state: int = -1
+
+
+def idle_servers(lists: PoolLists, count: int) -> list[Connection]:
+    servers = [Connection(f"s{i}") for i in range(count)]
+    for server in servers:
+        lists.add_server(server)
+        lists.move_server(server, SV_IDLE)
+    return servers
+
+
+def clients(lists: PoolLists, count: int) -> list[Connection]:
+    made = [Connection(f"c{i}") for i in range(count)]
+    for client in made:
+        lists.add_client(client)
+    return made
+
+
+def test_a_new_server_logs_in_and_is_found_only_when_idle() -> None:
+    lists = PoolLists()
+    server = Connection("s")
+    lists.add_server(server)
+    assert (server.state, lists.find_server()) == (SV_LOGIN, None)
+    lists.move_server(server, SV_IDLE)
+    assert lists.idle_count() == 1
+    assert lists.find_server() is server
+    assert (server.state, lists.idle_count()) == (SV_ACTIVE, 0)
+
+
+def test_the_server_released_last_is_given_first() -> None:
+    lists = PoolLists()
+    first, second, third = idle_servers(lists, 3)
+    assert lists.find_server() is third
+    assert lists.find_server() is second
+    assert lists.release_server(third) is None
+    assert lists.find_server() is third
+    assert lists.find_server() is first
+    assert lists.find_server() is None
+
+
+def test_round_robin_gives_the_server_that_idled_longest() -> None:
+    lists = PoolLists(round_robin=True)
+    first, second = idle_servers(lists, 2)
+    assert lists.find_server() is first
+    assert lists.release_server(first) is None
+    assert lists.find_server() is second
+    assert lists.find_server() is first
+
+
+def test_round_robin_can_be_switched_while_servers_idle() -> None:
+    lists = PoolLists()
+    first, second = idle_servers(lists, 2)
+    lists.round_robin = True
+    assert lists.find_server() is first
+    lists.round_robin = False
+    lists.release_server(first)
+    assert lists.find_server() is first
+    assert lists.find_server() is second
+
+
+def test_a_held_pool_gives_nobody_a_server() -> None:
+    lists = PoolLists()
+    (server,) = idle_servers(lists, 1)
+    (client,) = clients(lists, 1)
+    lists.held = True
+    assert lists.find_server() is None
+    lists.held = False
+    assert lists.find_server() is server
+    lists.wait(client)
+    lists.held = True
+    assert lists.release_server(server) is None
+    assert (server.state, client.state) == (SV_IDLE, CL_WAITING)
+
+
+def test_who_waited_longest_gets_the_released_server() -> None:
+    lists = PoolLists()
+    (server,) = idle_servers(lists, 1)
+    one, two, three = clients(lists, 3)
+    lists.find_server()
+    for client in (two, one, three):
+        lists.wait(client)
+    assert lists.waiting_clients() == [two, one, three]
+    assert [lists.release_server(server) for _ in range(4)] == [two, one, three, None]
+    assert (server.state, one.state) == (SV_IDLE, CL_ACTIVE)
+
+
+def test_next_waiting_empties_the_queue_in_order() -> None:
+    lists = PoolLists()
+    for client in clients(lists, 3):
+        lists.wait(client)
+    assert [client.name for client in iter(lists.next_waiting, None)] == ["c0", "c1", "c2"]
+    assert lists.waiting_count() == 0
+
+
+def test_a_client_leaves_the_queue_whatever_its_place() -> None:
+    lists = PoolLists()
+    one, two, three = clients(lists, 3)
+    for client in (one, two, three):
+        lists.wait(client)
+    lists.stop_waiting(two)
+    assert two.state == CL_ACTIVE
+    assert lists.waiting_clients() == [one, three]
+    assert lists.active_clients() == [two]
+
+
+def test_clients_are_counted_in_both_lists() -> None:
+    lists = PoolLists()
+    one, two, three = clients(lists, 3)
+    lists.wait(two)
+    assert (lists.client_count(), lists.waiting_count()) == (3, 1)
+    lists.remove_client(two)
+    lists.remove_client(one)
+    assert (lists.client_count(), lists.waiting_count()) == (1, 0)
+    assert (one.state, two.state, three.state) == (CL_GONE, CL_GONE, CL_ACTIVE)
+
+
+def test_servers_are_listed_by_state_oldest_first() -> None:
+    lists = PoolLists()
+    one, two, three = idle_servers(lists, 3)
+    lists.move_server(one, SV_USED)
+    lists.move_server(three, SV_USED)
+    lists.move_server(two, SV_TESTED)
+    assert lists.servers(SV_USED) == [one, three]
+    assert lists.server_count(SV_USED) == 2
+    assert lists.all_servers() == [one, three, two]
+    assert lists.total_servers() == 3
+    lists.move_server(one, SV_GONE)
+    assert (one.state, lists.total_servers()) == (SV_GONE, 2)
+
+
+def test_what_the_lists_return_is_a_copy() -> None:
+    lists = PoolLists()
+    idle_servers(lists, 1)
+    (client,) = clients(lists, 1)
+    lists.servers(SV_IDLE).clear()
+    lists.all_servers().clear()
+    lists.active_clients().clear()
+    assert (lists.total_servers(), lists.client_count()) == (1, 1)
+    lists.wait(client)
+    lists.waiting_clients().clear()
+    assert lists.waiting_count() == 1
+
+
+def test_a_server_that_is_not_where_it_says_does_not_move() -> None:
+    lists = PoolLists()
+    stranger = Connection("s", SV_ACTIVE)
+    with pytest.raises(LocalProtocolError, match="moves to idle, but is not in active"):
+        lists.move_server(stranger, SV_IDLE)
+    assert stranger.state == SV_ACTIVE
+
+
+def test_a_server_that_has_gone_does_not_come_back() -> None:
+    lists = PoolLists()
+    (server,) = idle_servers(lists, 1)
+    lists.move_server(server, SV_GONE)
+    for state in (SV_IDLE, SV_GONE):
+        with pytest.raises(LocalProtocolError, match="but is not in gone"):
+            lists.move_server(server, state)
+
+
+def test_only_an_active_server_is_released() -> None:
+    lists = PoolLists()
+    (server,) = idle_servers(lists, 1)
+    with pytest.raises(LocalProtocolError, match="server released while idle"):
+        lists.release_server(server)
+
+
+def test_a_client_waits_once() -> None:
+    lists = PoolLists()
+    (client,) = clients(lists, 1)
+    lists.wait(client)
+    with pytest.raises(LocalProtocolError, match="client waits, but is waiting"):
+        lists.wait(client)
+    with pytest.raises(LocalProtocolError, match="client waits, but is active"):
+        lists.wait(Connection("stranger", CL_ACTIVE))
+
+
+def test_only_who_waits_stops_waiting() -> None:
+    lists = PoolLists()
+    (client,) = clients(lists, 1)
+    with pytest.raises(LocalProtocolError, match="client stops waiting, but is active"):
+        lists.stop_waiting(client)
+
+
+def test_a_client_leaves_once() -> None:
+    lists = PoolLists()
+    (client,) = clients(lists, 1)
+    lists.remove_client(client)
+    with pytest.raises(LocalProtocolError, match="client leaves, but is gone"):
+        lists.remove_client(client)
