@@ -93,6 +93,7 @@ STATEMENT = cython.declare(cython.int, 2)
 FAKE_PARSE_COMPLETE = b"1\x00\x00\x00\x04"
 FAKE_CLOSE_COMPLETE = b"3\x00\x00\x00\x04"
 IDLE = cython.declare(cython.int, 0x49)  # ReadyForQuery status "I"
+FAILED = cython.declare(cython.int, 0x45)  # ReadyForQuery status "E"
 
 
 @cython.cfunc
@@ -127,11 +128,13 @@ class PreparedStatement:
 
     name_z: bytes  # as a String: with its NUL
     query: bytes
+    stale: cython.bint  # an error said so: whoever reads its description anew gets it prepared anew
     __weakref__ = cython.declare(object)
 
     def __init__(self, name: bytes, query: bytes) -> None:
         self.name_z = name + b"\0"
         self.query = query
+        self.stale = False
 
     @cython.cfunc
     def parse_message(self) -> bytes:
@@ -414,7 +417,7 @@ class ClientRelay:
         server = self.link
         parts: list[bytes] | None = None
         rewrite: cython.bint = self.pool.mode != SESSION and self.pool.max_prepared_statements > 0
-        fresh: cython.bint = server is None
+        whole: cython.bint = True
         described: cython.bint = False
         syncs: cython.int = 0
         kind = 0
@@ -444,7 +447,7 @@ class ClientRelay:
                         break
                     if at > 0:
                         pos = start = at
-                        fresh = False  # answered already: this chunk can't be run again
+                        whole = False  # answered already: this chunk can't be run again
                         continue
                 self._count(now)
                 server = self._acquire(now)
@@ -458,6 +461,7 @@ class ClientRelay:
             if kind == QUERY:
                 if self.pool.disable_pqexec:
                     raise ProtocolViolation("client", "PQexec disallowed")
+                syncs += 1
                 server._push(REQ_QUERY)
             elif kind == SYNC:
                 syncs += 1
@@ -487,6 +491,7 @@ class ClientRelay:
                 if server.asked > 0:  # else the COPY has failed and been answered, or never was
                     server._push(REQ_COPY_END)
             elif kind == FUNCTION_CALL:
+                syncs += 1
                 server._push(REQ_QUERY)
             elif kind == TERMINATE:
                 self._forward(server, data, start, pos, parts)
@@ -498,17 +503,17 @@ class ClientRelay:
         if pos < n and self.gather is None:
             self._want(data, pos, 5)
         if server is not None:
-            if (
-                described
-                and fresh
-                and syncs == 1
-                and kind == SYNC
+            # One batch outside a transaction, sent whole, whose client reads the row description
+            # anew, can be run again, unless more is sent before it is answered.
+            whole = (
+                whole
                 and pos == n
-                and not self.replaying
-            ):
-                # One whole batch outside a transaction, whose client reads the row description
-                # anew: it can be run again.
-                server.replay = data
+                and ((syncs == 1 and kind == SYNC) or (syncs == 0 and kind == FLUSH))
+            )
+            again: cython.bint = server.fresh and described and not self.replaying
+            server.replay = data if whole and again else None
+            server.answered.clear()
+            server.fresh = False
             self._forward(server, data, start, pos, parts)
             server._after_client(self)
 
@@ -602,7 +607,8 @@ class ClientRelay:
         if start < pos:
             parts.append(data[start:pos])
         if kind == BIND:
-            self._bind(server, name, data, pos, total, name_at, parts)
+            anew: cython.bint = whole and end < n and data[end] == DESCRIBE
+            self._bind(server, name, data, pos, total, name_at, anew, parts)
             return name_end + 1
         if kind == PARSE:
             self._parse(server, name, data[name_end + 1 : end], parts)
@@ -621,10 +627,11 @@ class ClientRelay:
         pos: cython.Py_ssize_t,
         total: cython.longlong,
         name_at: cython.Py_ssize_t,
+        anew: cython.bint,
         parts: list[bytes],
     ) -> None:
         self.pool.stats.bind_count += 1
-        statement = self._statement(server, name, parts)
+        statement = self._statement(server, name, anew, parts)
         name_z: bytes = name + b"\0" if statement is None else statement.name_z
         server._push(REQ_BIND)
         parts.append(_header(BIND, total - 2 - len(name) + len(name_z)))
@@ -633,7 +640,7 @@ class ClientRelay:
 
     @cython.cfunc
     def _describe(self, server: ServerRelay, name: bytes, parts: list[bytes]) -> None:
-        statement = self._statement(server, name, parts)
+        statement = self._statement(server, name, True, parts)
         name_z: bytes = name + b"\0" if statement is None else statement.name_z
         server._push(REQ_DESCRIBE)
         parts.append(_header(DESCRIBE, 5 + len(name_z)))
@@ -641,10 +648,10 @@ class ClientRelay:
 
     @cython.cfunc
     def _statement(
-        self, server: ServerRelay, name: bytes, parts: list[bytes]
+        self, server: ServerRelay, name: bytes, anew: cython.bint, parts: list[bytes]
     ) -> PreparedStatement | None:
-        """What the client calls `name`, made ready on the server; None where it never prepared
-        that.
+        """What the client calls `name`, made ready on the server, `anew` if it is known to be
+        stale; None where the client never prepared that.
 
         Then its own message goes on with its own name, for the server to refuse: the error, the
         aborted transaction and the skipping up to Sync are PostgreSQL's own.
@@ -654,7 +661,7 @@ class ClientRelay:
         statement: PreparedStatement | None = self.prepared.get(name)
         if statement is None:
             return None
-        if self.replaying:
+        if self.replaying or (anew and statement.stale):
             statement = self.pool.statements.find(statement.query)
             self.prepared[name] = statement
         if statement is server.last_used:
@@ -671,7 +678,7 @@ class ClientRelay:
     @cython.cfunc
     def _parse(self, server: ServerRelay, name: bytes, query: bytes, parts: list[bytes]) -> None:
         self.pool.stats.client_parse_count += 1
-        taken = self._statement(server, name, parts)
+        taken = self._statement(server, name, False, parts)
         if taken is not None:
             server._push_tracked(REQ_PARSE | DUPLICATE, None, name)
             parts.append(taken.parse_message())
@@ -745,6 +752,8 @@ class ServerRelay:
     ready = cython.declare(cython.bint, visibility="public")
     # in a transaction, nothing asked since
     idle_tx = cython.declare(cython.bint, visibility="public")
+    # RESET or DISCARD ALL in the answer at hand
+    reset = cython.declare(cython.bint, visibility="public")
     write: Callable[[bytes], None]
     pool: PoolRelay
     link: ClientRelay | None
@@ -757,14 +766,17 @@ class ServerRelay:
     gather_len: cython.longlong
     skip: cython.longlong
     drop: cython.bint
+    restore: cython.bint  # the client's own startup values are to be set again
     copy_mode: cython.bint
     failed: cython.bint
     private: cython.bint
     releasing: cython.bint
     read_paused: cython.bint
     ddl: cython.bint
+    fresh: cython.bint  # linked, and nothing sent for the client yet
     last_used: PreparedStatement | None  # the newest of `prepared`, or None
-    replay: bytes | None  # the client's batch, until the first byte of its answer
+    replay: bytes | None  # the client's batch, until the first byte of its answer goes out
+    answered: list[Any]  # of `replay`: requests, statements and names that are answered
     again: bytes | None  # the batch that is run once more when the server is ready
     instead: bytes | None  # what the client gets for the message at hand
 
@@ -787,10 +799,12 @@ class ServerRelay:
             self.failed
         ) = False
         self.private = self.releasing = self.read_paused = self.idle_tx = False
+        self.reset = self.restore = False
         self.ready = True
-        self.ddl = False
+        self.ddl = self.fresh = False
         self.last_used = None
         self.replay = self.again = self.instead = None
+        self.answered = []
 
     # ---- asyncio's protocol
 
@@ -891,6 +905,7 @@ class ServerRelay:
         """
         self.link = client
         client.link = self
+        self.fresh = True
         self.ready = False
         self.pool.stats.server_assignment_count += 1
         if client.write_paused:
@@ -994,8 +1009,17 @@ class ServerRelay:
             return False
         self._pop()
         if request & TRACKED:
-            self.tracked.popleft()
+            self._forget_tracked(request)
+        if kind == REQ_EXECUTE:
+            self.replay = None  # it may have ended a transaction
         return request & SKIP != 0
+
+    @cython.cfunc
+    def _forget_tracked(self, request: cython.int) -> None:
+        """The request is answered; should its batch be run again, the client's names are put back."""
+        statement, name = self.tracked.popleft()
+        if self.replay is not None and name is not None:
+            self.answered.append((request | FAKE, statement, name))
 
     @cython.cfunc
     def _drop_until(self, kind: cython.int, client: ClientRelay | None) -> None:
@@ -1194,7 +1218,7 @@ class ServerRelay:
             parts.append(data[start:pos])
         while self._peek() & FAKE:
             request: cython.int = self._pop()
-            self.tracked.popleft()
+            self._forget_tracked(request)
             parts.append(
                 FAKE_PARSE_COMPLETE if request & KIND == REQ_PARSE else FAKE_CLOSE_COMPLETE
             )
@@ -1213,6 +1237,9 @@ class ServerRelay:
         if self.ddl and status == IDLE:
             self.ddl = False
             self.pool.statements.outdate()
+        if self.reset:
+            self.reset = False
+            self.restore = True
         if self.asked > 0:
             return
         self.ready = status == IDLE
@@ -1223,6 +1250,21 @@ class ServerRelay:
         if self.ready and client.xact_start != 0:
             self.pool.stats.xact_time += now - client.xact_start
             client.xact_start = 0
+        if self.restore:
+            self.restore = False
+            self._restore(status, client)
+
+    @cython.cfunc
+    def _restore(self, status: cython.int, client: ClientRelay) -> None:
+        """RESET went back to the connection's startup values: set the client's own, where it keeps
+        the server. Otherwise the next link does it.
+        """
+        if status == FAILED or (status == IDLE and self.pool.mode != SESSION):
+            return
+        message: bytes = self.pool.control.vars_message(client, self)
+        if message:
+            client.held = True
+            self.send_private(message)
 
     @cython.cfunc
     def _on_message(
@@ -1307,11 +1349,19 @@ class ServerRelay:
         if not self.pool.control.is_stale_error(data, pos):
             return False
         self.pool.statements.outdate()
-        if self.replay is None or pos > 0:
+        stale: PreparedStatement
+        for stale in self.prepared:
+            stale.stale = True
+        if self.replay is None:
             return False
         self.again = self.replay
         self.replay = None
+        if self.queue.find(REQ_SYNC, self.head) < 0:
+            self.write(_header(SYNC, 4))
         self._drop_until(REQ_SYNC, client)
+        while self.answered:
+            request, statement, name = self.answered.pop()
+            self._undo(request, statement, name, client)
         client.held = True
         self.private = True
         self._process_private(data)
@@ -1371,7 +1421,9 @@ class ServerRelay:
             self.pool.control.on_vars_set(self, client)
             if self.closed or self.link is None:
                 return
-        self.ready = False
+        self.idle_tx = not self.ready
+        if client.pending:
+            self.ready = self.idle_tx = False
         try:
             client.proceed()
         finally:
@@ -1388,8 +1440,13 @@ def _is_inspected(kind: cython.int, total: cython.longlong) -> cython.bint:
 
 @cython.cfunc
 def _is_passed_on(kind: cython.int) -> cython.bint:
-    return (
-        kind in (NOTICE_RESPONSE, NOTIFICATION, PARAMETER_DESCRIPTION, COPY_OUT, COPY_DONE, FUNCTION_RESULT)
+    return kind in (
+        NOTICE_RESPONSE,
+        NOTIFICATION,
+        PARAMETER_DESCRIPTION,
+        COPY_OUT,
+        COPY_DONE,
+        FUNCTION_RESULT,
     )
 
 
