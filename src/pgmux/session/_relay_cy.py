@@ -83,6 +83,8 @@ TRACKED = cython.declare(cython.int, 0x80)  # has its (statement, client's name)
 
 # larger ErrorResponses and tags stream through unread
 INSPECT_MAX = cython.declare(cython.int, 65536)
+# no ParameterStatus can be left unread, so a server that claims a larger one is closed
+PARAMETER_MAX = cython.declare(cython.int, 1048576)
 # a waiting client is read no further than about this
 PENDING_MAX = cython.declare(cython.int, 65536)
 
@@ -1383,7 +1385,7 @@ class ServerRelay:
         while n - pos >= 5 and not self.closed:
             kind = data[pos]
             total = self._total(data, pos)
-            if kind == DATA_ROW or total > INSPECT_MAX:
+            if kind == DATA_ROW or (total > INSPECT_MAX and kind != PARAMETER_STATUS):
                 if total > n - pos:
                     self.skip = total - (n - pos)
                     self.drop = True
@@ -1392,6 +1394,8 @@ class ServerRelay:
                     pos += _size(total)
                 continue
             if total > n - pos:
+                if kind == PARAMETER_STATUS and total > PARAMETER_MAX:
+                    raise ProtocolViolation("server", "failed to store ParameterStatus")
                 self._want(data, pos, total)
                 break
             if kind == READY_FOR_QUERY and total == 6 and self.private:
@@ -1433,7 +1437,11 @@ class ServerRelay:
 @cython.cfunc
 def _is_inspected(kind: cython.int, total: cython.longlong) -> cython.bint:
     """Messages that are read whole, unless they are too large to be worth it."""
-    if kind in (READY_FOR_QUERY, PARAMETER_STATUS):
+    if kind == READY_FOR_QUERY:
+        return total == 6  # else it is refused, and what it claims to have is not waited for
+    if kind == PARAMETER_STATUS:
+        if total > PARAMETER_MAX:
+            raise ProtocolViolation("server", "failed to store ParameterStatus")
         return True
     return total <= INSPECT_MAX and (kind in (COMMAND_COMPLETE, ERROR_RESPONSE))
 
