@@ -119,6 +119,7 @@ class ClientLogin:
         self._parameters: dict[str, str] = {}
         self._long_key = False
         self._is_admin = False
+        self._is_computing = False
         self.user = ""
         self.database = ""
         self.is_done = False
@@ -141,20 +142,29 @@ class ClientLogin:
             self._startup = None
             steps += self._on_startup(packet)
             data = rest
-        for kind, body in self._messages.feed(data):
-            if self._auth is None or kind != codes.PASSWORD_MESSAGE:
-                raise PoolerError(
-                    f"unknown pkt: {kind}" if self._auth else "client re-sent startup pkt"
-                )
-            steps += self._on_step(self._auth.on_password_message(body))
-            if self.is_done:
-                break
-        return steps
+        self._messages.feed(data)
+        return steps + self._read_answers()
 
     def on_computed(self, result: bytes) -> list[LoginStep]:
-        """What follows the result of a `Derive`. Raises: PoolerError."""
+        """What follows the result of a `Derive`. Raises: PoolerError, ProtocolViolation."""
         assert self._auth is not None
-        return self._on_step(self._auth.on_computed(result))
+        self._is_computing = False
+        steps = self._on_step(self._auth.on_computed(result))
+        self._messages.feed(b"")
+        return steps + self._read_answers()
+
+    def _read_answers(self) -> list[LoginStep]:
+        """The client's password messages; what comes after the last of them is for `rest`."""
+        steps: list[LoginStep] = []
+        while not self.is_done and not self._is_computing:
+            message = next(self._messages, None)
+            if message is None:
+                break
+            kind, body = message
+            if self._auth is None or kind != codes.PASSWORD_MESSAGE:
+                raise PoolerError(f"unknown pkt: {kind}")
+            steps += self._on_step(self._auth.on_password_message(body))
+        return steps
 
     def rest(self) -> bytes:
         """What came behind the login: the client's first requests."""
@@ -238,8 +248,7 @@ class ClientLogin:
     # ---- authentication
 
     def _may_skip_auth(self, config: Config) -> bool:
-        """The console: who may come in at all, and who without a password. Raises: PoolerError."""
-        settings = config.settings
+        """The console: who may come in without a password."""
         if (
             self._is_unix
             and self._peer_uid == self._context.own_uid
@@ -247,12 +256,8 @@ class ClientLogin:
         ):
             self._is_admin = True
             return True
-        self._is_admin = self.user in settings.admin_users
-        if settings.auth_type is AuthType.ANY:
-            return True
-        if not self._is_admin and self.user not in settings.stats_users:
-            raise PoolerError("not allowed")
-        return False
+        self._is_admin = self.user in config.settings.admin_users
+        return config.settings.auth_type is AuthType.ANY
 
     def _authenticate(self, config: Config) -> list[LoginStep]:
         auth_type = config.settings.auth_type
@@ -276,13 +281,18 @@ class ClientLogin:
         if isinstance(step, Send):
             return [Answer(step.data)] if step.data else []
         if isinstance(step, Compute):
+            self._is_computing = True
             return [Derive(step.job)]
         self.is_done = True
         answer: list[LoginStep] = [Answer(step.send)] if step.send else []
         return [*answer, self._entered(step)]
 
     def _entered(self, done: Done | None) -> LoginStep:
+        """Authenticated. Raises: PoolerError for who may not use the console."""
         if self.database == ADMIN_DATABASE:
+            stats_users = self._context.config().settings.stats_users
+            if done is not None and not self._is_admin and self.user not in stats_users:
+                raise PoolerError("not allowed")
             name = self._parameters.get("application_name", "")
             return EnterConsole(self.user, self._is_admin, name)
         assert self._credentials is not None and done is not None
