@@ -426,7 +426,7 @@ class PoolControl:
         server.vars = before.replace({name: value})
         if client is None:
             return None
-        if server.owner.reset_seen and client.owner.startup_vars is not None:
+        if server.reset and client.owner.startup_vars is not None:
             # RESET goes back to the startup value, and the client's is its own, not the
             # connection's.
             own = client.owner.startup_vars.get(name)
@@ -450,7 +450,7 @@ class PoolControl:
             server.forget_prepared()
             client.forget_prepared()
         if text in ("DISCARD ALL", "RESET"):
-            server.owner.reset_seen = True
+            server.reset = True
             self._forget_unreported(server)
             if text == "DISCARD ALL" and client.owner.startup_vars is not None:
                 client.vars = client.owner.startup_vars

@@ -78,7 +78,6 @@ class ServerInfo:
         "cancels",
         "database",
         "id",
-        "reset_seen",
         "setting",
         "user",
     )
@@ -92,7 +91,6 @@ class ServerInfo:
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it
         self.setting: Mapping[str, str | None] = {}  # parameters being set for its client
-        self.reset_seen = False  # RESET or DISCARD ALL, until its release
 
     def __str__(self) -> str:
         return f"{self.database}/{self.user}@{self.addresses.peer}"
