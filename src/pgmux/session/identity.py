@@ -41,7 +41,7 @@ class ClientInfo:
         "cancel_pid",
         "database",
         "id",
-        "notified",
+        "notified_wait",
         "startup",
         "startup_vars",
         "user",
@@ -62,7 +62,7 @@ class ClientInfo:
         self.cancel_pid = 0
         self.cancel_key = b""
         self.welcomed = False
-        self.notified = False  # told once that it is queued
+        self.notified_wait = 0.0  # start of the last wait that it was told of
 
     def __str__(self) -> str:
         return f"{self.database}/{self.user}@{self.addresses.peer}"

@@ -45,8 +45,8 @@ def _maintain_clients(control: PoolControl, now: float, *, waiting_clients_end: 
     for client, reason in list(due):
         control.close_client(client, reason)
     for client in janitor.clients_to_notify(control.pool, settings, now):
-        if client.owner.welcomed and not client.owner.notified:
-            client.owner.notified = True
+        if client.owner.welcomed and client.owner.notified_wait != client.wait_start:
+            client.owner.notified_wait = client.wait_start
             client.transport.write(
                 build_notice_response(
                     "NOTICE", SQLSTATE_SUCCESSFUL_COMPLETION, janitor.QUEUE_NOTICE
