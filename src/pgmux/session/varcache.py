@@ -17,7 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from weakref import WeakValueDictionary
 
-from pgmux.wire.build import build_bind, build_execute, build_parse, build_sync
+from pgmux.wire.build import (
+    build_bind,
+    build_execute,
+    build_parameter_status,
+    build_parse,
+    build_sync,
+)
 
 # Reported, but not to be SET by a client: shown to clients as the server tells them.
 NOT_SETTABLE = frozenset(
@@ -95,6 +101,11 @@ class VarSpace:
         # fill it.
         self.canonical: dict[tuple[str, str], str] = {}
         self.defaults = self.from_reported(reported)
+        # (index in `names`, -1 if it can't be set; the server's value; name; its ParameterStatus)
+        self._statuses = [
+            (self.index.get(name.lower(), -1), value, name, build_parameter_status(name, value))
+            for name, value in reported.items()
+        ]
 
     def intern(self, values: tuple[str | None, ...]) -> Vars:
         """The one `Vars` with these values."""
@@ -116,6 +127,19 @@ class VarSpace:
                 name: self.canonical.get((name.lower(), value), value)
                 for name, value in startup.items()
             }
+        )
+
+    def statuses(self, wanted: Vars) -> bytes:
+        """A ParameterStatus for all that the server reports, with the values of `wanted` of those
+        that can be set; built anew only where these differ: each login sends them all.
+        """
+        return b"".join(
+            [
+                status
+                if index < 0 or (own := wanted.values[index]) is None or own == value
+                else build_parameter_status(name, own)
+                for index, value, name, status in self._statuses
+            ]
         )
 
     def learn(self, name: str, written: str, value: str) -> None:

@@ -14,18 +14,13 @@ from pgmux.wire.build import (
     build_authentication_ok,
     build_backend_key_data,
     build_notice_response,
-    build_parameter_status,
     build_ready_for_query,
 )
 
 
 def build_welcome(space: VarSpace, wanted: Vars, key: tuple[int, bytes], notice: str) -> bytes:
     """The welcome of a client whose parameters are `wanted` and whose cancel key is `key`."""
-    parts = [build_authentication_ok()]
-    for name, value in space.reported.items():
-        own = wanted.get(name)
-        parts.append(build_parameter_status(name, value if own is None else own))
-    parts.append(build_backend_key_data(*key))
+    parts = [build_authentication_ok(), space.statuses(wanted), build_backend_key_data(*key)]
     if notice:
         parts.append(build_notice_response("NOTICE", SQLSTATE_SUCCESSFUL_COMPLETION, notice))
     parts.append(build_ready_for_query())
