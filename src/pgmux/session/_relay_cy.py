@@ -277,13 +277,18 @@ class ClientRelay:
         """The transport closes itself."""
 
     def pause_writing(self) -> None:
-        """The client is slow: read no more of what the server sends it."""
+        """The client is slow: read no more of what the server sends it, nor of what it asks for
+        itself, as some answers are made up here.
+        """
         self.write_paused = True
+        self._pause_reading()
         if self.link is not None:
             self.link._pause_reading()
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        if len(self.pending) <= PENDING_MAX:
+            self._resume_reading()
         if self.link is not None:
             self.link._resume_reading()
 
@@ -368,9 +373,10 @@ class ClientRelay:
 
     @cython.cfunc
     def _resume_reading(self) -> None:
-        if self.read_paused and not self.closed:
-            self.read_paused = False
-            self.transport.resume_reading()
+        if self.read_paused and not self.closed and not self.write_paused:
+            if self.link is None or not self.link.write_paused:
+                self.read_paused = False
+                self.transport.resume_reading()
 
     @cython.cfunc
     def _process_safely(self, data: bytes) -> None:
@@ -432,7 +438,8 @@ class ClientRelay:
             kind = data[pos]
             total = _message_len(data, pos)
             if total < 5 or total > self.pool.max_packet_size:
-                raise ProtocolViolation("client", "bad packet header")
+                head: str = data[pos : pos + 8].hex()
+                raise ProtocolViolation("client", f"bad packet header: '{head}'")
             if server is None:
                 if kind in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH):
                     # What a failed COPY leaves behind after its server has gone; nobody wants it.
@@ -531,7 +538,7 @@ class ClientRelay:
 
     @cython.cfunc
     def _count(self, now: cython.double) -> None:
-        """A burst of messages that starts with nothing in flight is one query, as PgBouncer counts."""
+        """A burst of messages that starts with nothing in flight is one query, as for PgBouncer."""
         if self.query_start == 0:
             self.query_start = now
             self.pool.stats.query_count += 1
@@ -592,11 +599,11 @@ class ClientRelay:
             if name_at == 0:
                 return self._more(n - pos, total)
         elif kind != PARSE:
+            if total < 7 or total > INSPECT_MAX:
+                raise ProtocolViolation("client", "failed to parse packet")
             if not whole:
                 return -total
             name_at = pos + 6
-            if total < 7:
-                raise ProtocolViolation("client", "failed to parse packet")
         name_end: cython.Py_ssize_t = _nul(data, name_at, end)
         if name_end < 0:
             return self._more(n - pos, total)
@@ -700,7 +707,7 @@ class ClientRelay:
 
     @cython.cfunc
     def _close(self, server: ServerRelay, name: bytes) -> None:
-        """The statement stays on the server for others; the answer is made up when its turn comes."""
+        """The statement stays on the server for others; the answer is made up in its turn."""
         statement = None if self.prepared is None else self.prepared.pop(name, None)
         server._push_tracked(REQ_CLOSE | FAKE, statement, name)
 
@@ -710,11 +717,15 @@ class ClientRelay:
     ) -> cython.longlong:
         """Answer the Close of a named statement without a server; returns as `_rewrite` does."""
         n: cython.Py_ssize_t = len(data)
+        if total > INSPECT_MAX:
+            raise ProtocolViolation("client", "failed to parse packet")
         if total > n - pos:
             return -total
         end: cython.Py_ssize_t = pos + _size(total)
         if total < 8 or data[pos + 5] != 0x53:
             return 0
+        if data[end - 1] != 0:
+            raise ProtocolViolation("client", "failed to parse packet")
         if self.prepared is not None:
             self.prepared.pop(data[pos + 6 : end - 1], None)
         self.write(FAKE_CLOSE_COMPLETE)
@@ -774,6 +785,7 @@ class ServerRelay:
     private: cython.bint
     releasing: cython.bint
     read_paused: cython.bint
+    write_paused: cython.bint
     ddl: cython.bint
     fresh: cython.bint  # linked, and nothing sent for the client yet
     last_used: PreparedStatement | None  # the newest of `prepared`, or None
@@ -801,6 +813,7 @@ class ServerRelay:
             self.failed
         ) = False
         self.private = self.releasing = self.read_paused = self.idle_tx = False
+        self.write_paused = False
         self.reset = self.restore = False
         self.ready = True
         self.ddl = self.fresh = False
@@ -821,10 +834,12 @@ class ServerRelay:
 
     def pause_writing(self) -> None:
         """The server is slow: read no more of what the client sends it."""
+        self.write_paused = True
         if self.link is not None:
             self.link._pause_reading()
 
     def resume_writing(self) -> None:
+        self.write_paused = False
         if self.link is not None:
             self.link._resume_reading()
 
@@ -1018,7 +1033,7 @@ class ServerRelay:
 
     @cython.cfunc
     def _forget_tracked(self, request: cython.int) -> None:
-        """The request is answered; should its batch be run again, the client's names are put back."""
+        """The request is answered; where its batch is run again, client's names are put back."""
         statement, name = self.tracked.popleft()
         if self.replay is not None and name is not None:
             self.answered.append((request | FAKE, statement, name))

@@ -288,6 +288,7 @@ class PoolControl:
         session = self.pool.limits.pool_mode is PoolMode.SESSION
         if reset_query and (session or settings.server_reset_query_always):
             self.pool.lists.move_server(server, SV_TESTED)
+            server.owner.resetting = True
             server.send_private(build_query(reset_query))
         elif settings.server_check_delay == 0 and settings.server_check_query:
             self.pool.lists.move_server(server, SV_USED)
@@ -319,9 +320,10 @@ class PoolControl:
 
     def recheck(self) -> None:
         """Clients wait and idle servers need their check query first: send it to as many as there
-        are clients.
+        are clients, less those that are being tested already.
         """
-        for _ in range(self.pool.lists.waiting_count()):
+        lists = self.pool.lists
+        for _ in range(lists.waiting_count() - lists.server_count(SV_TESTED)):
             used = self.pool.lists.servers(SV_USED)
             if not used:
                 return
@@ -364,7 +366,9 @@ class PoolControl:
         if not server.ready:
             self.close_server(server, "reset query failed")
             return
-        self._after_reset(server)
+        if server.owner.resetting:
+            server.owner.resetting = False
+            self._after_reset(server)
         if server.close_needed or self.pool.lists.held:
             self.close_server(server, "close_needed" if server.close_needed else "pause mode")
         else:
@@ -376,7 +380,8 @@ class PoolControl:
         """
         if "DISCARD ALL" in self.pooler.config.settings.server_reset_query.upper():
             server.forget_prepared()
-            self._forget_unreported(server)
+            unreported = server.vars.space.unreported
+            server.vars = server.vars.replace(dict.fromkeys(unreported, None))
 
     # ---- session parameters
 
@@ -436,10 +441,12 @@ class PoolControl:
         client.vars = server.vars if client.vars is before else client.vars.replace({name: value})
         return None
 
-    def _forget_unreported(self, server: ServerRelay) -> None:
-        """What the server doesn't report may be anything now: it is set anew at the next link."""
-        if server.vars is not None and server.vars.space.unreported:
-            server.vars = server.vars.replace(dict.fromkeys(server.vars.space.unreported, UNKNOWN))
+    def _on_reset(self, server: ServerRelay, client: ClientRelay) -> None:
+        """Something, or all, has its startup value again, which for unreported parameters nobody
+        says: those that the client began with are set anew. What it has SET since stays as it is.
+        """
+        own = {n: UNKNOWN for n in server.vars.space.unreported if client.vars.get(n) is not None}
+        server.vars = server.vars.replace(own)
 
     # ---- what a query did
 
@@ -451,7 +458,7 @@ class PoolControl:
             client.forget_prepared()
         if text in ("DISCARD ALL", "RESET"):
             server.reset = True
-            self._forget_unreported(server)
+            self._on_reset(server, client)
             if text == "DISCARD ALL" and client.owner.startup_vars is not None:
                 client.vars = client.owner.startup_vars
         if not text.startswith(_DDL):

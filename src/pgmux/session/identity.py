@@ -78,6 +78,7 @@ class ServerInfo:
         "cancels",
         "database",
         "id",
+        "resetting",
         "setting",
         "user",
     )
@@ -90,6 +91,7 @@ class ServerInfo:
         self.cancel_pid = 0
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it
+        self.resetting = False  # runs server_reset_query
         self.setting: Mapping[str, str | None] = {}  # parameters being set for its client
 
     def __str__(self) -> str:

@@ -1,0 +1,794 @@
+"""Links, releases, ends: what becomes of clients and servers, without a socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgmux.config import PoolMode
+from pgmux.pool.states import (
+    CL_ACTIVE,
+    CL_GONE,
+    CL_WAITING,
+    SV_ACTIVE,
+    SV_BEING_CANCELED,
+    SV_GONE,
+    SV_IDLE,
+    SV_TESTED,
+    SV_USED,
+)
+from pgmux.wire import build, codes
+from tests.unit.session.rig import REPORTED, ClientEnd, Rig, ServerEnd, configure, linked
+
+IN_TRANSACTION = codes.TRANSACTION_BLOCK
+
+
+def session(**settings: Any) -> Rig:
+    return Rig(configure(PoolMode.SESSION, **settings))
+
+
+def idle_server(rig: Rig) -> ServerEnd:
+    """A server that somebody has used, and that is idle now."""
+    client, server = linked(rig)
+    server.answer()
+    client.lose()
+    return server
+
+
+# One query
+
+
+def test_a_query_goes_to_a_server_and_its_answer_back() -> None:
+    rig = Rig()
+    client = rig.enter()
+    client.query("SELECT 2")
+    server = rig.log_in()
+    assert server.asked() == ["SELECT 2"]
+    client.messages()
+    server.answer("SELECT 2")
+    assert client.messages() == [("C", b"SELECT 2\0"), ("Z", b"I")]
+
+
+def test_after_a_transaction_the_server_is_idle_and_the_client_linked_no_more() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer(status=IN_TRANSACTION)
+    assert client.relay.linked_server is server.relay
+    client.query("COMMIT")
+    server.answer("COMMIT")
+    assert (client.relay.linked_server, server.relay.linked_client) == (None, None)
+    assert rig.servers(SV_IDLE) == [server.relay]
+
+
+def test_the_released_server_goes_to_who_waited_longest() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    client, server = linked(rig)
+    second, third = rig.enter(), rig.enter()
+    for waiting in (third, second):
+        waiting.query("SELECT 2")
+    assert (second.relay.state, third.relay.state) == (CL_WAITING, CL_WAITING)
+    server.messages()
+    server.answer()
+    assert third.relay.linked_server is server.relay
+    assert server.asked() == ["SELECT 2"]
+    assert client.relay.state == CL_ACTIVE
+
+
+def test_a_session_keeps_its_server_till_the_client_goes() -> None:
+    rig = session(server_reset_query="")
+    client, server = linked(rig)
+    server.answer()
+    assert client.relay.linked_server is server.relay
+    client.send(build.build_terminate())
+    assert client.is_closed
+    assert rig.servers(SV_IDLE) == [server.relay]
+
+
+def test_a_statement_may_not_leave_a_transaction_open() -> None:
+    rig = Rig(configure(PoolMode.STATEMENT))
+    client, server = linked(rig)
+    server.answer("BEGIN", IN_TRANSACTION)
+    message = "transaction blocks not allowed in statement pooling mode"
+    assert client.error() == ("FATAL", "08P01", message)
+    assert (client.is_closed, server.is_closed) == (True, True)
+
+
+# Clients go
+
+
+@pytest.mark.parametrize("mode", [PoolMode.SESSION, PoolMode.TRANSACTION])
+def test_a_client_that_leaves_its_query_behind_takes_the_server_with_it(mode: PoolMode) -> None:
+    rig = Rig(configure(mode))
+    client, server = linked(rig)
+    client.lose()
+    assert (client.relay.state, server.relay.state) == (CL_GONE, SV_GONE)
+    assert server.messages() == [("X", b"")]
+    assert any("client disconnect while server was not ready" in line for line in rig.log.lines)
+
+
+def test_a_client_that_leaves_its_transaction_open_takes_the_server_with_it() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer("BEGIN", IN_TRANSACTION)
+    client.lose()
+    assert server.is_closed
+
+
+def test_a_client_that_waits_leaves_the_queue() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    _, server = linked(rig)
+    waiting = rig.enter()
+    waiting.query()
+    waiting.lose()
+    server.answer()
+    assert (waiting.relay.state, server.relay.state) == (CL_GONE, SV_IDLE)
+    assert rig.pooler.client_count == len(rig.pooler.cancel_keys) == 1
+
+
+def test_garbage_ends_its_client_alone() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    other = rig.enter()
+    other.messages()
+    client.messages()
+    client.send(b"Q\0\0\0\3")
+    assert client.error() == ("FATAL", "08P01", "bad packet header")
+    assert not other.is_closed
+    assert rig.servers(SV_IDLE) == [server.relay]
+
+
+def test_the_end_of_a_client_is_told_once() -> None:
+    rig = Rig()
+    client, _ = linked(rig)
+    client.send(build.build_terminate())
+    client.lose()
+    client.query()
+    assert len([line for line in rig.log.lines if "C-" in line and "closing" in line]) == 1
+
+
+def test_pooler_errors_are_logged_unless_that_is_off() -> None:
+    for wanted in (True, False):
+        rig = Rig(configure(log_pooler_errors=wanted, log_disconnections=wanted))
+        rig.enter()
+        rig.log_in()
+        rig.log.lines.clear()
+        rig.control().close_client(rig.control().pool.lists.active_clients()[0], "reasons")
+        assert any("pooler error: reasons" in line for line in rig.log.lines) is wanted
+        assert any("closing because: reasons" in line for line in rig.log.lines) is wanted
+
+
+# Servers go
+
+
+def test_a_server_that_dies_tells_its_client() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.lose()
+    assert client.error() == ("FATAL", "08P01", "server conn crashed?")
+    assert rig.control().pool.server_count() == 0
+
+
+def test_an_idle_server_that_dies_is_nobodys_loss() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    server.lose()
+    assert (client.is_closed, server.relay.state) == (False, SV_GONE)
+    client.query()
+    assert len(rig.pending()) == 1
+
+
+def test_the_place_of_a_server_that_died_is_filled_for_who_waits() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    _, server = linked(rig)
+    waiting = rig.enter()
+    waiting.query()
+    assert rig.pending() == []
+    server.lose()
+    assert len(rig.pending()) == 1
+    assert rig.log_in().asked() == ["SELECT 1"]
+
+
+def test_garbage_from_a_server_ends_it_and_its_client() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.send(b"?\0\0\0\4")
+    assert client.error()[2] == "unknown pkt"
+    assert server.is_closed
+
+
+@pytest.mark.parametrize("kind", [codes.NOTICE_RESPONSE, codes.NOTIFICATION_RESPONSE])
+def test_an_idle_server_may_give_notice(kind: int) -> None:
+    rig = Rig()
+    server = idle_server(rig)
+    server.send(bytes([kind]) + b"\0\0\0\5\0")
+    assert not server.is_closed
+
+
+def test_an_idle_server_that_answers_nobody_is_closed() -> None:
+    rig = Rig()
+    server = idle_server(rig)
+    server.answer()
+    assert server.is_closed
+    assert any("idle server got dirty" in line for line in rig.log.lines)
+
+
+def test_an_idle_server_that_says_goodbye_is_closed() -> None:
+    rig = Rig()
+    server = idle_server(rig)
+    server.fail("57P01", "terminating connection due to administrator command")
+    assert server.is_closed
+    assert any("57P01 terminating connection" in line for line in rig.log.lines)
+
+
+# Release
+
+
+def test_the_reset_query_cleans_a_server_between_sessions() -> None:
+    rig = session()
+    client, server = linked(rig)
+    server.answer()
+    client.lose()
+    assert (server.asked(), server.relay.state) == (["DISCARD ALL"], SV_TESTED)
+    server.answer("DISCARD ALL")
+    assert server.relay.state == SV_IDLE
+
+
+def test_who_waits_gets_the_server_after_its_reset() -> None:
+    rig = session(default_pool_size=1, server_reset_query="RESET ALL")
+    client, server = linked(rig)
+    waiting = rig.enter()
+    waiting.query("SELECT 2")
+    server.answer()
+    client.lose()
+    assert server.asked() == ["RESET ALL"]
+    assert waiting.relay.state == CL_WAITING
+    server.answer("RESET")
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_a_reset_query_that_fails_ends_the_server() -> None:
+    rig = session()
+    client, server = linked(rig)
+    server.answer()
+    client.lose()
+    server.fail()
+    assert server.is_closed
+    assert rig.control().pool.server_count() == 0
+
+
+def test_a_reset_query_that_leaves_a_transaction_open_ends_the_server() -> None:
+    rig = session(server_reset_query="BEGIN")
+    client, server = linked(rig)
+    server.answer()
+    client.lose()
+    server.answer("BEGIN", IN_TRANSACTION)
+    assert server.is_closed
+
+
+def test_transactions_need_no_reset_unless_it_is_always_wanted() -> None:
+    rig = Rig()
+    _, server = linked(rig)
+    server.answer()
+    assert server.asked() == []
+    rig = Rig(configure(server_reset_query_always=True))
+    _, server = linked(rig)
+    server.answer()
+    assert server.asked() == ["DISCARD ALL"]
+
+
+def test_a_server_that_idled_for_long_is_checked_before_its_next_use() -> None:
+    rig = Rig(configure(server_check_query="SELECT 'alive'"))
+    client, server = linked(rig)
+    server.answer()
+    rig.pass_time(31.0)
+    assert server.relay.state == SV_USED
+    client.query("SELECT 2")
+    assert (server.asked(), server.relay.state) == (["SELECT 'alive'"], SV_TESTED)
+    assert rig.pending() == []
+    server.answer()
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_the_empty_check_query_is_an_empty_query() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    rig.pass_time(31.0)
+    client.query()
+    assert server.asked() == [""]
+    server.send(build.build_empty_query_response(), build.build_ready_for_query())
+    assert server.asked() == ["SELECT 1"]
+
+
+def test_a_failed_check_makes_room_for_a_new_server() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    client, server = linked(rig)
+    server.answer()
+    rig.pass_time(31.0)
+    client.query("SELECT 2")
+    server.lose()
+    assert client.relay.state == CL_WAITING
+    assert rig.log_in().asked() == ["SELECT 2"]
+
+
+def test_one_used_server_a_waiting_client_is_checked() -> None:
+    rig = Rig()
+    pairs = [linked(rig) for _ in range(3)]
+    for _, server in pairs:
+        server.answer()
+    rig.pass_time(31.0)
+    pairs[0][0].query()
+    rig.pass_time(0.3)
+    rig.pass_time(0.3)
+    assert len(rig.servers(SV_TESTED)) == 1
+    pairs[1][0].query()
+    assert len(rig.servers(SV_TESTED)) == 2
+
+
+def test_server_check_delay_0_checks_before_each_use() -> None:
+    rig = Rig(configure(server_check_delay=0.0, server_check_query="SELECT 'alive'"))
+    client, server = linked(rig)
+    server.answer()
+    assert server.asked() == []
+    client.query("SELECT 2")
+    assert server.asked() == ["SELECT 'alive'"]
+    server.answer()
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_a_server_goes_at_its_release_when_its_lifetime_is_over() -> None:
+    rig = Rig(configure(server_lifetime=100.0))
+    client, server = linked(rig)
+    rig.pass_time(100.0)
+    assert not server.is_closed
+    server.answer()
+    assert (server.is_closed, client.is_closed) == (True, False)
+    assert any("server lifetime over" in line for line in rig.log.lines)
+
+
+def test_lifetime_0_uses_a_server_once() -> None:
+    rig = Rig(configure(server_lifetime=0.0))
+    _, server = linked(rig)
+    server.answer()
+    assert server.is_closed
+
+
+# Cancel requests
+
+
+def cancel(rig: Rig, client: Any) -> str:
+    info = client.relay.owner
+    return rig.pooler.cancel(info.cancel_pid, info.cancel_key)
+
+
+def test_a_cancel_request_goes_to_the_linked_server() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    assert cancel(rig, client) == "cancel request forwarded"
+    assert [attempt.target for attempt in rig.cancels] == [server.relay.owner]
+
+
+def test_a_released_server_waits_for_its_cancel_requests() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    cancel(rig, client)
+    cancel(rig, client)
+    server.answer()
+    assert server.relay.state == SV_BEING_CANCELED
+    rig.cancels[0].done()
+    assert server.relay.state == SV_BEING_CANCELED
+    rig.cancels[1].done()
+    assert server.relay.state == SV_IDLE
+
+
+def test_a_server_at_work_when_its_cancel_request_is_through_is_released_as_ever() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    cancel(rig, client)
+    rig.cancels[0].done()
+    assert server.relay.state == SV_ACTIVE
+    server.answer()
+    assert server.relay.state == SV_IDLE
+
+
+def test_who_waits_gets_a_server_whose_cancel_request_is_through() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    client, server = linked(rig)
+    waiting = rig.enter()
+    waiting.query("SELECT 2")
+    cancel(rig, client)
+    server.answer()
+    assert waiting.relay.state == CL_WAITING
+    rig.cancels[0].done()
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_a_reset_query_waits_for_the_cancel_request() -> None:
+    rig = session()
+    client, server = linked(rig)
+    cancel(rig, client)
+    server.answer()
+    client.lose()
+    assert (server.relay.state, server.asked()) == (SV_BEING_CANCELED, [])
+    rig.cancels[0].done()
+    assert (server.relay.state, server.asked()) == (SV_TESTED, ["DISCARD ALL"])
+
+
+def test_a_server_that_died_misses_no_cancel_request() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    cancel(rig, client)
+    server.lose()
+    rig.cancels[0].done()
+    assert (server.relay.state, rig.pooler.cancels) == (SV_GONE, {})
+
+
+def test_two_cancel_requests_at_once_are_enough() -> None:
+    rig = Rig()
+    client, _ = linked(rig)
+    answers = [cancel(rig, client) for _ in range(3)]
+    assert answers[2] == "cancel request already on its way"
+    assert len(rig.cancels) == 2
+
+
+def test_a_cancel_request_that_hangs_is_given_up() -> None:
+    rig = Rig(configure(cancel_wait_timeout=10.0))
+    client, server = linked(rig)
+    cancel(rig, client)
+    server.answer()
+    rig.pass_time(10.0)
+    assert server.relay.state == SV_BEING_CANCELED
+    rig.pass_time(0.1)
+    assert rig.cancels[0].canceled == "cancel_wait_timeout"
+    assert server.relay.state == SV_IDLE
+
+
+@pytest.mark.parametrize("right", ["pid", "key", "neither"])
+def test_a_wrong_key_cancels_nothing(right: str) -> None:
+    rig = Rig()
+    client, _ = linked(rig)
+    info = client.relay.owner
+    pid = info.cancel_pid if right == "pid" else info.cancel_pid + 1
+    key = info.cancel_key if right == "key" else b"nope"
+    assert rig.pooler.cancel(pid, key) == "failed cancel request"
+    assert rig.cancels == []
+
+
+def test_an_idle_client_has_nothing_to_cancel() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    assert cancel(rig, client) == "cancel request for idle client"
+
+
+def test_a_session_between_queries_has_nothing_to_cancel() -> None:
+    rig = session()
+    client, server = linked(rig)
+    server.answer()
+    assert cancel(rig, client) == "cancel request for idle client"
+
+
+def test_a_waiting_query_is_cancelled_without_a_server() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    _, server = linked(rig)
+    waiting = rig.enter()
+    waiting.messages()
+    waiting.query()
+    assert cancel(rig, waiting) == "canceled a waiting client"
+    assert waiting.relay.state == CL_ACTIVE
+    assert waiting.error() == ("ERROR", "57014", "canceling statement due to user request")
+    server.messages()
+    waiting.query("SELECT 2")
+    server.answer()
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_two_waiting_queries_are_not_cancelled_as_one() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    linked(rig)
+    waiting = rig.enter()
+    waiting.query()
+    waiting.query()
+    assert cancel(rig, waiting) == "cancel request for idle client"
+    assert waiting.relay.state == CL_WAITING
+
+
+def test_a_client_that_waits_for_its_welcome_has_nothing_to_cancel() -> None:
+    rig = Rig()
+    client = rig.enter()
+    client.query()
+    assert cancel(rig, client) == "cancel request for idle client"
+    assert rig.log_in().asked() == ["SELECT 1"]
+
+
+def test_parameters_being_set_are_not_cancelled() -> None:
+    rig = Rig()
+    client = rig.enter({"TimeZone": "CET"})
+    client.query()
+    rig.log_in()
+    assert cancel(rig, client) == "cancel request for idle client"
+
+
+# Session parameters
+
+
+def test_a_client_that_wants_nothing_else_is_linked_at_once() -> None:
+    rig = Rig()
+    _, server = linked(rig)
+    server.answer()
+    other = rig.enter()
+    other.query("SELECT 2")
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_differing_parameters_are_set_before_the_query() -> None:
+    rig = Rig()
+    client = rig.enter({"TimeZone": "CET", "statement_timeout": "5s"})
+    client.query("SELECT 2")
+    server = rig.log_in()
+    assert server.assigned() == {"TimeZone": "CET", "statement_timeout": "5s"}
+    client.messages()
+    server.accept(TimeZone="CET")
+    assert server.asked() == ["SELECT 2"]
+    assert client.messages() == []
+    server.answer()
+    assert client.kinds() == "CZ"
+
+
+def test_parameters_are_undone_for_the_next_client() -> None:
+    rig = Rig()
+    _, server = linked_with(rig, {"TimeZone": "CET", "statement_timeout": "5s"})
+    server.answer()
+    rig.enter().query()
+    assert server.assigned() == {"TimeZone": "UTC", "statement_timeout": None}
+
+
+def test_parameters_that_stay_are_not_set_again() -> None:
+    rig = Rig()
+    client, server = linked_with(rig, {"TimeZone": "CET", "statement_timeout": "5s"})
+    server.answer()
+    for other in (client, rig.enter({"timezone": "CET", "statement_timeout": "5s"})):
+        other.query("SELECT 2")
+        assert server.asked() == ["SELECT 2"]
+        server.answer()
+
+
+def test_requests_wait_while_parameters_are_set() -> None:
+    rig = Rig()
+    client = rig.enter({"TimeZone": "CET"})
+    client.query("SELECT 1")
+    server = rig.log_in()
+    server.messages()
+    client.query("SELECT 2")
+    assert server.asked() == []
+    server.accept(TimeZone="CET")
+    assert server.asked() == ["SELECT 1", "SELECT 2"]
+
+
+def test_the_client_is_told_how_the_server_spells_its_value() -> None:
+    rig = Rig()
+    client = rig.enter({"TimeZone": "europe/paris"})
+    client.query()
+    server = rig.log_in()
+    assert client.statuses()["TimeZone"] == "europe/paris"
+    server.messages()
+    server.accept(TimeZone="Europe/Paris")
+    assert client.statuses() == {"TimeZone": "Europe/Paris"}
+    again = rig.enter({"TimeZone": "europe/paris"})
+    assert again.statuses()["TimeZone"] == "Europe/Paris"
+
+
+def test_a_refused_parameter_ends_server_and_client() -> None:
+    rig = Rig()
+    client = rig.enter({"TimeZone": "Nowhere"})
+    client.query()
+    server = rig.log_in()
+    client.messages()
+    server.fail("22023", "invalid value")
+    assert client.error() == ("FATAL", "08P01", "invalid server parameter")
+    assert server.is_closed
+    assert rig.control().pool.server_count() == 0
+
+
+def linked_with(rig: Rig, startup: dict[str, str]) -> tuple[ClientEnd, ServerEnd]:
+    """As `linked`, with parameters that had to be set."""
+    client = rig.enter(startup)
+    client.query()
+    server = rig.log_in()
+    known = {name: value for name, value in startup.items() if name in REPORTED}
+    server.accept(**known)
+    client.messages()
+    server.messages()
+    return client, server
+
+
+def test_what_a_client_sets_follows_it() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.send(build.build_command_complete("SET"))
+    server.report("TimeZone", "CET")
+    server.send(build.build_ready_for_query())
+    assert client.statuses() == {"TimeZone": "CET"}
+    rig.enter().query()
+    assert server.assigned() == {"TimeZone": "UTC"}
+    server.accept(TimeZone="UTC")
+    server.answer()
+    server.messages()
+    client.query()
+    assert server.assigned() == {"TimeZone": "CET"}
+
+
+def test_a_client_that_goes_while_its_parameters_are_set_takes_the_server_with_it() -> None:
+    rig = Rig()
+    client = rig.enter({"TimeZone": "CET"})
+    client.query()
+    server = rig.log_in()
+    client.lose()
+    assert server.is_closed
+
+
+def test_reset_returns_to_the_clients_own_startup_value() -> None:
+    rig = Rig()
+    client, server = linked_with(rig, {"TimeZone": "CET"})
+    server.send(build.build_command_complete("RESET"))
+    server.report("TimeZone", "UTC")
+    server.send(build.build_ready_for_query())
+    assert client.statuses() == {"TimeZone": "CET"}
+    server.messages()
+    client.query()
+    assert server.assigned() == {"TimeZone": "CET"}
+
+
+def test_after_one_clients_reset_anothers_set_is_a_set() -> None:
+    rig = Rig()
+    _, server = linked(rig)
+    server.answer("RESET")
+    other = rig.enter({"TimeZone": "CET"})
+    other.query()
+    server.accept(TimeZone="CET")
+    other.messages()
+    server.send(build.build_command_complete("SET"))
+    server.report("TimeZone", "Asia/Tokyo")
+    server.send(build.build_ready_for_query())
+    assert other.statuses() == {"TimeZone": "Asia/Tokyo"}
+
+
+@pytest.mark.parametrize("tag", ["RESET", "DISCARD ALL"])
+def test_unreported_startup_values_survive_a_reset(tag: str) -> None:
+    rig = Rig()
+    client, server = linked_with(rig, {"statement_timeout": "5s"})
+    server.answer(tag)
+    server.messages()
+    client.query()
+    assert server.assigned() == {"statement_timeout": "5s"}
+
+
+def test_a_reset_of_one_parameter_leaves_a_session_what_it_has_set() -> None:
+    rig = session()
+    client, server = linked(rig)
+    server.answer("SET")
+    client.query("RESET ROLE")
+    server.messages()
+    server.answer("RESET")
+    assert server.messages() == []
+
+
+def test_between_sessions_nothing_is_set_that_the_reset_query_has_reset() -> None:
+    rig = session(default_pool_size=1)
+    client, server = linked(rig)
+    server.answer()
+    client.lose()
+    server.answer("DISCARD ALL")
+    server.messages()
+    rig.enter().query("SELECT 2")
+    assert server.asked() == ["SELECT 2"]
+
+
+def test_after_the_reset_query_a_sessions_own_startup_values_are_set() -> None:
+    rig = session(default_pool_size=1)
+    client, server = linked_with(rig, {"statement_timeout": "5s"})
+    server.answer()
+    client.lose()
+    server.answer("DISCARD ALL")
+    server.messages()
+    rig.enter({"statement_timeout": "5s"}).query("SELECT 2")
+    assert server.assigned() == {"statement_timeout": "5s"}
+
+
+# Prepared statements
+
+
+def parse_of(sql: str, name: str = "s") -> bytes:
+    return build.build_parse(name, sql) + build.build_sync()
+
+
+def prepare(client: ClientEnd, server: ServerEnd, sql: str = "SELECT 1") -> list[str]:
+    """What the server is asked to prepare; it is done then."""
+    client.send(parse_of(sql))
+    asked = server.asked()
+    answer = build.build_parse_complete() if asked else b""
+    server.send(answer + build.build_ready_for_query())
+    client.messages()
+    return asked
+
+
+def test_a_statement_is_prepared_once_a_server() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    assert prepare(client, server) == ["SELECT 1"]
+    assert prepare(rig.enter(), server) == []
+
+
+@pytest.mark.parametrize("tag", ["DISCARD ALL", "DEALLOCATE ALL"])
+def test_statements_are_gone_after(tag: str) -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    prepare(client, server)
+    client.query(tag)
+    server.answer(tag)
+    server.messages()
+    assert client.relay.prepared_count == server.relay.prepared_count == 0
+    assert prepare(client, server) == ["SELECT 1"]
+
+
+@pytest.mark.parametrize("tag", ["CREATE TABLE", "ALTER TABLE", "DROP VIEW"])
+def test_after_ddl_statements_are_prepared_anew(tag: str) -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    prepare(client, server)
+    client.query()
+    server.answer(tag)
+    server.messages()
+    assert prepare(rig.enter(), server) == ["SELECT 1"]
+
+
+@pytest.mark.parametrize("tag", ["SELECT 1", "COMMIT", "DEALLOCATE", "RESET", "COMMENT", "COPY 1"])
+def test_other_tags_leave_statements_alone(tag: str) -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    prepare(client, server)
+    client.query()
+    server.answer(tag)
+    server.messages()
+    assert prepare(rig.enter(), server) == []
+
+
+def test_a_check_query_leaves_statements_alone() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.answer()
+    prepare(client, server)
+    rig.pass_time(31.0)
+    client.query()
+    server.send(build.build_empty_query_response(), build.build_ready_for_query())
+    server.answer()
+    server.messages()
+    assert server.relay.prepared_count == 1
+    assert prepare(rig.enter(), server) == []
+
+
+# Errors inside
+
+
+def test_our_own_mistake_ends_one_connection() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    other = rig.enter()
+    rig.control().on_bug(client.relay, ValueError("mistake"))
+    assert client.error() == ("FATAL", "XX000", "internal error")
+    assert (server.is_closed, other.is_closed) == (True, False)
+    assert [str(error) for error in rig.log.exceptions] == ["mistake"]
+
+
+def test_our_own_mistake_with_a_server_ends_it_and_its_client() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    rig.control().on_bug(server.relay, ValueError("mistake"))
+    assert (client.is_closed, server.is_closed) == (True, True)
