@@ -131,9 +131,6 @@ class _Builder:
         if "host" in values and not hosts:
             self._problem(entry, f"invalid host: {clip(values['host'])}", "a name is expected")
             return
-        if len(hosts) > 1 and not params.DATABASE_KEYS["load_balance_hosts"].supported:
-            message = "not yet supported: load_balance_hosts (several hosts)"
-            self.problems.warn(message, entry.file, entry.line)
         self.databases[name] = Database(**{"name": name, "dbname": name, "hosts": hosts, **values})
 
     def _add_user(self, entry: Entry, name: str) -> None:
