@@ -20,7 +20,7 @@ from pgmux.auth.credentials import Credentials, find_client_login
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.auth.steps import Compute, Done, Send, Step
 from pgmux.config import AuthType, Config, Database
-from pgmux.config.model import ADMIN_DATABASE
+from pgmux.config.model import ADMIN_DATABASE, SslMode
 from pgmux.errors import PoolerError
 from pgmux.session.varcache import REPORTED
 from pgmux.wire import codes
@@ -37,6 +37,7 @@ from pgmux.wire.startup import (
 
 MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
 MAX_PASSWORD_LEN = 65536  # a whole PasswordMessage
+_TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 _SUPPORTED = (AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256)
 _SALT_LEN = 16
 _NONCE_LEN = 18
@@ -178,6 +179,8 @@ class ClientLogin:
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
         config = self._context.config()
+        if config.settings.client_tls_sslmode in _TLS_NEEDED and not self._is_unix:
+            raise PoolerError("SSL required")  # and there is none yet
         is_full = self._context.connection_count() > config.settings.max_client_conn
         if is_full and self.database != ADMIN_DATABASE:
             raise PoolerError("no more connections allowed (max_client_conn)")

@@ -13,6 +13,7 @@ import pytest
 from pgmux.auth.md5 import md5_response, md5_secret
 from pgmux.auth.scram import Pbkdf2, ScramProver, derive_keys, derive_secret
 from pgmux.config import AuthType, Config, Database, Settings
+from pgmux.config.model import SslMode
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.client import (
     MAX_PASSWORD_LEN,
@@ -359,6 +360,13 @@ def test_more_than_max_client_conn_are_turned_away() -> None:
 def test_the_console_is_open_beyond_max_client_conn() -> None:
     login = start(config(max_client_conn=1, admin_users=("bob",)), connections=50)
     assert isinstance(login.feed(startup(database="pgbouncer"))[-1], EnterConsole)
+
+
+@pytest.mark.parametrize("mode", [SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL])
+def test_where_tls_is_required_nobody_comes_in_over_tcp(mode: SslMode) -> None:
+    configured = config(client_tls_sslmode=mode)
+    assert refusal(configured, startup()) == "SSL required"
+    assert entered(start(configured, is_unix=True).feed(startup())).database == "app"
 
 
 # Authentication
