@@ -29,6 +29,7 @@ from pgmux.session.client import (
     LoginContext,
     LoginStep,
 )
+from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
 from pgmux.session.pooler import Pooler
 from pgmux.wire.build import build_error_response
@@ -190,9 +191,8 @@ class ClientConnection(asyncio.Protocol):
         if tell and self._door.pooler.config.settings.log_pooler_errors:
             self._door.pooler.log.warning(f"{self._name()} pooler error: {logged or message}")
         self._log_end(message)
-        if tell:
-            self._transport.write(build_error_response("FATAL", sqlstate, message))
-        self._transport.close()
+        last_words = build_error_response("FATAL", sqlstate, message) if tell else b""
+        close_with(self._transport, last_words)
 
     def _log_end(self, reason: str) -> None:
         if self._door.pooler.config.settings.log_disconnections:

@@ -17,6 +17,7 @@ from pgmux.config.model import ADMIN_DATABASE
 from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.sockets import Addresses
 from pgmux.session.client import EnterConsole
+from pgmux.session.farewell import close_with
 from pgmux.session.pooler import Pooler
 from pgmux.wire import build
 
@@ -147,7 +148,7 @@ class ConsoleConnection(asyncio.Protocol):
         elif self._transport.is_reading() is False:
             self._transport.resume_reading()
         if self._reply.reason:
-            self._transport.close()
+            close_with(self._transport)
             self._end(self._reply.reason)
 
     def _end(self, reason: str) -> None:

@@ -373,10 +373,11 @@ class ClientRelay:
 
     @cython.cfunc
     def _resume_reading(self) -> None:
-        if self.read_paused and not self.closed and not self.write_paused:
-            if self.link is None or not self.link.write_paused:
-                self.read_paused = False
-                self.transport.resume_reading()
+        if not self.read_paused or self.closed or self.write_paused:
+            return
+        if self.link is None or not self.link.write_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     @cython.cfunc
     def _process_safely(self, data: bytes) -> None:

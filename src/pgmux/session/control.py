@@ -30,6 +30,7 @@ from pgmux.pool.states import (
     SV_USED,
 )
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
+from pgmux.session.farewell import close_with
 from pgmux.session.varcache import UNKNOWN, VarSpace, build_set, differences
 from pgmux.wire import codes
 from pgmux.wire.build import (
@@ -198,9 +199,9 @@ class PoolControl:
             self.pooler.log.warning(f"{self.name(client)} pooler error: {reason}")
         if settings.log_disconnections:  # before the client can know, as whoever tests it expects
             self.pooler.log_end(self.name(client), reason, client.connect_time)
-        if tell:
-            client.transport.write(build_error_response("FATAL", sqlstate, reason))
-        client.transport.close()
+        close_with(
+            client.transport, build_error_response("FATAL", sqlstate, reason) if tell else b""
+        )
         self._client_gone(client)
 
     def _client_gone(self, client: ClientRelay) -> None:
@@ -256,9 +257,7 @@ class PoolControl:
             self.pooler.log_end(self.name(server), reason, server.connect_time)
         client = server.linked_client
         server.unlink()
-        if terminate:
-            server.transport.write(build_terminate())
-        server.transport.close()
+        close_with(server.transport, build_terminate() if terminate else b"")
         self.pool.lists.move_server(server, SV_GONE)
         if client is not None:
             self.close_client(client, reason)
@@ -354,7 +353,7 @@ class PoolControl:
         if server.linked_client is not None:
             reason = "invalid server parameter"
         elif server.state == SV_TESTED:
-            reason = "test query failed"
+            reason = f"{'reset' if server.owner.resetting else 'test'} query failed"
         else:
             reason = "idle server got dirty"
         self.close_server(server, reason)

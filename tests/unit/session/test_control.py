@@ -134,7 +134,7 @@ def test_garbage_ends_its_client_alone() -> None:
     other.messages()
     client.messages()
     client.send(b"Q\0\0\0\3")
-    assert client.error() == ("FATAL", "08P01", "bad packet header")
+    assert client.error() == ("FATAL", "08P01", "bad packet header: '5100000003'")
     assert not other.is_closed
     assert rig.servers(SV_IDLE) == [server.relay]
 
