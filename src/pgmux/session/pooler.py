@@ -240,6 +240,8 @@ class Pooler:
         if control.space is None or not names <= {n.lower() for n in control.space.reported}:
             database = self.databases[pool.key.database].config
             control.space = VarSpace(reported, self.config.startup_parameters(database))
+        else:
+            control.space.refresh(reported)
         server.vars = control.space.from_reported(reported)
         pool.lists.add_server(server)
         return server
@@ -316,10 +318,7 @@ class Pooler:
         change = diff_config(self.config, new)
         self.config = change.config
         for name in change.databases_added:
-            if name in self.databases:
-                self.databases[name].is_auto = False
-                self.databases[name].config = self.config.databases[name]
-            else:
+            if name not in self.databases:
                 self._add_database(name, self.config.databases[name], is_auto=False)
         for state in list(self.databases.values()):
             database = self.config.find_database(state.name)
@@ -330,10 +329,8 @@ class Pooler:
                 )
                 self.kill(state.name, "database removed")
                 del self.databases[state.name]
-                continue
-            state.config = database
-            if state.name in change.databases_dirty or (state.is_auto and change.autodb_dirty):
-                self.reconnect(state.name)
+            else:
+                self._reload_database(state, database, change)
         for key in [k for k in self.pools if k.database not in self.databases]:
             del self.pools[key]
             self.logins.pop(key, None)
@@ -342,6 +339,17 @@ class Pooler:
             self.pools[key].pool.failure = None  # the new password may be the right one
         self.use_config(self.config)
         return change
+
+    def _reload_database(self, state: DatabaseState, new: Database, change: Reload) -> None:
+        """Go over to what the configuration says now of a database that stays."""
+        old, was_auto = state.config, state.is_auto
+        state.config, state.is_auto = new, state.name not in self.config.databases
+        if (old.user, old.password) != (new.user, new.password):
+            for key in [k for k in self.logins if k.database == state.name]:
+                del self.logins[key]
+        moved = state.is_auto != was_auto and old != new
+        if moved or state.name in change.databases_dirty or (was_auto and change.autodb_dirty):
+            self.reconnect(state.name)
 
     def use_config(self, config: Config) -> None:
         """Go by these settings from now on; databases are those that are there."""
@@ -411,6 +419,8 @@ class Pooler:
         for control in self.pools_of(database):
             state = self.databases[control.pool.key.database]
             control.pool.lists.held = self.paused or state.paused
+            if control.pool.lists.held:
+                self._give_up_all(control, "pause mode")
             for server in control.pool.lists.all_servers():
                 control.refresh_special(server)
                 if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):

@@ -84,9 +84,7 @@ class Vars:
 
 
 class VarSpace:
-    """The tracked parameters of one pool, and what its server reported when it was first logged in
-    to.
-    """
+    """The tracked parameters of one pool, and what its newest server reported at its login."""
 
     def __init__(self, reported: Mapping[str, str], unreported: Iterable[str]) -> None:
         self.reported = dict(reported)
@@ -100,12 +98,22 @@ class VarSpace:
         # What a client wrote -> what the server made of it ("utf-8" -> "UTF8"); bounded, as clients
         # fill it.
         self.canonical: dict[tuple[str, str], str] = {}
+        self._tell(self.reported)
+
+    def _tell(self, reported: dict[str, str]) -> None:
+        """What clients that come from now on are told, and want unless they say otherwise."""
+        self.reported = reported
         self.defaults = self.from_reported(reported)
         # (index in `names`, -1 if it can't be set; the server's value; name; its ParameterStatus)
         self._statuses = [
             (self.index.get(name.lower(), -1), value, name, build_parameter_status(name, value))
             for name, value in reported.items()
         ]
+
+    def refresh(self, reported: Mapping[str, str]) -> None:
+        """Another server has logged in: what it reports is what new clients are told."""
+        if any(self.reported.get(name) != value for name, value in reported.items()):
+            self._tell({**self.reported, **reported})
 
     def intern(self, values: tuple[str | None, ...]) -> Vars:
         """The one `Vars` with these values."""

@@ -47,6 +47,7 @@ class FakeTransport:
         self.written = bytearray()
         self.is_closed = False
         self.is_reading = True
+        self.unsent = 0  # bytes that the peer has not taken
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes)
@@ -59,6 +60,12 @@ class FakeTransport:
     def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True
+
+    def abort(self) -> None:
+        self.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def pause_reading(self) -> None:
         assert self.is_reading

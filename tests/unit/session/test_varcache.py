@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pgmux.session.varcache import UNKNOWN, VarSpace, build_set, differences
 from pgmux.wire import codes, parse
+from pgmux.wire.build import build_parameter_status
 from pgmux.wire.messages import MessageReader
 
 REPORTED = {
@@ -170,3 +171,14 @@ def test_clients_cannot_fill_memory_with_spellings(count: int) -> None:
         tracked.learn("TimeZone", str(number), "UTC")
     assert len(tracked.canonical) <= 1000
     assert tracked.for_client({"TimeZone": str(count - 1)}) is tracked.defaults
+
+
+def test_the_newest_server_says_what_new_clients_are_told() -> None:
+    tracked = space()
+    old = tracked.for_client({})
+    tracked.refresh({"server_version": "18.0", "TimeZone": "CET"})
+    assert tracked.reported == REPORTED | {"server_version": "18.0", "TimeZone": "CET"}
+    assert tracked.for_client({}).get("TimeZone") == "CET"
+    assert old.get("TimeZone") == "UTC"
+    assert build_parameter_status("server_version", "18.0") in tracked.statuses(old)
+    assert build_parameter_status("TimeZone", "UTC") in tracked.statuses(old)
