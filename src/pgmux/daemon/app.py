@@ -7,6 +7,7 @@ All state that outlives a connection hangs off the `App`; nothing else in pgmux 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -118,16 +119,18 @@ class App:
 
     def reload_quietly(self) -> None:
         """SIGHUP: what is wrong is in the log, and the old configuration stays."""
-        try:
+        with contextlib.suppress(ConfigError):
             self.reload()
+
+    def reload(self) -> None:
+        """RELOAD, whole or not at all. Raises: ConfigError, when it is in the log already."""
+        try:
+            change = self.pooler.reload(self._read_config())
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))
             self.log.error("config file loading failed")
-
-    def reload(self) -> None:
-        """RELOAD, whole or not at all. Raises: ConfigError."""
-        change = self.pooler.reload(self._read_config())
+            raise
         self._listener.tune(self.pooler.config.settings)
         for name in change.needs_restart:
             self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
