@@ -258,7 +258,8 @@ async def terminate_servers(postgres: EmbeddedPostgres, dice: random.Random) -> 
             await asyncio.sleep(dice.uniform(0, 2 * SERVER_KILLS))
             await connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where pid <> pg_backend_pid() and backend_type = 'client backend' order by random() limit 1"
+                " where pid <> pg_backend_pid() and backend_type = 'client backend'"
+                " order by random() limit 1"
             )
 
 

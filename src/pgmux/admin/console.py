@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
-from pgmux.admin.commands import Outcome, Statement, Waiting, find_statement
+from pgmux.admin.commands import Outcome, Waiting, find_statement
 from pgmux.admin.extended import ExtendedQuery, Portal
 from pgmux.admin.pooler import AdminPooler
 from pgmux.admin.table import Table
@@ -72,8 +73,8 @@ class Console:
         "_answer",
         "_errors",
         "_extended",
+        "_find_statement",
         "_held_len",
-        "_is_admin",
         "_is_simple",
         "_is_skipping",
         "_more",
@@ -90,8 +91,9 @@ class Console:
     ) -> None:
         self._pooler = pooler
         self._on_query = on_query
-        self._is_admin = is_admin
         self._reader = MessageReader(MAX_MESSAGE_LEN, "client")
+        # No method of ours: a console is not to be part of a reference cycle.
+        self._find_statement = partial(find_statement, pooler=pooler, is_admin=is_admin)
         self._extended = ExtendedQuery(self._find_statement)
         self._answer: Iterator[bytes] = iter(())
         self._errors: list[str] = []
@@ -248,9 +250,6 @@ class Console:
             yield portal.description()
         yield from self._execute(portal, 0)
         yield self._ready()
-
-    def _find_statement(self, query: bytes) -> Statement:
-        return find_statement(query, self._pooler, self._is_admin)
 
     def _execute(self, portal: Portal, max_rows: int) -> Iterator[bytes]:
         """Rows up to `max_rows` (0: all), or the action; then what says how it ended."""
