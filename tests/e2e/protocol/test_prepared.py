@@ -79,7 +79,14 @@ def test_psycopg2_prepares_with_sql_inside_a_transaction(rotating: Pooler, db: s
     connection.close()
 
 
-@pytest.mark.parametrize("cache_size", [100, 0])
+def test_psycopg_closes_what_its_own_cache_evicts(rotating: Pooler, db: str) -> None:
+    with psycopg.connect(rotating.dsn(db), autocommit=True, prepare_threshold=0) as connection:
+        connection.prepared_max = 2
+        for i in [*range(10), *range(10)]:
+            assert connection.execute(f"SELECT {i} + %s::int", [1]).fetchone() == (i + 1,)
+
+
+@pytest.mark.parametrize("cache_size", [100, 2, 0])
 def test_asyncpg_fetches_with_and_without_its_statement_cache(
     rotating: Pooler, db: str, cache_size: int
 ) -> None:
@@ -88,7 +95,7 @@ def test_asyncpg_fetches_with_and_without_its_statement_cache(
         pids = {await connection.fetchval(BACKEND) for _ in range(9)}
         assert len(pids) >= 2
         for i in range(9):
-            assert await connection.fetchval("SELECT $1::int * 2", i) == 2 * i
+            assert await connection.fetchval(f"SELECT $1::int * {i % 4}", i) == i % 4 * i
         await connection.executemany("SELECT $1::int", [(i,) for i in range(100)])
         await connection.close()
 
