@@ -1,0 +1,207 @@
+"""Five deployments from the field: their pgbouncer.ini as it stands, hosts and paths aside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import psycopg2
+import pytest
+from psycopg.rows import dict_row
+
+from pgmux.ops.postgres import EmbeddedPostgres
+from tests.fixtures.pooler import Pooler
+from tests.fixtures.waiting import wait_until
+
+INI_FILES = Path(__file__).parents[2] / "unit/config/deployments"
+DATABASES = ("crm_db", "mt5_trading", "okx_hft", "tracksolid_db")
+ROLES = {"trader": "secret", "admin": "password123", "user": "password", "okx_admin": "secret"}
+DJANGO = (
+    "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c lock_timeout=10000"
+)
+
+Deploy = Callable[..., "Deployment"]
+
+
+class Deployment(Pooler):
+    """A pooler that runs one of the files; `changes` are what is different here."""
+
+    def __init__(self, postgres: EmbeddedPostgres, name: str, users: Mapping[str, str]) -> None:
+        super().__init__(postgres, {}, {}, users, {})
+        self._text = (INI_FILES / f"{name}.ini").read_text()
+
+    def write_configuration(self) -> None:
+        super().write_configuration()
+        changes = {
+            r"host=\S+ port=5432": f"host={self.server.host} port={self.server.port}",
+            r"listen_addr = .*": f"listen_addr = {self.host}",
+            r"listen_port = .*": f"listen_port = {self.port}",
+            r"auth_file = .*": f"auth_file = {self.directory}/userlist.txt\n"
+            f"logfile = {self.directory}/log\nunix_socket_dir = {self.directory}",
+        }
+        text = self._text
+        for pattern, replacement in changes.items():
+            text, count = re.subn(pattern, replacement, text)
+            assert count > 0, pattern
+        (self.directory / "pgbouncer.ini").write_text(text)
+
+    def not_yet_supported(self) -> set[str]:
+        """The settings that it said have no effect."""
+        return set(re.findall(r"not yet supported: (\w+)", self.log()))
+
+    def show(self, what: str, user: str) -> list[dict[str, Any]]:
+        dsn = self.dsn("pgbouncer", user)
+        with closing(psycopg.connect(dsn, autocommit=True, row_factory=dict_row)) as console:
+            return console.execute(f"SHOW {what}".encode()).fetchall()
+
+
+@pytest.fixture(scope="module")
+def server(postgres: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """The run's PostgreSQL with the databases and roles of all five."""
+    for database in DATABASES:
+        postgres.psql(f"CREATE DATABASE {database} STRATEGY file_copy")
+    for role, password in ROLES.items():
+        # An md5 secret in the userlist logs in to a server that has an md5 secret, no other.
+        encryption = "md5" if role == "trader" else "scram-sha-256"
+        postgres.psql(f"ALTER ROLE postgres SET password_encryption = '{encryption}'")
+        postgres.psql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{password}'")
+    postgres.psql("ALTER ROLE postgres RESET password_encryption")
+    yield postgres
+    for database in DATABASES:
+        postgres.psql(f"DROP DATABASE {database} WITH (FORCE)")
+    for role in ROLES:
+        postgres.psql(f'DROP ROLE "{role}"')
+
+
+@pytest.fixture
+def deploy(server: EmbeddedPostgres) -> Iterator[Deploy]:
+    """`deploy("name", user=secret, …)` runs that file with that userlist."""
+    with ExitStack() as stack:
+
+        def start(name: str, **users: str) -> Deployment:
+            return stack.enter_context(Deployment(server, name, users))
+
+        yield start
+
+
+def one(dsn: str, sql: str) -> Any:
+    """The first value of one query on a connection of its own."""
+    with closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        row = connection.execute(sql.encode()).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def test_django_crm_has_its_timeouts_in_every_session(
+    deploy: Deploy, server: EmbeddedPostgres
+) -> None:
+    # The file's userlist has an empty password, for a server that trusts localhost; ours doesn't.
+    crm = deploy("django-crm", postgres=server.password)
+    assert crm.not_yet_supported() == {"max_db_connections", "reserve_pool_size"}
+    timeouts = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
+    for _ in range(3):
+        with closing(psycopg2.connect(crm.dsn("crm_db"), options=DJANGO)) as django:
+            cursor = django.cursor()
+            shown = []
+            for name in timeouts:
+                cursor.execute(f"SHOW {name}")
+                shown.append(cursor.fetchone())
+            assert shown == [("30s",), ("1min",), ("10s",)]
+        assert one(crm.dsn("crm_db"), "SHOW statement_timeout") == "0"  # the same server
+    (server_row,) = crm.show("SERVERS", "postgres")
+    assert server_row["database"] == "crm_db"
+
+
+def test_django_crm_takes_more_clients_than_the_server_has_connections(
+    deploy: Deploy, server: EmbeddedPostgres
+) -> None:
+    crm = deploy("django-crm", postgres=server.password)
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(closing(psycopg.connect(crm.dsn("crm_db"), autocommit=True)))
+            for _ in range(250)  # max_connections of the run's PostgreSQL is 200
+        ]
+        for client in clients:
+            client.pgconn.send_query(b"SELECT 1")
+        for client in clients:
+            result = client.pgconn.get_result()
+            assert result is not None
+            assert result.get_value(0, 0) == b"1"
+    assert 1 <= len(crm.show("SERVERS", "postgres")) <= 40
+
+
+def test_mt5_trading_with_a_pool_in_front_of_the_pool(
+    deploy: Deploy, server: EmbeddedPostgres
+) -> None:
+    secret = "md5" + one(server.dsn(), "SELECT md5('secret' || 'trader')")
+    trading = deploy("mt5-trading", trader=secret)
+    assert trading.not_yet_supported() == {"max_db_connections", "reserve_pool_size"}
+    dsn = trading.dsn("mt5_trading", "trader", "secret")
+    with ExitStack() as stack:
+        # SQLAlchemy's QueuePool keeps its connections; here they take a server for a transaction
+        tier = [
+            stack.enter_context(closing(psycopg2.connect(dsn, application_name="mt5")))
+            for _ in range(30)
+        ]
+        for connection in tier:
+            cursor = connection.cursor()
+            cursor.execute("SELECT current_user, current_setting('application_name')")
+            assert cursor.fetchone() == ("trader", "mt5")
+            connection.rollback()
+    console = trading.dsn("pgbouncer", "trader", "secret")
+    with closing(psycopg.connect(console, autocommit=True, row_factory=dict_row)) as admin:
+        with closing(psycopg.connect(dsn)):  # min_pool_size needs a client
+            wait_until(lambda: len(admin.execute(b"SHOW SERVERS").fetchall()) == 10)
+        pool = next(
+            row
+            for row in admin.execute(b"SHOW DATABASES").fetchall()
+            if row["name"] == "mt5_trading"
+        )
+        assert (pool["pool_size"], pool["min_pool_size"]) == (25, 10)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(trading.dsn("mt5_trading", "trader", "wrong"))
+
+
+def test_profcomff_with_its_plaintext_userlist(deploy: Deploy) -> None:
+    users = re.findall(r'"(\w+)" "(\w+)"', (INI_FILES / "profcomff.userlist.txt").read_text())
+    assert users == [("admin", "password123"), ("user", "password")]
+    profcomff = deploy("profcomff", **dict(users))
+    assert profcomff.not_yet_supported() == set()
+    for user, password in users:
+        assert one(profcomff.dsn("db", user), "SELECT current_user") == user
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(profcomff.dsn("db", user, password + "!"))
+    with pytest.raises(psycopg.OperationalError, match="no such database: postgres"):
+        psycopg.connect(profcomff.dsn("postgres", "admin"))
+
+
+def test_timescale_airflow_with_scram_secrets_passed_through(
+    deploy: Deploy, server: EmbeddedPostgres
+) -> None:
+    secret = server.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'okx_admin'").strip()
+    assert secret.startswith("SCRAM-SHA-256$")
+    airflow = deploy("timescale-airflow", okx_admin=secret)
+    assert airflow.not_yet_supported() == set()
+    dsn = airflow.dsn("okx_hft", "okx_admin", "secret")
+    assert one(dsn, "SELECT current_user") == "okx_admin"
+    assert one(dsn, "SELECT current_database()") == "okx_hft"
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(airflow.dsn("okx_hft", "okx_admin", "wrong"))
+
+
+def test_timescale_stack_with_its_session_alias(deploy: Deploy, server: EmbeddedPostgres) -> None:
+    # auth_query comes later: till then whoever is in the userlist gets in.
+    stack = deploy("timescale-stack", postgres=server.password)
+    assert {"reserve_pool_size", "auth_user"} <= stack.not_yet_supported()
+    assert one(stack.dsn("tracksolid_db"), "SELECT current_database()") == "tracksolid_db"
+    with closing(psycopg.connect(stack.dsn("tracksolid_db_session"), autocommit=True)) as session:
+        session.execute("CREATE TEMP TABLE mine AS SELECT 1")
+        assert session.execute("SELECT count(*) FROM mine").fetchone() == (1,)
+    with closing(
+        psycopg.connect(stack.dsn("tracksolid_db"), options="-c statement_timeout=5s")
+    ) as c:
+        assert c.execute("SHOW statement_timeout").fetchone() == ("5s",)
