@@ -8,8 +8,8 @@ What is rare is a call to `control` (session/control.py), plain Python.
 
 Source: PostgreSQL protocol, "Message Flow" and "Message Formats"; "outstanding request" (forward,
 skip, fake) is PgBouncer's word.
-Errors: none leave `data_received`; what a peer did wrong goes to `control`, and what we did wrong
-goes to `control.on_bug`.
+Errors: none leave `data_received`; what a peer did wrong goes to `control` after everything before
+it has been forwarded, and what we did wrong goes to `control.on_bug`.
 """
 
 from __future__ import annotations
@@ -29,50 +29,14 @@ else:
     except ModuleNotFoundError:
         from pgmux import _cython as cython
 
-# Message types. C constants: an untyped module constant costs ten times as much (wire/codes.py has
-# them for everybody else).
-QUERY = cython.declare(cython.int, 0x51)  # Q
-FUNCTION_CALL = cython.declare(cython.int, 0x46)  # F
-SYNC = cython.declare(cython.int, 0x53)  # S
-PARSE = cython.declare(cython.int, 0x50)  # P
-BIND = cython.declare(cython.int, 0x42)  # B
-DESCRIBE = cython.declare(cython.int, 0x44)  # D
-EXECUTE = cython.declare(cython.int, 0x45)  # E
-CLOSE = cython.declare(cython.int, 0x43)  # C
-FLUSH = cython.declare(cython.int, 0x48)  # H
-COPY_DATA = cython.declare(cython.int, 0x64)  # d
-COPY_DONE = cython.declare(cython.int, 0x63)  # c
-COPY_FAIL = cython.declare(cython.int, 0x66)  # f
-TERMINATE = cython.declare(cython.int, 0x58)  # X
-DATA_ROW = cython.declare(cython.int, 0x44)  # D
-READY_FOR_QUERY = cython.declare(cython.int, 0x5A)  # Z
-COMMAND_COMPLETE = cython.declare(cython.int, 0x43)  # C
-ROW_DESCRIPTION = cython.declare(cython.int, 0x54)  # T
-PARSE_COMPLETE = cython.declare(cython.int, 0x31)  # 1
-BIND_COMPLETE = cython.declare(cython.int, 0x32)  # 2
-CLOSE_COMPLETE = cython.declare(cython.int, 0x33)  # 3
-NO_DATA = cython.declare(cython.int, 0x6E)  # n
-PARAMETER_DESCRIPTION = cython.declare(cython.int, 0x74)  # t
-EMPTY_QUERY = cython.declare(cython.int, 0x49)  # I
-PORTAL_SUSPENDED = cython.declare(cython.int, 0x73)  # s
-ERROR_RESPONSE = cython.declare(cython.int, 0x45)  # E
-NOTICE_RESPONSE = cython.declare(cython.int, 0x4E)  # N
-NOTIFICATION = cython.declare(cython.int, 0x41)  # A
-PARAMETER_STATUS = cython.declare(cython.int, 0x53)  # S
-COPY_IN = cython.declare(cython.int, 0x47)  # G
-COPY_OUT = cython.declare(cython.int, 0x48)  # H
-COPY_BOTH = cython.declare(cython.int, 0x57)  # W
-FUNCTION_RESULT = cython.declare(cython.int, 0x56)  # V
-
-# An outstanding request is one byte in the server's queue: the client's message type in the low
-# seven bits is not needed, so it is
-# a small number, with what becomes of the response.
-REQ_QUERY = cython.declare(cython.int, 1)
-REQ_SYNC = cython.declare(cython.int, 2)
-REQ_PARSE = cython.declare(cython.int, 3)
-REQ_BIND = cython.declare(cython.int, 4)
-REQ_DESCRIBE = cython.declare(cython.int, 5)
-REQ_EXECUTE = cython.declare(cython.int, 6)
+# All constants are C variables: an untyped one costs ten times as much. An outstanding request is
+# one byte in the server's queue: what is to be answered, and what becomes of the response.
+REQ_SYNC = cython.declare(cython.int, 1)
+REQ_QUERY = cython.declare(cython.int, 2)  # or a function call
+REQ_EXECUTE = cython.declare(cython.int, 3)
+REQ_PARSE = cython.declare(cython.int, 4)
+REQ_BIND = cython.declare(cython.int, 5)
+REQ_DESCRIBE = cython.declare(cython.int, 6)
 REQ_CLOSE = cython.declare(cython.int, 7)
 REQ_COPY_END = cython.declare(cython.int, 8)
 KIND = cython.declare(cython.int, 0x0F)
@@ -81,21 +45,64 @@ FAKE = cython.declare(cython.int, 0x20)  # the server was not asked: make the re
 DUPLICATE = cython.declare(cython.int, 0x40)  # a Parse that the server is to refuse
 TRACKED = cython.declare(cython.int, 0x80)  # has its (statement, client's name) in `tracked`
 
-# larger ErrorResponses and tags stream through unread
-INSPECT_MAX = cython.declare(cython.int, 65536)
-# no ParameterStatus can be left unread, so a server that claims a larger one is closed
-PARAMETER_MAX = cython.declare(cython.int, 1048576)
-# a waiting client is read no further than about this
-PENDING_MAX = cython.declare(cython.int, 65536)
+# Messages that are no request, or answer none; in the tables below, where 0 is an unknown type.
+TERMINATE = cython.declare(cython.int, 9)
+PASSED = cython.declare(cython.int, 10)  # nobody answers it
+SPECIAL = cython.declare(cython.int, 11)  # `_on_special` knows
 
-SESSION = cython.declare(cython.int, 0)
-TRANSACTION = cython.declare(cython.int, 1)
+
+def _table(meanings: dict[str, int]) -> bytes:
+    """256 meanings, by message type."""
+    by_type = {ord(letter): meaning for key, meaning in meanings.items() for letter in key}
+    return bytes([by_type.get(code, 0) for code in range(256)])
+
+
+# What a client's message asks for.
+REQUESTS = cython.declare(
+    bytes,
+    _table(
+        {"S": 1, "QF": 2, "E": 3, "P": 4, "B": 5, "D": 6, "C": 7, "cf": 8, "X": 9, "dH": 10},
+    ),
+)
+# What a server's message answers.
+RESPONSES = cython.declare(
+    bytes,
+    _table({"CIs": 3, "1": 4, "2": 5, "Tn": 6, "3": 7, "DdNAtHcV": 10, "ESGWZ": 11}),
+)
+
+# The types that are looked at more closely (wire/codes.py has all, for everybody else).
+QUERY = cython.declare(cython.int, 0x51)  # Q
+PARSE = cython.declare(cython.int, 0x50)  # P
+DESCRIBE = cython.declare(cython.int, 0x44)  # D
+CLOSE = cython.declare(cython.int, 0x43)  # C
+SYNC = cython.declare(cython.int, 0x53)  # S
+FLUSH = cython.declare(cython.int, 0x48)  # H
+STATEMENT_NAME = cython.declare(cython.int, 0x53)  # S: Describe, Close of a statement
+DATA_ROW = cython.declare(cython.int, 0x44)  # D
+COPY_DATA = cython.declare(cython.int, 0x64)  # d
+READY_FOR_QUERY = cython.declare(cython.int, 0x5A)  # Z
+COMMAND_COMPLETE = cython.declare(cython.int, 0x43)  # C
+ERROR_RESPONSE = cython.declare(cython.int, 0x45)  # E
+NOTICE_RESPONSE = cython.declare(cython.int, 0x4E)  # N
+NOTIFICATION = cython.declare(cython.int, 0x41)  # A
+PARAMETER_STATUS = cython.declare(cython.int, 0x53)  # S
+IDLE = cython.declare(cython.int, 0x49)  # ReadyForQuery status "I"
+FAILED = cython.declare(cython.int, 0x45)  # ReadyForQuery status "E"
+
+SESSION = cython.declare(cython.int, 0)  # PoolRelay.mode; 1 is transaction
 STATEMENT = cython.declare(cython.int, 2)
+
+INSPECT_MAX = cython.declare(cython.int, 65536)  # larger errors and tags stream through unread
+PARAMETER_MAX = cython.declare(cython.int, 1 << 20)  # a ParameterStatus has to be read whole
+NAMES_MAX = cython.declare(cython.int, 1 << 18)  # a portal's and a statement's name together
+PENDING_MAX = cython.declare(cython.int, 65536)  # a held client is read no further than about this
+TRACKED_MAX = cython.declare(cython.int, 65536)  # what a client can make us remember
 
 FAKE_PARSE_COMPLETE = b"1\x00\x00\x00\x04"
 FAKE_CLOSE_COMPLETE = b"3\x00\x00\x00\x04"
-IDLE = cython.declare(cython.int, 0x49)  # ReadyForQuery status "I"
-FAILED = cython.declare(cython.int, 0x45)  # ReadyForQuery status "E"
+BROKEN = cython.declare(cython.longlong, -0x7FFFFFFFFFFFFFFF)  # no number of bytes would help
+
+_header = Struct("!BI").pack  # type byte, Int32 length
 
 
 @cython.cfunc
@@ -118,7 +125,48 @@ def _size(length: cython.longlong) -> cython.Py_ssize_t:
     return length
 
 
-_header = Struct("!BI").pack  # type byte, Int32 length
+@cython.cfunc
+def _nul(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """Where the string that starts at `pos` ends, or -1."""
+    while pos < end:
+        if data[pos] == 0:
+            return pos
+        pos += 1
+    return -1
+
+
+@cython.cfunc
+def _name_end(
+    request: cython.int, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong
+) -> cython.longlong:
+    """Where the statement's name ends in the P, B, D or C at `pos`; 0 where it names none.
+
+    Less than 0: so many bytes of it (negated) must be there first, or BROKEN.
+    """
+    have: cython.Py_ssize_t = len(data) - pos
+    end: cython.Py_ssize_t = pos + (_size(total) if total < have else have)
+    at: cython.Py_ssize_t = pos + 5
+    name_end: cython.Py_ssize_t
+    if request == REQ_BIND:
+        at = _nul(data, at, end) + 1  # behind the portal
+    elif request != REQ_PARSE:
+        if total > NAMES_MAX:
+            return BROKEN
+        if at < end and data[at] != STATEMENT_NAME:
+            return 0  # a portal
+        at += 1
+    name_end = -1 if at == 0 else _nul(data, at, end)
+    if name_end < 0:
+        if total <= have or have > NAMES_MAX:
+            return BROKEN
+        return -min(total, 2 * have + 64)
+    if name_end == at:
+        return 0
+    if request == REQ_PARSE and total > have:
+        return -total
+    if request > REQ_BIND and name_end + 1 != pos + total:
+        return BROKEN
+    return name_end
 
 
 @cython.cclass
@@ -212,40 +260,22 @@ class PoolRelay:
         return self.stats
 
 
-@cython.cfunc
-def _nul(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-    """Where the string that starts at `pos` ends, or -1."""
-    while pos < end:
-        if data[pos] == 0:
-            return pos
-        pos += 1
-    return -1
-
-
 @cython.cclass
-class ClientRelay:
-    """One logged-in client: its link, and what it still owes of a message."""
+class Relay:
+    """One side of a link: its transport, and what is still to come of a message."""
 
     state = cython.declare(cython.int, visibility="public")  # its list in PoolLists
     owner = cython.declare(object, visibility="public")  # who it is, for logs and SHOW
     transport = cython.declare(object, visibility="public")
     vars = cython.declare(object, visibility="public")
     request_time = cython.declare(cython.double, visibility="public")
-    query_start = cython.declare(cython.double, visibility="public")
-    xact_start = cython.declare(cython.double, visibility="public")
-    wait_start = cython.declare(cython.double, visibility="public")
     connect_time = cython.declare(cython.double, visibility="public")
     closed = cython.declare(cython.bint, visibility="public")
     write: Callable[[bytes], None]
     pool: PoolRelay
-    link: ServerRelay | None
-    prepared: dict[bytes, PreparedStatement] | None
-    pending: bytes
-    gather: bytearray | None
-    gather_len: cython.longlong
-    skip: cython.longlong
-    held: cython.bint
-    replaying: cython.bint
+    gathered: bytearray | None  # the beginning of a message that is to be seen whole
+    wanted: cython.longlong  # how much of it
+    skip: cython.longlong  # bytes to come of a message whose header has been seen
     read_paused: cython.bint
     write_paused: cython.bint
 
@@ -257,24 +287,93 @@ class ClientRelay:
         self.state = 0
         self.vars = None
         self.request_time = self.connect_time = pool.clock()
+        self.gathered = None
+        self.wanted = self.skip = 0
+        self.closed = self.read_paused = self.write_paused = False
+
+    @property
+    def pool_relay(self) -> PoolRelay:
+        return self.pool
+
+    def connection_made(self, transport: Any) -> None:
+        """Never called: a relay takes over a transport that has logged in."""
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
+
+    @cython.cfunc
+    def _gather(self, data: bytes, pos: cython.Py_ssize_t, wanted: cython.longlong) -> None:
+        """Collect from `pos` on until `wanted` bytes are there."""
+        self.gathered = bytearray(data[pos:])
+        self.wanted = wanted
+
+    @cython.cfunc
+    def _joined(self, data: bytes) -> bytes:
+        """`data` behind what was collected; empty where that is not enough."""
+        gathered = self.gathered
+        if gathered is None:
+            return data
+        gathered += data
+        if len(gathered) < self.wanted:
+            return b""
+        self.gathered = None
+        return bytes(gathered)
+
+    @cython.cfunc
+    def _skipped(self, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """How many of the next `n` bytes belong to the message whose header has been seen."""
+        pos: cython.Py_ssize_t = n if self.skip > n else _size(self.skip)
+        self.skip -= pos
+        return pos
+
+    @cython.cfunc
+    def _step(
+        self, pos: cython.Py_ssize_t, total: cython.longlong, n: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Step over a message, also where it ends beyond this chunk."""
+        if total > n - pos:
+            self.skip = total - (n - pos)
+            return n
+        return pos + _size(total)
+
+    @cython.cfunc
+    def _pause_reading(self) -> None:
+        if not self.read_paused and not self.closed:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    @cython.cfunc
+    def _resume_reading(self) -> None:
+        if self.read_paused and not self.closed:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+
+@cython.cclass
+class ClientRelay(Relay):
+    """One logged-in client: its link, and what it calls its statements."""
+
+    query_start = cython.declare(cython.double, visibility="public")
+    xact_start = cython.declare(cython.double, visibility="public")
+    wait_start = cython.declare(cython.double, visibility="public")
+    link: ServerRelay | None
+    prepared: dict[bytes, PreparedStatement] | None
+    pending: bytes  # what it sent while it was held
+    held: cython.bint
+    replaying: cython.bint
+
+    def __init__(self, pool: PoolRelay, transport: Any, owner: Any) -> None:
+        super().__init__(pool, transport, owner)
         self.query_start = self.xact_start = self.wait_start = 0.0
         self.link = None
         self.prepared = None
         self.pending = b""
-        self.gather = None
-        self.gather_len = self.skip = 0
-        self.closed = self.held = self.replaying = self.read_paused = self.write_paused = False
+        self.held = self.replaying = False
 
     # ---- asyncio's protocol
 
-    def connection_made(self, transport: Any) -> None:
-        """Never called: the relay takes over a transport whose client has logged in."""
-
     def connection_lost(self, error: BaseException | None) -> None:
         self.pool.control.on_client_lost(self, error)
-
-    def eof_received(self) -> None:
-        """The transport closes itself."""
 
     def pause_writing(self) -> None:
         """The client is slow: read no more of what the server sends it, nor of what it asks for
@@ -298,8 +397,8 @@ class ClientRelay:
         self.pool.stats.client_bytes += len(data)
         if self.held:
             self._keep(data)
-            return
-        self._process_safely(data)
+        else:
+            self._process_safely(data)
 
     # ---- for control
 
@@ -313,12 +412,9 @@ class ClientRelay:
         return 0 if self.prepared is None else len(self.prepared)
 
     @property
-    def pool_relay(self) -> PoolRelay:
-        return self.pool
-
-    def forget_prepared(self) -> None:
-        """DEALLOCATE ALL, DISCARD ALL."""
-        self.prepared = None
+    def mid_message(self) -> bool:
+        """The rest of a message that its server has begun to get is still to come."""
+        return self.skip > 0
 
     def hold(self) -> None:
         """Keep what the client sends from now on, unprocessed."""
@@ -341,15 +437,14 @@ class ClientRelay:
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         total: cython.longlong
-        while n - pos >= 5:
-            kind: cython.int = data[pos]
+        ends: cython.bint = False
+        while n - pos >= 5 and not ends:
+            ends = REQUESTS[data[pos]] in (REQ_SYNC, REQ_QUERY)
             total = _message_len(data, pos)
             if total < 5 or total > n - pos:
                 return False
             pos += _size(total)
-            if (kind in (QUERY, SYNC, FUNCTION_CALL)) != (pos == n):
-                return False
-        if pos < n or n == 0:
+        if pos < n or not ends:
             return False
         self.pending = b""
         self.held = False
@@ -366,13 +461,8 @@ class ClientRelay:
             self._pause_reading()
 
     @cython.cfunc
-    def _pause_reading(self) -> None:
-        if not self.read_paused and not self.closed:
-            self.read_paused = True
-            self.transport.pause_reading()
-
-    @cython.cfunc
     def _resume_reading(self) -> None:
+        """Unless its answers or its server's requests already pile up."""
         if not self.read_paused or self.closed or self.write_paused:
             return
         if self.link is None or not self.link.write_paused:
@@ -389,157 +479,30 @@ class ClientRelay:
             self.pool.control.on_bug(self, error)
 
     @cython.cfunc
-    def _want(self, data: bytes, pos: cython.Py_ssize_t, need: cython.longlong) -> None:
-        """Collect from `pos` on until `need` bytes are there."""
-        self.gather = bytearray(data[pos:])
-        self.gather_len = need
-
-    @cython.cfunc
-    def _acquire(self, now: cython.double) -> ServerRelay | None:
-        """A server to send to, or None: then the client waits and is held."""
+    def _acquire(
+        self, data: bytes, pos: cython.Py_ssize_t, now: cython.double
+    ) -> ServerRelay | None:
+        """A server for the message at `pos`; None where the client has to wait for one, or for its
+        session parameters: then the data is kept.
+        """
+        self._count(now)
         found = self.pool.find_server()
         if found is None:
             self.held = True
             self.wait_start = now
             self.pool.lists.wait(self)
+            self._keep(data[pos:])
+            self.pool.control.on_client_waits(self)
             return None
         server: ServerRelay = found
-        server._link(self)
-        return server
-
-    @cython.cfunc
-    def _process(self, data: bytes) -> None:
-        now: cython.double = self.pool.clock()
-        self.request_time = now
-        if self.gather is not None:
-            self.gather += data
-            if len(self.gather) < self.gather_len:
-                return
-            data = bytes(self.gather)
-            self.gather = None
-        n: cython.Py_ssize_t = len(data)
-        pos: cython.Py_ssize_t = 0
-        start: cython.Py_ssize_t = 0
-        at: cython.Py_ssize_t
-        total: cython.longlong
-        kind: cython.int
-        server = self.link
-        parts: list[bytes] | None = None
-        rewrite: cython.bint = self.pool.mode != SESSION and self.pool.max_prepared_statements > 0
-        whole: cython.bint = True
-        described: cython.bint = False
-        syncs: cython.int = 0
-        kind = 0
-        if self.skip > 0:
-            pos = n if self.skip > n else _size(self.skip)
-            self.skip -= pos
-            if server is None:
-                start = pos  # the rest of a late CopyData
-        while n - pos >= 5:
-            kind = data[pos]
-            total = _message_len(data, pos)
-            if total < 5 or total > self.pool.max_packet_size:
-                head: str = data[pos : pos + 8].hex()
-                raise ProtocolViolation("client", f"bad packet header: '{head}'")
-            if server is None:
-                if kind in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH):
-                    # What a failed COPY leaves behind after its server has gone; nobody wants it.
-                    pos = self._pass(pos, total, n)
-                    start = pos
-                    continue
-                if kind == TERMINATE:
-                    self.pool.control.on_client_terminate(self)
-                    return
-                if kind == CLOSE and rewrite:
-                    at = self._close_unlinked(data, pos, total)
-                    if at < 0:
-                        self._want(data, pos, -at)
-                        break
-                    if at > 0:
-                        pos = start = at
-                        whole = False  # answered already: this chunk can't be run again
-                        continue
-                self._count(now)
-                server = self._acquire(now)
-                if server is None or self.held:
-                    self._keep(data if pos == 0 else data[pos:])
-                    if server is None:
-                        self.pool.control.on_client_waits(self)
-                    return
-            elif self.query_start == 0 and _starts_query(kind):
-                self._count(now)
-            if kind == QUERY:
-                if self.pool.disable_pqexec:
-                    raise ProtocolViolation("client", "PQexec disallowed")
-                syncs += 1
-                server._push(REQ_QUERY)
-            elif kind == SYNC:
-                syncs += 1
-                server._push(REQ_SYNC)
-            elif kind == EXECUTE:
-                server._push(REQ_EXECUTE)
-            elif kind in (BIND, DESCRIBE, PARSE, CLOSE):
-                described |= kind == DESCRIBE
-                if rewrite:
-                    if parts is None:
-                        parts = []
-                    at = self._rewrite(server, kind, data, pos, total, start, parts)
-                    if at < 0:
-                        self._want(data, pos, -at)
-                        break
-                    if at > 0:
-                        start = at
-                elif kind == BIND:
-                    server._push(REQ_BIND)
-                elif kind == DESCRIBE:
-                    server._push(REQ_DESCRIBE)
-                elif kind == PARSE:
-                    server._push(REQ_PARSE)
-                else:
-                    server._push(REQ_CLOSE)
-            elif kind in (COPY_DONE, COPY_FAIL):
-                if server.asked > 0:  # else the COPY has failed and been answered, or never was
-                    server._push(REQ_COPY_END)
-            elif kind == FUNCTION_CALL:
-                syncs += 1
-                server._push(REQ_QUERY)
-            elif kind == TERMINATE:
-                self._forward(server, data, start, pos, parts)
-                self.pool.control.on_client_terminate(self)
-                return
-            elif kind != COPY_DATA and kind != FLUSH:
-                raise ProtocolViolation("client", "unknown pkt")
-            pos = self._pass(pos, total, n)
-        if pos < n and self.gather is None:
-            self._want(data, pos, 5)
-        if server is not None:
-            # One batch outside a transaction, sent whole, whose client reads the row description
-            # anew, can be run again, unless more is sent before it is answered.
-            whole = (
-                whole
-                and pos == n
-                and ((syncs == 1 and kind == SYNC) or (syncs == 0 and kind == FLUSH))
-            )
-            again: cython.bint = server.fresh and described and not self.replaying
-            server.replay = data if whole and again else None
-            server.answered.clear()
-            server.fresh = False
-            self._forward(server, data, start, pos, parts)
-            server._after_client(self)
-
-    @cython.cfunc
-    def _pass(
-        self, pos: cython.Py_ssize_t, total: cython.longlong, n: cython.Py_ssize_t
-    ) -> cython.Py_ssize_t:
-        """Step over a message that goes on as it is, also where it ends beyond this chunk."""
-        if total > n - pos:
-            self.skip = total - (n - pos)
-            return n
-        return pos + _size(total)
+        if server._link(self):
+            return server
+        self._keep(data[pos:])
+        return None
 
     @cython.cfunc
     def _count(self, now: cython.double) -> None:
-        """A burst of messages that starts with nothing in flight is one query, as for PgBouncer."""
+        """What starts with nothing in flight is one query, as PgBouncer counts."""
         if self.query_start == 0:
             self.query_start = now
             self.pool.stats.query_count += 1
@@ -548,32 +511,120 @@ class ClientRelay:
             self.pool.stats.xact_count += 1
 
     @cython.cfunc
-    def _forward(
+    def _process(self, data: bytes) -> None:
+        now: cython.double = self.pool.clock()
+        self.request_time = now
+        server = self.link
+        if server is not None:
+            server.replay = None  # there is more than one batch now
+        if self.gathered is not None:
+            data = self._joined(data)
+        n: cython.Py_ssize_t = len(data)
+        pos: cython.Py_ssize_t = 0
+        start: cython.Py_ssize_t = 0  # what is before it has been dealt with
+        linked_at: cython.Py_ssize_t = 0
+        if self.skip > 0:
+            pos = self._skipped(n)
+            if server is None:
+                start = pos  # the rest of a late CopyData
+            elif self.skip == 0 and server.ready and self.pool.mode != SESSION:
+                # Its transaction is over; it only waited for the rest of this message.
+                server.write(data[:pos])
+                start = pos
+                server._release()
+                server = None
+        total: cython.longlong
+        name_end: cython.longlong
+        kind: cython.int
+        request: cython.int = 0
+        parts: list[bytes] | None = None
+        rewrite: cython.bint = self.pool.mode != SESSION and self.pool.max_prepared_statements > 0
+        refusal: str | None = None
+        while n - pos >= 5:
+            kind = data[pos]
+            total = _message_len(data, pos)
+            request = REQUESTS[kind]
+            if total < 5 or total > self.pool.max_packet_size:
+                refusal = f"bad packet header: '{data[pos : pos + 8].hex()}'"
+                break
+            if request == 0 or (kind == QUERY and self.pool.disable_pqexec):
+                refusal = "PQexec disallowed" if request else "unknown pkt"
+                break
+            name_end = 0
+            if rewrite and request >= REQ_PARSE and request <= REQ_CLOSE:
+                name_end = _name_end(request, data, pos, total)
+                if name_end == BROKEN:
+                    refusal = "failed to parse packet"
+                    break
+                if name_end < 0:
+                    self._gather(data, pos, -name_end)
+                    break
+            if request == TERMINATE:
+                break
+            if server is None:
+                if request >= REQ_COPY_END or (request == REQ_CLOSE and name_end > 0):
+                    if name_end > 0:
+                        self._forget(data[pos + 6 : _size(name_end)])
+                        self.write(FAKE_CLOSE_COMPLETE)
+                    # Else the rest of a failed COPY, or a Flush of nothing: nobody wants it.
+                    pos = start = self._step(pos, total, n)
+                    continue
+                server = self._acquire(data, pos, now)
+                if server is None:
+                    return
+                linked_at = pos
+            elif self.query_start == 0 and request < REQ_COPY_END:
+                self._count(now)
+            if name_end > 0:
+                if parts is None:
+                    parts = []
+                if start < pos:
+                    parts.append(data[start:pos])
+                start = self._rewrite(server, kind, data, pos, total, _size(name_end), parts)
+            elif request < REQ_COPY_END:
+                server._push(request)
+            elif request == REQ_COPY_END:
+                server._push_copy_end()
+            pos = self._step(pos, total, n)
+        self._send(server, data, start, pos, parts, linked_at)
+        if refusal is not None:
+            raise ProtocolViolation("client", refusal)
+        if request == TERMINATE:
+            self.pool.control.on_client_terminate(self)
+        elif pos < n and self.gathered is None:
+            self._gather(data, pos, 5)
+
+    @cython.cfunc
+    def _send(
         self,
-        server: ServerRelay,
+        server: ServerRelay | None,
         data: bytes,
         start: cython.Py_ssize_t,
         pos: cython.Py_ssize_t,
         parts: list[bytes] | None,
+        linked_at: cython.Py_ssize_t,
     ) -> None:
-        if parts is None or not parts:
+        """One write of `parts` and what is between `start` and `pos`."""
+        if server is None:
+            return
+        if parts is None:
             if start == 0 and pos == len(data):
                 server.write(data)
             elif start < pos:
                 server.write(data[start:pos])
-            return
-        if start < pos:
-            parts.append(data[start:pos])
-        server.write(b"".join(parts))
+        else:
+            # A batch without cached statements is never refused as stale.
+            if server.fresh and not self.replaying and _is_repeatable(data, linked_at):
+                server.replay = data if linked_at == 0 else data[linked_at:]
+                server.answered.clear()
+            if start < pos:
+                parts.append(data[start:pos])
+            if parts:
+                server.write(b"".join(parts))
+        server.fresh = False
+        server._after_client(self)
 
     # ---- prepared statements
-
-    @cython.cfunc
-    def _more(self, have: cython.longlong, total: cython.longlong) -> cython.longlong:
-        """How many bytes to collect (negated) until a name that is cut off is whole."""
-        if have >= total:
-            raise ProtocolViolation("client", "failed to parse packet")
-        return -min(total, 2 * have + 64)
 
     @cython.cfunc
     def _rewrite(
@@ -583,78 +634,37 @@ class ClientRelay:
         data: bytes,
         pos: cython.Py_ssize_t,
         total: cython.longlong,
-        start: cython.Py_ssize_t,
+        name_end: cython.Py_ssize_t,
         parts: list[bytes],
-    ) -> cython.longlong:
-        """Handle P, B, D or C at `pos`, whose statement may be named.
-
-        Returns 0: it goes on untouched. > 0: `parts` now ends with its new form, what follows is
-        forwarded from that offset on. < 0: so many of its bytes (negated) must be there first.
+    ) -> cython.Py_ssize_t:
+        """Put what the server is to get of P, B, D or C into `parts`; returns from where on `data`
+        goes on as it is.
         """
-        n: cython.Py_ssize_t = len(data)
-        whole: cython.bint = total <= n - pos
-        end: cython.Py_ssize_t = pos + _size(total) if whole else n
-        name_at: cython.Py_ssize_t = pos + 5
-        if kind == BIND:
-            name_at = _nul(data, pos + 5, end) + 1
-            if name_at == 0:
-                return self._more(n - pos, total)
-        elif kind != PARSE:
-            if total < 7 or total > INSPECT_MAX:
-                raise ProtocolViolation("client", "failed to parse packet")
-            if not whole:
-                return -total
-            name_at = pos + 6
-        name_end: cython.Py_ssize_t = _nul(data, name_at, end)
-        if name_end < 0:
-            return self._more(n - pos, total)
-        if name_end == name_at or (kind != BIND and kind != PARSE and data[pos + 5] != 0x53):
-            server._push(_request_of(kind))  # an unnamed statement, or a portal
-            return 0
-        if kind == PARSE and not whole:
-            return -total
+        request: cython.int = REQUESTS[kind]
+        name_at: cython.Py_ssize_t = pos + 6
+        if request == REQ_PARSE:
+            name_at = pos + 5
+        elif request == REQ_BIND:
+            name_at = _nul(data, pos + 5, name_end) + 1
         name: bytes = data[name_at:name_end]
-        if start < pos:
-            parts.append(data[start:pos])
-        if kind == BIND:
-            anew: cython.bint = whole and end < n and data[end] == DESCRIBE
-            self._bind(server, name, data, pos, total, name_at, anew, parts)
+        if request == REQ_PARSE:
+            self._parse(server, name, data[name_end + 1 : pos + _size(total)], parts)
+            return pos + _size(total)
+        if request == REQ_CLOSE:
+            # It stays on the server, for others.
+            server._push_tracked(REQ_CLOSE | FAKE, self._forget(name), name)
             return name_end + 1
-        if kind == PARSE:
-            self._parse(server, name, data[name_end + 1 : end], parts)
-        elif kind == DESCRIBE:
-            self._describe(server, name, parts)
-        else:
-            self._close(server, name)
-        return end
-
-    @cython.cfunc
-    def _bind(
-        self,
-        server: ServerRelay,
-        name: bytes,
-        data: bytes,
-        pos: cython.Py_ssize_t,
-        total: cython.longlong,
-        name_at: cython.Py_ssize_t,
-        anew: cython.bint,
-        parts: list[bytes],
-    ) -> None:
-        self.pool.stats.bind_count += 1
+        anew: cython.bint = True
+        if request == REQ_BIND:
+            self.pool.stats.bind_count += 1
+            anew = total < len(data) - pos and data[pos + _size(total)] == DESCRIBE
         statement = self._statement(server, name, anew, parts)
         name_z: bytes = name + b"\0" if statement is None else statement.name_z
-        server._push(REQ_BIND)
-        parts.append(_header(BIND, total - 2 - len(name) + len(name_z)))
-        parts.append(data[pos + 5 : name_at])  # the portal
+        server._push(request)
+        parts.append(_header(kind, total - 2 - len(name) + len(name_z)))
+        parts.append(data[pos + 5 : name_at])  # the portal, or S
         parts.append(name_z)
-
-    @cython.cfunc
-    def _describe(self, server: ServerRelay, name: bytes, parts: list[bytes]) -> None:
-        statement = self._statement(server, name, True, parts)
-        name_z: bytes = name + b"\0" if statement is None else statement.name_z
-        server._push(REQ_DESCRIBE)
-        parts.append(_header(DESCRIBE, 5 + len(name_z)))
-        parts.append(b"S" + name_z)
+        return name_end + 1
 
     @cython.cfunc
     def _statement(
@@ -674,15 +684,8 @@ class ClientRelay:
         if self.replaying or (anew and statement.stale):
             statement = self.pool.statements.find(statement.query)
             self.prepared[name] = statement
-        if statement is server.last_used:
-            return statement
-        if statement in server.prepared:
-            server.prepared.move_to_end(statement)
-            server.last_used = statement
-            return statement
-        server._push_tracked(REQ_PARSE | SKIP, statement, None)
-        parts.append(statement.parse_message())
-        server._register(statement, parts)
+        if not server._has(statement):
+            server._prepare(statement, REQ_PARSE | SKIP, None, parts)
         return statement
 
     @cython.cfunc
@@ -697,141 +700,84 @@ class ClientRelay:
         if self.prepared is None:
             self.prepared = {}
         self.prepared[name] = statement
-        if statement in server.prepared:
-            server.prepared.move_to_end(statement)
-            server.last_used = statement
+        if server._has(statement):
             server._push_tracked(REQ_PARSE | FAKE, statement, name)
-            return
-        server._push_tracked(REQ_PARSE, statement, name)
-        parts.append(statement.parse_message())
-        server._register(statement, parts)
+        else:
+            server._prepare(statement, REQ_PARSE, name, parts)
 
     @cython.cfunc
-    def _close(self, server: ServerRelay, name: bytes) -> None:
-        """The statement stays on the server for others; the answer is made up in its turn."""
-        statement = None if self.prepared is None else self.prepared.pop(name, None)
-        server._push_tracked(REQ_CLOSE | FAKE, statement, name)
-
-    @cython.cfunc
-    def _close_unlinked(
-        self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong
-    ) -> cython.longlong:
-        """Answer the Close of a named statement without a server; returns as `_rewrite` does."""
-        n: cython.Py_ssize_t = len(data)
-        if total > INSPECT_MAX:
-            raise ProtocolViolation("client", "failed to parse packet")
-        if total > n - pos:
-            return -total
-        end: cython.Py_ssize_t = pos + _size(total)
-        if total < 8 or data[pos + 5] != 0x53:
-            return 0
-        if data[end - 1] != 0:
-            raise ProtocolViolation("client", "failed to parse packet")
-        if self.prepared is not None:
-            self.prepared.pop(data[pos + 6 : end - 1], None)
-        self.write(FAKE_CLOSE_COMPLETE)
-        return end
+    def _forget(self, name: bytes) -> PreparedStatement | None:
+        """What the client called `name`, which is free again."""
+        return None if self.prepared is None else self.prepared.pop(name, None)
 
 
 @cython.cfunc
-def _starts_query(kind: cython.int) -> cython.bint:
-    return kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE)
-
-
-@cython.cfunc
-def _request_of(kind: cython.int) -> cython.int:
-    if kind == BIND:
-        return REQ_BIND
-    if kind == DESCRIBE:
-        return REQ_DESCRIBE
-    if kind == PARSE:
-        return REQ_PARSE
-    return REQ_CLOSE
+def _is_repeatable(data: bytes, pos: cython.Py_ssize_t) -> cython.bint:
+    """Whether from `pos` on there is one whole batch, up to its Sync or a Flush, whose client reads
+    the row description anew.
+    """
+    n: cython.Py_ssize_t = len(data)
+    described: cython.bint = False
+    kind: cython.int = 0
+    while n - pos >= 5 and kind != SYNC:
+        kind = data[pos]
+        described |= kind == DESCRIBE
+        if kind != FLUSH and (kind == QUERY or REQUESTS[kind] >= REQ_COPY_END):
+            return False
+        pos += _size(_message_len(data, pos))
+    return described and pos == n and kind in (SYNC, FLUSH)
 
 
 @cython.cclass
-class ServerRelay:
+class ServerRelay(Relay):
     """One logged-in server connection: its link, and the requests that it has not answered yet."""
 
-    state = cython.declare(cython.int, visibility="public")  # its list in PoolLists
-    owner = cython.declare(object, visibility="public")
-    transport = cython.declare(object, visibility="public")
-    vars = cython.declare(object, visibility="public")
-    request_time = cython.declare(cython.double, visibility="public")
-    closed = cython.declare(cython.bint, visibility="public")
-    connect_time = cython.declare(cython.double, visibility="public")
     close_needed = cython.declare(cython.bint, visibility="public")  # to be closed at its release
     special = cython.declare(cython.bint, visibility="public")  # control decides at its release
-    # outside a transaction, nothing asked since
-    ready = cython.declare(cython.bint, visibility="public")
-    # in a transaction, nothing asked since
-    idle_tx = cython.declare(cython.bint, visibility="public")
-    # RESET or DISCARD ALL in the answer at hand
-    reset = cython.declare(cython.bint, visibility="public")
-    write: Callable[[bytes], None]
-    pool: PoolRelay
+    ready = cython.declare(cython.bint, visibility="public")  # idle: nothing asked, no transaction
+    idle_tx = cython.declare(cython.bint, visibility="public")  # in a transaction, nothing asked
+    private = cython.declare(cython.bint, visibility="public")  # answers the pooler itself
+    reset = cython.declare(cython.bint, visibility="public")  # RESET, DISCARD ALL in this answer
     link: ClientRelay | None
-    prepared: OrderedDict[PreparedStatement, None]
-    queue: bytearray
+    prepared: OrderedDict[PreparedStatement, None]  # least recently used first
+    last_used: PreparedStatement | None  # the newest of them, or None
+    queue: bytearray  # outstanding requests, from `head` on
     head: cython.Py_ssize_t
-    asked: cython.Py_ssize_t
+    asked: cython.Py_ssize_t  # those that the server is to answer
+    copy_ends: cython.Py_ssize_t
     tracked: deque[tuple[PreparedStatement | None, bytes | None]]
-    gather: bytearray | None
-    gather_len: cython.longlong
-    skip: cython.longlong
-    drop: cython.bint
-    restore: cython.bint  # the client's own startup values are to be set again
+    drop: cython.bint  # what `skip` counts is not for the client
     copy_mode: cython.bint
-    failed: cython.bint
-    private: cython.bint
-    releasing: cython.bint
-    read_paused: cython.bint
-    write_paused: cython.bint
+    failed: cython.bint  # an error has come, its ReadyForQuery has not
+    serving: cython.bint
     ddl: cython.bint
+    restore: cython.bint  # the client's own startup values are to be set again
     fresh: cython.bint  # linked, and nothing sent for the client yet
-    last_used: PreparedStatement | None  # the newest of `prepared`, or None
     replay: bytes | None  # the client's batch, until the first byte of its answer goes out
     answered: list[Any]  # of `replay`: requests, statements and names that are answered
     again: bytes | None  # the batch that is run once more when the server is ready
     instead: bytes | None  # what the client gets for the message at hand
+    violation: str | None
 
     def __init__(self, pool: PoolRelay, transport: Any, owner: Any) -> None:
-        self.pool = pool
-        self.owner = owner
-        self.transport = transport
-        self.write = transport.write
-        self.state = 0
-        self.vars = None
-        self.request_time = self.connect_time = pool.clock()
+        super().__init__(pool, transport, owner)
         self.link = None
         self.prepared = OrderedDict()
-        self.queue = bytearray()
-        self.head = self.asked = 0
-        self.tracked = deque()
-        self.gather = None
-        self.gather_len = self.skip = 0
-        self.close_needed = self.closed = self.special = self.drop = self.copy_mode = (
-            self.failed
-        ) = False
-        self.private = self.releasing = self.read_paused = self.idle_tx = False
-        self.write_paused = False
-        self.reset = self.restore = False
-        self.ready = True
-        self.ddl = self.fresh = False
         self.last_used = None
-        self.replay = self.again = self.instead = None
+        self.queue = bytearray()
+        self.head = self.asked = self.copy_ends = 0
+        self.tracked = deque()
+        self.close_needed = self.special = self.idle_tx = self.private = self.drop = False
+        self.copy_mode = self.failed = self.serving = self.ddl = False
+        self.reset = self.restore = self.fresh = False
+        self.ready = True
+        self.replay = self.again = self.instead = self.violation = None
         self.answered = []
 
     # ---- asyncio's protocol
 
-    def connection_made(self, transport: Any) -> None:
-        """Never called: the relay takes over a transport that has logged in."""
-
     def connection_lost(self, error: BaseException | None) -> None:
         self.pool.control.on_server_lost(self, error)
-
-    def eof_received(self) -> None:
-        """The transport closes itself."""
 
     def pause_writing(self) -> None:
         """The server is slow: read no more of what the client sends it."""
@@ -851,12 +797,10 @@ class ServerRelay:
         now: cython.double = self.pool.clock()
         self.request_time = now
         try:
-            if self.gather is not None:
-                self.gather += data
-                if len(self.gather) < self.gather_len:
+            if self.gathered is not None:
+                data = self._joined(data)
+                if not data:
                     return
-                data = bytes(self.gather)
-                self.gather = None
             if self.private or self.link is None:
                 self._process_private(data)
             else:
@@ -882,10 +826,6 @@ class ServerRelay:
         """Requests that the server has not answered."""
         return self.asked
 
-    @property
-    def pool_relay(self) -> PoolRelay:
-        return self.pool
-
     def send_private(self, message: bytes) -> None:
         """Send what the pooler asks for itself: each answer goes to `control.on_private_message`,
         none to a client.
@@ -895,11 +835,18 @@ class ServerRelay:
         self.write(message)
 
     def serve(self, client: ClientRelay) -> None:
-        """Link a client that waited; its kept bytes are processed at once."""
-        client.pool.stats.wait_time += self.pool.clock() - client.wait_start
+        """Link a client that waited; its kept bytes are processed at once.
+
+        It may be gone afterwards: the caller, who has the server then, goes on to the next.
+        """
+        self.pool.stats.wait_time += self.pool.clock() - client.wait_start
         client.wait_start = 0
-        if self._link(client):
-            client.proceed()
+        self.serving = True
+        try:
+            if self._link(client):
+                client.proceed()
+        finally:
+            self.serving = False
 
     def unlink(self) -> None:
         """Part from the client, whatever is in flight."""
@@ -910,9 +857,25 @@ class ServerRelay:
         self._release()
 
     def forget_prepared(self) -> None:
-        """DEALLOCATE ALL, DISCARD ALL: the server has none of them any more."""
+        """DEALLOCATE ALL, DISCARD ALL: neither the server nor its client has any statement now,
+        but those whose Parse is behind it in the pipeline.
+        """
+        client = self.link
+        names: dict[bytes, PreparedStatement] = {}
         self.prepared.clear()
         self.last_used = None
+        tracked = iter(self.tracked)
+        for request in self.queue[self.head :]:
+            if not request & TRACKED:
+                continue
+            statement, name = next(tracked)
+            if request & KIND == REQ_PARSE and statement is not None:
+                if not request & FAKE:
+                    self.prepared[statement] = None
+                if name is not None:
+                    names[name] = statement
+        if client is not None:
+            client.prepared = names or None
 
     # ---- inside: the link
 
@@ -924,10 +887,11 @@ class ServerRelay:
         self.link = client
         client.link = self
         self.fresh = True
-        self.ready = False
         self.pool.stats.server_assignment_count += 1
         if client.write_paused:
             self._pause_reading()
+        if self.write_paused:
+            client._pause_reading()
         if client.vars is not self.vars:
             message: bytes = self.pool.control.vars_message(client, self)
             if message:
@@ -941,23 +905,12 @@ class ServerRelay:
         client = self.link
         self.link = None
         self.replay = None
+        self.drop = True  # the rest of a message that this client has begun to get
         self._resume_reading()
         if client is not None:
             client.link = None
             if not client.held:
                 client._resume_reading()
-
-    @cython.cfunc
-    def _pause_reading(self) -> None:
-        if not self.read_paused and not self.closed:
-            self.read_paused = True
-            self.transport.pause_reading()
-
-    @cython.cfunc
-    def _resume_reading(self) -> None:
-        if self.read_paused and not self.closed:
-            self.read_paused = False
-            self.transport.resume_reading()
 
     @cython.cfunc
     def _release(self) -> None:
@@ -966,22 +919,16 @@ class ServerRelay:
         """
         if self.link is not None:
             self._unlink()
-        if self.special:
-            self.pool.control.on_release(self)
-            return
-        if self.releasing:
-            return  # below us on the stack; the loop there goes on
-        self.releasing = True
-        try:
-            while not self.closed and not self.special:
-                waiting = self.pool.release_server(self)
-                if waiting is None:
-                    break
-                self.serve(waiting)
-                if self.link is not None or not self.ready:
-                    break
-        finally:
-            self.releasing = False
+        if self.serving:
+            return  # who serves, below us on the stack, goes on: no recursion per client
+        while not self.closed and self.link is None and self.ready:
+            if self.special:
+                self.pool.control.on_release(self)
+                return
+            waiting = self.pool.release_server(self)
+            if waiting is None:
+                return
+            self.serve(waiting)
 
     # ---- inside: outstanding requests
 
@@ -995,11 +942,19 @@ class ServerRelay:
     def _push_tracked(
         self, request: cython.int, statement: PreparedStatement | None, name: bytes | None
     ) -> None:
-        self.ready = self.idle_tx = False
-        self.queue.append(request | TRACKED)
         self.tracked.append((statement, name))
-        if not request & FAKE:
-            self.asked += 1
+        if request & FAKE:
+            self.ready = False
+            self.queue.append(request | TRACKED)
+        else:
+            self._push(request | TRACKED)
+
+    @cython.cfunc
+    def _push_copy_end(self) -> None:
+        """A CopyDone or CopyFail. With nothing asked no COPY can be open: the server ignores it."""
+        if self.asked > 0:
+            self.copy_ends += 1
+            self._push(REQ_COPY_END)
 
     @cython.cfunc
     def _peek(self) -> cython.int:
@@ -1014,10 +969,22 @@ class ServerRelay:
         self.head += 1
         if not request & FAKE:
             self.asked -= 1
+        if self.copy_ends > 0:
+            if request == REQ_COPY_END:
+                self.copy_ends -= 1
+            self._pop_late_copy_ends()
         if self.head > 1024:  # now and then, not for every transaction
             del self.queue[: self.head]
             self.head = 0
         return request
+
+    @cython.cfunc
+    def _pop_late_copy_ends(self) -> None:
+        """What ended a COPY that was over already, or none: the server ignores it."""
+        while not self.copy_mode and self._peek() == REQ_COPY_END:
+            self.head += 1
+            self.asked -= 1
+            self.copy_ends -= 1
 
     @cython.cfunc
     def _answered(self, kind: cython.int) -> cython.bint:
@@ -1027,65 +994,88 @@ class ServerRelay:
             return False
         self._pop()
         if request & TRACKED:
-            self._forget_tracked(request)
+            self._pop_tracked(request)
         if kind == REQ_EXECUTE:
             self.replay = None  # it may have ended a transaction
         return request & SKIP != 0
 
     @cython.cfunc
-    def _forget_tracked(self, request: cython.int) -> None:
-        """The request is answered; where its batch is run again, client's names are put back."""
+    def _pop_tracked(self, request: cython.int) -> None:
+        """It is answered; should its batch be run again, the client's names are put back."""
         statement, name = self.tracked.popleft()
-        if self.replay is not None and name is not None:
+        if self.replay is not None and statement is not None and name is not None:
             self.answered.append((request | FAKE, statement, name))
 
     @cython.cfunc
-    def _drop_until(self, kind: cython.int, client: ClientRelay | None) -> None:
+    def _drop_until(self, kind: cython.int, client: ClientRelay) -> cython.int:
         """Take requests that the server skipped off the queue, up to and with the first of `kind`;
-        undo what they stood for.
+        undo what they stood for, the last one first. Returns how many Syncs were among them.
         """
+        request: cython.int
+        syncs: cython.int = 0
+        undone: list[tuple[int, PreparedStatement | None, bytes | None]] = []
         while self.head < len(self.queue):
-            request: cython.int = self._pop()
+            request = self._pop()
             if request & TRACKED:
                 statement, name = self.tracked.popleft()
-                self._undo(request, statement, name, client)
+                undone.append((request, statement, name))
+            syncs += request == REQ_SYNC
             if request & KIND == kind:
-                return
+                break
+        while undone:
+            request, statement, name = undone.pop()
+            if statement is not None:
+                self._undo(request, statement, name, client)
+        return syncs
 
     @cython.cfunc
     def _undo(
         self,
         request: cython.int,
-        statement: PreparedStatement | None,
+        statement: PreparedStatement,
         name: bytes | None,
-        client: ClientRelay | None,
+        client: ClientRelay,
     ) -> None:
-        if statement is None:
-            return
+        if client.prepared is None:
+            client.prepared = {}
         if request & KIND == REQ_PARSE:
             if not request & FAKE:
                 self.prepared.pop(statement, None)
                 self.last_used = None
-            if name is not None and client is not None and client.prepared is not None:
-                if client.prepared.get(name) is statement:
-                    del client.prepared[name]
-        elif request & FAKE:  # the client's Close was skipped: its statement is still there
-            if client is not None and name is not None:
-                if client.prepared is None:
-                    client.prepared = {}
-                client.prepared.setdefault(name, statement)
-        else:  # an eviction's Close was skipped
+            if name is not None and client.prepared.get(name) is statement:
+                del client.prepared[name]
+        elif name is not None:  # the client's Close
+            client.prepared.setdefault(name, statement)
+        else:  # an eviction's Close
             self.prepared[statement] = None
             self.last_used = None
 
     @cython.cfunc
-    def _register(self, statement: PreparedStatement, parts: list[bytes]) -> None:
-        """Remember that the server has (or soon has) the statement; close the least recently used
-        ones beyond the limit.
+    def _has(self, statement: PreparedStatement) -> cython.bint:
+        """Whether the server has (or soon has) the statement, which is about to be used."""
+        if statement is not self.last_used:
+            if statement not in self.prepared:
+                return False
+            self.prepared.move_to_end(statement)
+            self.last_used = statement
+        return True
+
+    @cython.cfunc
+    def _prepare(
+        self,
+        statement: PreparedStatement,
+        request: cython.int,
+        name: bytes | None,
+        parts: list[bytes],
+    ) -> None:
+        """Prepare a statement that the server doesn't have; close the least recently used ones
+        beyond the limit.
         """
+        self._push_tracked(request, statement, name)
+        parts.append(statement.parse_message())
         self.pool.stats.server_parse_count += 1
         self.prepared[statement] = None
-        self.last_used = None
+        self.last_used = statement
         while len(self.prepared) > self.pool.max_prepared_statements:
             oldest: PreparedStatement = self.prepared.popitem(last=False)[0]
             self._push_tracked(REQ_CLOSE | SKIP, oldest, None)
@@ -1093,112 +1083,112 @@ class ServerRelay:
 
     @cython.cfunc
     def _after_client(self, client: ClientRelay) -> None:
-        """The client's chunk has gone out."""
-        if self.asked == 0 and self.head < len(self.queue):
-            # Nothing is on its way from the server, so made-up responses have no answer to travel
-            # with.
-            client.write(b"".join(self._fakes(None, b"", 0, 0)))
-        if self.ready and self.link is client:
-            self._maybe_release(client)
+        """The client's chunk has gone out. Made-up responses that no answer is before go now."""
+        if self.asked == 0 and self.skip == 0 and not self.failed and self._peek() & FAKE:
+            client.write(self._fakes())
+        if len(self.tracked) > TRACKED_MAX:
+            raise ProtocolViolation("client", "too many outstanding requests")
 
     @cython.cfunc
-    def _maybe_release(self, client: ClientRelay) -> None:
-        """Release after a transaction, unless the client still owes the server the rest of a
-        message.
-        """
-        if self.pool.mode != SESSION and self.asked == 0 and client.skip == 0:
-            self._release()
+    def _fakes(self) -> bytes:
+        """The made-up responses whose turn has come."""
+        fakes: list[bytes] = []
+        while self._peek() & FAKE:
+            request: cython.int = self._pop()
+            self._pop_tracked(request)
+            fakes.append(
+                FAKE_PARSE_COMPLETE if request & KIND == REQ_PARSE else FAKE_CLOSE_COMPLETE
+            )
+        return b"".join(fakes)
 
     # ---- inside: what the server sends
-
-    @cython.cfunc
-    def _want(self, data: bytes, pos: cython.Py_ssize_t, need: cython.longlong) -> None:
-        self.gather = bytearray(data[pos:])
-        self.gather_len = need
-
-    @cython.cfunc
-    def _total(self, data: bytes, pos: cython.Py_ssize_t) -> cython.longlong:
-        total: cython.longlong = _message_len(data, pos)
-        if total < 5 or total > self.pool.max_packet_size:
-            raise ProtocolViolation("server", "bad pkt header")
-        return total
 
     @cython.cfunc
     def _process(self, data: bytes, client: ClientRelay, now: cython.double) -> None:
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
-        start: cython.Py_ssize_t = 0
+        start: cython.Py_ssize_t = 0  # what is before it has been dealt with
         total: cython.longlong
         kind: cython.int
-        drop: cython.bint
         parts: list[bytes] | None = None
+        drop: cython.bint
         if self.skip > 0:
-            pos = n if self.skip > n else _size(self.skip)
-            self.skip -= pos
+            pos = self._skipped(n)
             if self.drop:
                 start = pos
         while n - pos >= 5:
             kind = data[pos]
-            total = self._total(data, pos)
+            total = _message_len(data, pos)
             drop = False
+            if total < 5 or total > self.pool.max_packet_size:
+                self.violation = "bad pkt header"
+                break
             if kind != DATA_ROW and kind != COPY_DATA:
-                if total > n - pos and _is_inspected(kind, total):
-                    self._want(data, pos, total)
+                if total > n - pos and total <= _inspect_max(kind):
+                    self._gather(data, pos, total)
                     break
-                if kind == ERROR_RESPONSE and self._retry(data, pos, client):
+                if kind == ERROR_RESPONSE and self._is_stale(data, pos, total):
+                    self._retry(data[pos:], client)
                     return
-                if self._peek() & FAKE:
-                    parts = self._fakes(parts, data, start, pos)
+                if not self.failed and self._peek() & FAKE:
+                    self.instead = self._fakes()
+                    parts = self._cut(parts, data, start, pos)
                     start = pos
                 if kind == READY_FOR_QUERY:
-                    if total != 6:
-                        raise ProtocolViolation("server", "bad pkt header")
-                    self._on_ready(data[pos + 5], client, now)
+                    self._on_ready(data[pos + 5] if total == 6 else 0, client, now)
+                    if self.violation is not None:
+                        break
                     pos += 6
-                    if self._peek() & FAKE:
-                        parts = self._fakes(parts, data, start, pos)
-                        start = pos
-                    if (
-                        self.ready
-                        and self.pool.mode != SESSION
-                        and self.asked == 0
-                        and client.skip == 0
-                    ):
-                        self._to_client(client, data, start, pos, parts)
-                        self._unlink()
-                        if pos < n:
-                            self._process_private(data[pos:])
-                        if not self.closed:
+                    if self.ready:
+                        if self._peek() & FAKE:
+                            self.instead = self._fakes()
+                            parts = self._cut(parts, data, start, pos)
+                            start = pos
+                        if self.pool.mode != SESSION and client.skip == 0:
+                            self._to_client(client, data, start, pos, parts)
+                            self._unlink()
+                            if pos < n:
+                                self._process_private(data[pos:])
                             self._release()
-                        return
-                    if self.pool.mode == STATEMENT and data[pos - 1] != IDLE:
-                        self.pool.control.on_transaction_in_statement_mode(self)
-                        return
+                            return
                     continue
                 drop = self._on_message(kind, data, pos, total, client)
-                if self.instead is not None:
-                    if parts is None:
-                        parts = []
-                    parts.append(data[start:pos] + self.instead)
-                    self.instead = None
-                    pos += _size(total)
-                    start = pos
-                    continue
-            if drop and start < pos:
-                if parts is None:
-                    parts = []
-                parts.append(data[start:pos])
-            if total > n - pos:
-                self.skip = total - (n - pos)
-                self.drop = drop
-                pos = n
-            else:
-                pos += _size(total)
+                if self.violation is not None:
+                    break
+            if drop:
+                parts = self._cut(parts, data, start, pos)
+            pos = self._step(pos, total, n)
+            self.drop = drop
             if drop:
                 start = pos
-        if pos < n and self.gather is None:
-            self._want(data, pos, 5)
+        if self.skip == 0 and not self.failed and self._peek() & FAKE:
+            self.instead = self._fakes()
+            parts = self._cut(parts, data, start, pos)
+            start = pos
         self._to_client(client, data, start, pos, parts)
+        if self.violation is not None:
+            self.pool.control.on_server_violation(self, self.violation)
+        elif pos < n and self.gathered is None:
+            self._gather(data, pos, 5)
+
+    @cython.cfunc
+    def _cut(
+        self,
+        parts: list[bytes] | None,
+        data: bytes,
+        start: cython.Py_ssize_t,
+        pos: cython.Py_ssize_t,
+    ) -> list[bytes] | None:
+        """`parts` with what stands before `pos`, and `instead`; None while that is nothing."""
+        if start < pos or self.instead is not None:
+            if parts is None:
+                parts = []
+            if start < pos:
+                parts.append(data[start:pos])
+            if self.instead is not None:
+                parts.append(self.instead)
+                self.instead = None
+        return parts
 
     @cython.cfunc
     def _to_client(
@@ -1213,8 +1203,6 @@ class ServerRelay:
             if start < pos:
                 parts.append(data[start:pos])
             data = b"".join(parts)
-            start = 0
-            pos = len(data)
         elif start > 0 or pos < len(data):
             data = data[start:pos]
         if data:
@@ -1222,42 +1210,25 @@ class ServerRelay:
             client.write(data)
 
     @cython.cfunc
-    def _fakes(
-        self,
-        parts: list[bytes] | None,
-        data: bytes,
-        start: cython.Py_ssize_t,
-        pos: cython.Py_ssize_t,
-    ) -> list[bytes]:
-        """`parts` with what stands before `pos` and the made-up responses whose turn has come."""
-        if parts is None:
-            parts = []
-        if start < pos:
-            parts.append(data[start:pos])
-        while self._peek() & FAKE:
-            request: cython.int = self._pop()
-            self._forget_tracked(request)
-            parts.append(
-                FAKE_PARSE_COMPLETE if request & KIND == REQ_PARSE else FAKE_CLOSE_COMPLETE
-            )
-        return parts
-
-    @cython.cfunc
     def _on_ready(self, status: cython.int, client: ClientRelay, now: cython.double) -> None:
-        kind: cython.int = self._peek() & KIND
-        if kind in (REQ_SYNC, REQ_QUERY):
+        """ReadyForQuery; status 0 is one without a status."""
+        if status == 0:
+            self.violation = "bad pkt header"
+            return
+        if status != IDLE and self.pool.mode == STATEMENT:
+            self.violation = "transaction blocks not allowed in statement pooling mode"
+            return
+        request: cython.int = self._peek()
+        if request in (REQ_SYNC, REQ_QUERY):
             self._pop()
         elif self.failed:
             self._drop_until(REQ_SYNC, client)
-        while self._peek() & KIND == REQ_COPY_END:
-            self._pop()  # of a COPY that failed before it read that, or never began
         self.failed = False
         if self.ddl and status == IDLE:
             self.ddl = False
             self.pool.statements.outdate()
-        if self.reset:
-            self.reset = False
-            self.restore = True
+        self.restore |= self.reset
+        self.reset = False
         if self.asked > 0:
             return
         self.ready = status == IDLE
@@ -1293,85 +1264,95 @@ class ServerRelay:
         total: cython.longlong,
         client: ClientRelay,
     ) -> cython.bint:
-        """Take note of a message; True where the client is not to see it."""
+        """Take note of a message; True where the client is not to see it, or sees `instead`."""
+        answers: cython.int = RESPONSES[kind]
         if kind == COMMAND_COMPLETE:
             if self.copy_mode:
-                self._end_copy(client)
-            if total <= len(data) - pos and _is_notable(data, pos):
-                self.ddl |= self.pool.control.on_command_tag(
-                    self, client, data[pos + 5 : pos + _size(total) - 1]
-                )
-            return self._answered(REQ_EXECUTE)
-        if kind == BIND_COMPLETE:
-            return self._answered(REQ_BIND)
-        if kind in (ROW_DESCRIPTION, NO_DATA):
-            return self._answered(REQ_DESCRIBE)
-        if kind == PARSE_COMPLETE:
-            return self._answered(REQ_PARSE)
-        if kind == CLOSE_COMPLETE:
-            return self._answered(REQ_CLOSE)
-        if kind in (EMPTY_QUERY, PORTAL_SUSPENDED):
-            return self._answered(REQ_EXECUTE)
-        if kind == ERROR_RESPONSE:
+                self._end_copy(client, False)
+            if total > 9 and total <= INSPECT_MAX and _is_notable(data, pos):
+                tag: bytes = data[pos + 5 : pos + _size(total) - 1]
+                self.ddl |= self.pool.control.on_command_tag(self, client, tag)
+        if answers == 0:
+            self.violation = "unknown pkt"
+        elif answers < REQ_COPY_END:
+            return self._answered(answers)
+        elif kind == ERROR_RESPONSE:
             self._on_error(data, pos, total, client)
         elif kind == PARAMETER_STATUS:
-            self.instead = self.pool.control.on_parameter_status(
-                self, client, data[pos + 5 : pos + _size(total)]
-            )
-        elif kind in (COPY_IN, COPY_BOTH):
-            self.copy_mode = True
-        elif not _is_passed_on(kind):
-            raise ProtocolViolation("server", "unknown pkt")
-        return False
-
-    @cython.cfunc
-    def _end_copy(self, client: ClientRelay) -> cython.bint:
-        """The server has left COPY mode; True where a Sync went off the queue with it, which a
-        server in COPY mode reads and ignores.
-        """
-        self.copy_mode = False
-        if self._peek() & KIND != REQ_QUERY:
-            sync: cython.Py_ssize_t = self.queue.find(REQ_SYNC, self.head)
-            end: cython.Py_ssize_t = self.queue.find(REQ_COPY_END, self.head)
-            self._drop_until(REQ_COPY_END, client)
-            return sync >= 0 and (end < 0 or sync < end)
-        if self.head + 1 < len(self.queue) and self.queue[self.head + 1] & KIND == REQ_COPY_END:
-            del self.queue[self.head + 1]
-            self.asked -= 1
-        return False
+            self._on_parameter_status(data, pos, total, client)
+        elif answers == SPECIAL:
+            self.copy_mode = True  # CopyInResponse, CopyBothResponse
+        return self.instead is not None
 
     @cython.cfunc
     def _on_error(
         self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong, client: ClientRelay
     ) -> None:
-        if self.copy_mode and self._end_copy(client):
-            # Whether COPY has read that Sync, or it is still to be answered, we can't know.
-            self.close_needed = self.special = True
+        if self.copy_mode:
+            self._end_copy(client, True)
         self.failed = True
-        if self._peek() & DUPLICATE and total <= len(data) - pos:
+        if self._peek() & DUPLICATE and total <= INSPECT_MAX:
             # Refused under the server's name for it; the client knows the statement by its own.
             body: bytes = data[pos + 5 : pos + _size(total)]
             self.instead = self.pool.control.duplicate_error(body, self.tracked[0][1])
 
     @cython.cfunc
-    def _retry(self, data: bytes, pos: cython.Py_ssize_t, client: ClientRelay) -> cython.bint:
-        """Where an error says that DDL made a cached statement stale, nothing went out yet and the
-        client reads the row description anew: run its batch once more, with the statements prepared
-        anew. True where that was begun.
+    def _on_parameter_status(
+        self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong, client: ClientRelay
+    ) -> None:
+        if total > PARAMETER_MAX:
+            self.violation = "failed to store ParameterStatus"
+            return
+        try:
+            body: bytes = data[pos + 5 : pos + _size(total)]
+            self.instead = self.pool.control.on_parameter_status(self, client, body)
+        except ProtocolViolation as error:
+            self.violation = error.message
+
+    @cython.cfunc
+    def _end_copy(self, client: ClientRelay, failed: cython.bint) -> None:
+        """What the client sent up to its CopyDone or CopyFail went into the COPY, Syncs too.
+
+        After a failure nobody can tell which Syncs did, and which one was answered: then the server
+        must not serve another client, who would get that ReadyForQuery.
+        """
+        request: cython.int = self._peek()
+        syncs: cython.int = self._drop_until(REQ_COPY_END, client)
+        self.copy_mode = False
+        if request == REQ_QUERY:  # it ends with its own ReadyForQuery
+            self.queue.insert(self.head, REQ_QUERY)
+            self.asked += 1
+        elif failed and syncs > 0:
+            self.close_needed = self.special = True
+        self._pop_late_copy_ends()
+
+    # ---- inside: stale statements
+
+    @cython.cfunc
+    def _is_stale(self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong) -> cython.bint:
+        """Whether an error says that DDL made a cached statement stale, and the batch can be run
+        again. All statements are prepared anew from now on.
         """
         at: cython.Py_ssize_t = self.head
         while at < len(self.queue) and self.queue[at] & FAKE:
             at += 1
-        if not self.prepared or at == len(self.queue) or self.queue[at] & KIND == REQ_PARSE:
+        if not self.prepared or total > INSPECT_MAX or at == len(self.queue):
+            return False
+        if self.queue[at] & KIND == REQ_PARSE:
             return False  # what is being prepared now can't be stale
-        if not self.pool.control.is_stale_error(data, pos):
+        if not self.pool.control.is_stale_error(data[pos + 5 : pos + _size(total)]):
             return False
         self.pool.statements.outdate()
-        stale: PreparedStatement
-        for stale in self.prepared:
-            stale.stale = True
-        if self.replay is None:
-            return False
+        statement: PreparedStatement
+        for statement in self.prepared:
+            statement.stale = True
+        return self.replay is not None
+
+    @cython.cfunc
+    def _retry(self, data: bytes, client: ClientRelay) -> None:
+        """Run the client's batch once more, with its statements prepared anew. `data` begins with
+        the error.
+        """
         self.again = self.replay
         self.replay = None
         if self.queue.find(REQ_SYNC, self.head) < 0:
@@ -1383,44 +1364,42 @@ class ServerRelay:
         client.held = True
         self.private = True
         self._process_private(data)
-        return True
+
+    # ---- inside: what the server sends to the pooler itself
 
     @cython.cfunc
     def _process_private(self, data: bytes) -> None:
-        """What the server sends to the pooler itself: answers to `send_private`, and what comes
-        while it is idle.
-        """
+        """Answers to `send_private`, and what comes while nobody is linked."""
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         total: cython.longlong
         kind: cython.int
         status: cython.int = 0
         if self.skip > 0:
-            pos = n if self.skip > n else _size(self.skip)
-            self.skip -= pos
+            pos = self._skipped(n)
+        self.drop = True
         while n - pos >= 5 and not self.closed:
             kind = data[pos]
-            total = self._total(data, pos)
-            if kind == DATA_ROW or (total > INSPECT_MAX and kind != PARAMETER_STATUS):
-                if total > n - pos:
-                    self.skip = total - (n - pos)
-                    self.drop = True
-                    pos = n
-                else:
-                    pos += _size(total)
+            total = _message_len(data, pos)
+            if total < 5 or total > self.pool.max_packet_size:
+                raise ProtocolViolation("server", "bad pkt header")
+            if kind == PARAMETER_STATUS and total > PARAMETER_MAX:
+                raise ProtocolViolation("server", "failed to store ParameterStatus")
+            if total > INSPECT_MAX and kind != PARAMETER_STATUS:
+                if not self.private and kind != NOTICE_RESPONSE and kind != NOTIFICATION:
+                    raise ProtocolViolation("server", "idle server got dirty")
+                pos = self._step(pos, total, n)
                 continue
             if total > n - pos:
-                if kind == PARAMETER_STATUS and total > PARAMETER_MAX:
-                    raise ProtocolViolation("server", "failed to store ParameterStatus")
-                self._want(data, pos, total)
+                self._gather(data, pos, total)
                 break
             if kind == READY_FOR_QUERY and total == 6 and self.private:
                 status = data[pos + 5]
-            elif self.again is None:
+            elif self.again is None or kind == PARAMETER_STATUS:
                 self.pool.control.on_private_message(self, kind, data[pos + 5 : pos + _size(total)])
             pos += _size(total)
-        if pos < n and self.gather is None:
-            self._want(data, pos, 5)
+        if pos < n and self.gathered is None:
+            self._gather(data, pos, 5)
         if status != 0 and not self.closed:
             self._private_done(status)
 
@@ -1433,17 +1412,14 @@ class ServerRelay:
             self.pool.control.on_private_ready(self)
             return
         if self.again is not None:
-            data: bytes = self.again
+            client.pending = self.again + client.pending
             self.again = None
-            client.pending = data + client.pending
             client.replaying = True
         else:
             self.pool.control.on_vars_set(self, client)
             if self.closed or self.link is None:
                 return
         self.idle_tx = not self.ready
-        if client.pending:
-            self.ready = self.idle_tx = False
         try:
             client.proceed()
         finally:
@@ -1451,27 +1427,13 @@ class ServerRelay:
 
 
 @cython.cfunc
-def _is_inspected(kind: cython.int, total: cython.longlong) -> cython.bint:
-    """Messages that are read whole, unless they are too large to be worth it."""
+def _inspect_max(kind: cython.int) -> cython.longlong:
+    """Up to which size a message is read whole; larger ones stream through."""
     if kind == READY_FOR_QUERY:
-        return total == 6  # else it is refused, and what it claims to have is not waited for
+        return 6
     if kind == PARAMETER_STATUS:
-        if total > PARAMETER_MAX:
-            raise ProtocolViolation("server", "failed to store ParameterStatus")
-        return True
-    return total <= INSPECT_MAX and (kind in (COMMAND_COMPLETE, ERROR_RESPONSE))
-
-
-@cython.cfunc
-def _is_passed_on(kind: cython.int) -> cython.bint:
-    return kind in (
-        NOTICE_RESPONSE,
-        NOTIFICATION,
-        PARAMETER_DESCRIPTION,
-        COPY_OUT,
-        COPY_DONE,
-        FUNCTION_RESULT,
-    )
+        return PARAMETER_MAX
+    return INSPECT_MAX if kind in (COMMAND_COMPLETE, ERROR_RESPONSE) else 0
 
 
 @cython.cfunc
@@ -1480,9 +1442,9 @@ def _is_notable(data: bytes, pos: cython.Py_ssize_t) -> cython.bint:
     COPY, BEGIN, COMMIT).
     """
     first: cython.int = data[pos + 5]
-    second: cython.int = data[pos + 6] if first != 0 else 0
-    if first == 0x43 or first == 0x44 or first == 0x52:  # C, D, R
-        if first == 0x43 or first == 0x52:
-            return second != 0x4F  # COMMIT, COPY, COMMENT; ROLLBACK
+    second: cython.int = data[pos + 6]
+    if first == 0x43 or first == 0x52:  # C, R
+        return second != 0x4F  # COMMIT, COPY, COMMENT; ROLLBACK
+    if first == 0x44:
         return second != 0x45 or data[pos + 7] == 0x41  # DELETE; DEALLOCATE
     return first == 0x41 or (first == 0x49 and second == 0x4D)  # ALTER; IMPORT FOREIGN SCHEMA

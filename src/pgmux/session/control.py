@@ -18,6 +18,7 @@ from pgmux.errors import (
     SQLSTATE_INTERNAL_ERROR,
     SQLSTATE_PROTOCOL_VIOLATION,
     SQLSTATE_QUERY_CANCELED,
+    ProtocolViolation,
 )
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import (
@@ -40,7 +41,7 @@ from pgmux.wire.build import (
     build_ready_for_query,
     build_terminate,
 )
-from pgmux.wire.parse import parse_error_response, parse_parameter_status
+from pgmux.wire.parse import ServerMessage, parse_error_response, parse_parameter_status
 
 _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
 _DDL = ("CREATE ", "ALTER ", "DROP ", "IMPORT FOREIGN SCHEMA")
@@ -207,12 +208,12 @@ class PoolControl:
     def _client_gone(self, client: ClientRelay) -> None:
         server = client.linked_server
         if server is not None:
-            self._part(server)
+            self._part(client, server)
         if client.state != CL_GONE:
             self.pool.lists.remove_client(client)
         self.pooler.on_client_gone(client)
 
-    def _part(self, server: ServerRelay) -> None:
+    def _part(self, client: ClientRelay, server: ServerRelay) -> None:
         """A linked client has gone: the server is released where it is clean, else it can't be used
         by anybody.
         """
@@ -222,8 +223,11 @@ class PoolControl:
             self.close_server(server, "client disconnect while server was not ready")
         elif outstanding:
             self.close_server(server, "client disconnected with query in progress")
+        elif client.mid_message:
+            reason = "client disconnect before everything was sent to the server"
+            self.close_server(server, reason)
         else:
-            self.on_release(server)
+            server.release()
 
     # ---- servers: end and release
 
@@ -235,10 +239,6 @@ class PoolControl:
     def on_server_violation(self, server: ServerRelay, message: str) -> None:
         """The server broke the protocol, or says what we can't follow."""
         self.close_server(server, message)
-
-    def on_transaction_in_statement_mode(self, server: ServerRelay) -> None:
-        """A statement left a transaction open."""
-        self.close_server(server, "transaction blocks not allowed in statement pooling mode")
 
     def on_bug(self, relay: ClientRelay | ServerRelay, error: Exception) -> None:
         """Our own mistake: that connection ends, the process goes on."""
@@ -336,7 +336,7 @@ class PoolControl:
             self.on_parameter_status(server, None, body)
         elif kind == codes.ERROR_RESPONSE:
             self._on_private_error(server, body)
-        elif server.state == SV_IDLE and kind not in (
+        elif not server.private and kind not in (
             codes.NOTICE_RESPONSE,
             codes.NOTIFICATION_RESPONSE,
         ):
@@ -454,7 +454,6 @@ class PoolControl:
         text = tag.decode("utf-8", "replace")
         if text in _ALL_PREPARED_GONE:
             server.forget_prepared()
-            client.forget_prepared()
         if text in ("DISCARD ALL", "RESET"):
             server.reset = True
             self._on_reset(server, client)
@@ -465,24 +464,20 @@ class PoolControl:
         self.relay.statements.outdate()
         return True
 
-    def is_stale_error(self, data: bytes, pos: int) -> bool:
-        """Whether the ErrorResponse at `pos` says that a prepared statement no longer fits the
-        tables.
-        """
-        length = int.from_bytes(data[pos + 1 : pos + 5], "big")
-        fields = parse_error_response(data[pos + 5 : pos + 1 + length]).fields
-        sqlstate = fields.get("C", "")
-        if sqlstate == "0A000":
-            return fields.get("R") == "RevalidateCachedQuery"
-        if sqlstate == "XX000":
-            return "cache lookup failed" in fields.get("M", "")
-        return sqlstate == "42P18"
+    def is_stale_error(self, body: bytes) -> bool:
+        """Whether an ErrorResponse says that a prepared statement no longer fits the tables."""
+        error = _read_error(body)
+        if error.sqlstate == "0A000":
+            return error.fields.get("R") == "RevalidateCachedQuery"
+        if error.sqlstate == "XX000":
+            return "cache lookup failed" in error.message
+        return error.sqlstate == "42P18"
 
     def duplicate_error(self, body: bytes, name: bytes | None) -> bytes | None:
         """The server's refusal of a second Parse, in terms of the client's own name; None where it
         refused for another reason.
         """
-        error = parse_error_response(body)
+        error = _read_error(body)
         if error.sqlstate != SQLSTATE_DUPLICATE_PREPARED_STATEMENT or name is None:
             return None
         own = name.decode("utf-8", "surrogateescape")
@@ -495,3 +490,11 @@ class PoolControl:
         """PgBouncer's socket prefix, `C-0x2f: db/user@host:port`; its number is SHOW's `ptr`."""
         side = "C" if isinstance(relay, ClientRelay) else "S"
         return f"{side}-{relay.owner.id:#x}: {relay.owner}"
+
+
+def _read_error(body: bytes) -> ServerMessage:
+    """An ErrorResponse; one that can't be read says nothing, and goes to the client as it is."""
+    try:
+        return parse_error_response(body)
+    except ProtocolViolation:
+        return ServerMessage({})
