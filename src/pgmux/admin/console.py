@@ -215,7 +215,7 @@ class Console:
         """The answer to one message. Raises, when it is read: PoolerError, ProtocolViolation."""
         self._is_simple = message_type == codes.QUERY
         if message_type == codes.TERMINATE:
-            self._reason = "close req"
+            self._reason = "client close request"
         elif message_type in _UNSUPPORTED:
             yield self._unsupported(message_type)
         elif message_type == codes.SYNC:

@@ -149,7 +149,7 @@ class DaemonSnapshot:
         pooler = self._pooler
         return ListsRow(
             databases=len(pooler.databases) + 1,
-            users=len({*pooler.config.userlist, *pooler.config.users}),
+            users=len({ADMIN_DATABASE, *pooler.config.userlist, *pooler.config.users}),
             peers=len(pooler.config.peers),
             pools=len(pooler.pools) + 1,
             peer_pools=0,

@@ -170,7 +170,7 @@ class ConsoleConnection(asyncio.Protocol):
             user=self._step.user,
             database=ADMIN_DATABASE,
             replication="none",
-            state="active",
+            state="idle",
             addr=peer.host,
             port=peer.port,
             local_addr=local.host,

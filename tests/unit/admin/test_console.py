@@ -70,7 +70,7 @@ STREAM = (
 def answer(pieces: list[bytes]) -> bytes:
     console = new_console()
     replies = [console.feed(piece) for piece in pieces]
-    assert replies[-1].reason == "close req"
+    assert replies[-1].reason == "client close request"
     return b"".join(reply.data for reply in replies)
 
 
@@ -90,7 +90,7 @@ def test_a_query_ends_at_its_first_nul() -> None:
 def test_terminate_closes_without_a_word_and_nothing_behind_it_is_answered() -> None:
     console = new_console()
     reply = console.feed(build.build_terminate() + query("SHOW VERSION"))
-    assert (reply.data, reply.reason) == (b"", "close req")
+    assert (reply.data, reply.reason) == (b"", "client close request")
     assert console.feed(query("SHOW VERSION")).data == b""
 
 

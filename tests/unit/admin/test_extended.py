@@ -95,7 +95,7 @@ def test_after_an_error_all_is_skipped_until_sync() -> None:
 def test_a_client_may_leave_while_all_is_skipped() -> None:
     console = new_console()
     console.feed(parse("", "nothing"))
-    assert console.feed(build.build_terminate()).reason == "close req"
+    assert console.feed(build.build_terminate()).reason == "client close request"
 
 
 def test_an_execution_refused_is_an_error_like_any_other() -> None:
