@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ def connect() -> Iterator[Connect]:
     with ExitStack() as stack:
 
         def open_(
-            pooler: Pooler, db: str = "postgres", user: str = "postgres", **parameters: object
+            pooler: Pooler, db: str = "postgres", user: str = "postgres", **parameters: Any
         ) -> Connection:
             dsn = pooler.dsn(db, user, **parameters)
             return stack.enter_context(closing(psycopg.connect(dsn, autocommit=True)))
