@@ -27,6 +27,10 @@ bint = bool
 int = int  # noqa: A001  the C type of that name
 double = float
 longlong = int
+char: Any = None  # char[n] is an array
+p_char = Any
+compiled = False
+EAGAIN = EINTR = errno = 0  # libc's; used by compiled code alone, as `read` and `write` are
 
 
 def cclass(cls: T) -> T:
@@ -50,3 +54,18 @@ def declare(type_: type[object], value: Any = ..., *, visibility: str = ...) -> 
 def declare(type_: Any, value: Any = None, *, visibility: str = "private") -> Any:
     """A C variable when compiled; untyped module constants cost ten times as much."""
     return value
+
+
+def address(value: Any) -> Any:
+    """C's `&`."""
+    raise NotImplementedError
+
+
+def read(fd: _int, buffer: Any, size: _int) -> _int:
+    """read(2)."""
+    raise NotImplementedError
+
+
+def write(fd: _int, buffer: Any, size: _int) -> _int:
+    """write(2)."""
+    raise NotImplementedError

@@ -55,6 +55,7 @@ class LoadBalanceHosts(StrEnum):
 
 
 class Loop(StrEnum):
+    EPOLL = "epoll"
     UVLOOP = "uvloop"
     ASYNCIO = "asyncio"
 
@@ -173,7 +174,7 @@ class Settings:
 class PgmuxSettings:
     """Section [pgmux] of pgmux.ini."""
 
-    loop: Loop = Loop.UVLOOP
+    loop: Loop = Loop.EPOLL
     startup_parameters: tuple[str, ...] = (
         "statement_timeout",
         "lock_timeout",

@@ -324,7 +324,8 @@ _STARTUP_PARAMETERS = (
 )
 
 PGMUX_SETTINGS = _table(
-    Param("loop", CHOICE, "uvloop", "Event loop.", reloadable=False, choices=Loop),
+    Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
+          reloadable=False, choices=Loop),
     Param("startup_parameters", WORDS, _STARTUP_PARAMETERS,
           "Startup parameters, plain or in options, that are honoured per client though"
           " the server doesn't report them."),

@@ -15,6 +15,7 @@ import contextlib
 import functools
 import gc
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -101,7 +102,7 @@ def run(options: Options, make_application: MakeApplication) -> int:
         _become_daemon(config, options, log)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             if new_event_loop is asyncio.new_event_loop:
-                log.warning("running on asyncio's event loop: it costs four times uvloop's CPU")
+                log.warning("running on asyncio's event loop: it costs four times the others' CPU")
             code = runner.run(_serve(config, options, log, make_application, banner))
             # Leaving in the ordinary way joins threads, and one may wait minutes for a name server.
             os._exit(code)
@@ -117,8 +118,12 @@ def run(options: Options, make_application: MakeApplication) -> int:
 
 
 def _find_event_loop(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
-    """uvloop's, or asyncio's own where the configuration or the installation leaves no choice."""
-    if config.pgmux.loop is Loop.UVLOOP:
+    """The one asked for, or the next best where the system or the installation doesn't have it."""
+    if config.pgmux.loop is Loop.EPOLL and hasattr(select, "epoll"):
+        from pgmux.net import loop
+
+        return loop.Loop
+    if config.pgmux.loop is not Loop.ASYNCIO:
         with contextlib.suppress(ImportError):
             import uvloop
 

@@ -92,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
     # ---- asyncio's protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No isinstance: uvloop's transports have the methods, not the base class.
+        # No isinstance: a loop's transports have the methods, maybe not the base class.
         self._transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         self._addresses = read_addresses(sock, self._door.pooler.config.settings.listen_port)

@@ -27,6 +27,7 @@ from pgmux.auth.steps import Compute, Send
 from pgmux.config.model import Database, LoadBalanceHosts, Settings, SslMode
 from pgmux.net import Log
 from pgmux.net.compute import Computer, TooManyJobs
+from pgmux.net.loop import open_transport
 from pgmux.net.sockets import (
     Address,
     Addresses,
@@ -253,10 +254,7 @@ class Attempt:
         self._log_connected(sock)
         protocol = self._protocol = _LoginProtocol(self, self._connector.computer, self._login())
         # The socket is the transport's from here on, whatever happens.
-        if address.is_unix:
-            await loop.create_unix_connection(lambda: protocol, sock=sock)
-        else:
-            await loop.create_connection(lambda: protocol, sock=sock)
+        await open_transport(loop, protocol, sock)
         return await protocol.ended
 
     def _login(self) -> ServerLogin:
@@ -311,7 +309,7 @@ class _LoginProtocol(asyncio.Protocol):
         self.ended: asyncio.Future[ServerLoginFailed | None] = asyncio.Future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No isinstance: uvloop's transports have the methods, not the base class.
+        # No isinstance: a loop's transports have the methods, maybe not the base class.
         self._transport = transport = cast(asyncio.Transport, transport)
         if self._login is None:
             transport.abort()

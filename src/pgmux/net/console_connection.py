@@ -82,6 +82,7 @@ class ConsoleConnection(asyncio.Protocol):
         self._step = step
         self._reply = Reply()
         self._writable = True
+        self._is_scheduled = False
         self._id = id_
         self._connect_time = consoles.pooler.clock()
         self._request_time = self._connect_time
@@ -113,8 +114,7 @@ class ConsoleConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._reply.more:
-            self._do(self._console.feed(b""))
+        self._schedule()
 
     # ---- commands
 
@@ -140,16 +140,25 @@ class ConsoleConnection(asyncio.Protocol):
         self._reply = reply
         if reply.data:
             self._transport.write(reply.data)
-        while self._reply.more and self._writable:
-            self._reply = self._console.feed(b"")
-            self._transport.write(self._reply.data)
-        if self._reply.more:
+        if reply.reason:
+            close_with(self._transport)
+            self._end(reply.reason)
+        elif reply.more:
             self._transport.pause_reading()
+            self._schedule()
         elif self._transport.is_reading() is False:
             self._transport.resume_reading()
-        if self._reply.reason:
-            close_with(self._transport)
-            self._end(self._reply.reason)
+
+    def _schedule(self) -> None:
+        """Each part of a long reply takes a turn of the loop, so that others have theirs."""
+        if self._reply.more and self._writable and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_scheduled = False
+        if self._writable and self in self._consoles.open:
+            self._do(self._console.feed(b""))
 
     def _end(self, reason: str) -> None:
         del self._consoles.open[self]

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pgmux.config.model import Settings
 from pgmux.errors import PgmuxError
 from pgmux.net import Log
+from pgmux.net.loop import Server, open_server
 from pgmux.net.sockets import (
     Address,
     numeric_addresses,
@@ -46,7 +47,7 @@ class Listener:
         self._log = log
         self._factory = factory
         self._sockets: list[socket.socket] = []
-        self._servers: list[tuple[socket.socket, asyncio.AbstractServer]] = []
+        self._servers: list[tuple[socket.socket, Server]] = []
         self._unix_file: tuple[str, os.stat_result] | None = None
 
     async def start(self) -> None:
@@ -96,12 +97,10 @@ class Listener:
             sock.close()
         self._sockets = [sock for sock in self._sockets if not is_meant(sock)]
 
-    async def _serve(self, sock: socket.socket) -> asyncio.AbstractServer:
+    async def _serve(self, sock: socket.socket) -> Server:
         loop = asyncio.get_running_loop()
         backlog = self._settings.listen_backlog
-        if sock.family == socket.AF_UNIX:
-            return await loop.create_unix_server(self._factory, sock=sock, backlog=backlog)
-        return await loop.create_server(self._factory, sock=sock, backlog=backlog)
+        return await open_server(loop, self._factory, sock, backlog, self._log)
 
     def _open_tcp(self) -> None:
         hosts = self._settings.listen_addr

@@ -14,7 +14,7 @@ USERS = '"bob" "x"'
 
 def test_its_settings_have_defaults() -> None:
     config = load(MAIN, u=USERS)
-    assert config.pgmux.loop == "uvloop"
+    assert config.pgmux.loop == "epoll"
     assert "search_path" in config.startup_parameters(config.databases["crm"])
 
 
@@ -56,7 +56,7 @@ verbose = 1
     assert problems_of(MAIN, u=USERS, pgmux=text) == [
         'pgmux.ini:2: unknown parameter: pgmux/lop (did you mean "loop"?)',
         'pgmux.ini:3: invalid value "twisted" for parameter loop in configuration (pgmux.ini:3)'
-        " (one of these is expected: uvloop, asyncio)",
+        " (one of these is expected: epoll, uvloop, asyncio)",
         'pgmux.ini:5: unknown database: crn (did you mean "crm"?)',
         "pgmux.ini:6: unrecognized database parameter: startup_parameter"
         ' (did you mean "startup_parameters"?)',

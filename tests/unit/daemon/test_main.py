@@ -258,7 +258,14 @@ def test_pgmux_ini_beside_the_file_is_read(start: Start, ini: Path) -> None:
     assert any("WARNING running on asyncio's event loop" in line for line in process.lines)
 
 
-def test_uvloop_runs_where_nothing_else_is_asked_for(start: Start, ini: Path) -> None:
+def test_pgmuxs_own_loop_runs_where_nothing_else_is_asked_for(start: Start, ini: Path) -> None:
+    process = start(ini)
+    process.until("process up")
+    assert any("loop: pgmux" in line for line in process.lines)
+
+
+def test_uvloop_runs_where_it_is_asked_for(start: Start, ini: Path) -> None:
+    ini.with_name("pgmux.ini").write_text("[pgmux]\nloop = uvloop\n")
     process = start(ini)
     process.until("process up")
     assert any("loop: uvloop" in line for line in process.lines)
@@ -268,6 +275,7 @@ def test_without_uvloop_asyncio_runs_and_says_so(start: Start, ini: Path, tmp_pa
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "uvloop.py").write_text("raise ImportError('not here')")
+    ini.with_name("pgmux.ini").write_text("[pgmux]\nloop = uvloop\n")
     path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
     process = start(ini, PYTHONPATH=path)
     process.until("process up")

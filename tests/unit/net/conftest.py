@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from pgmux.net import Log
+from pgmux.net.loop import Loop
 
 Run = Callable[[Coroutine[Any, Any, Any]], None]
 
@@ -42,7 +43,9 @@ def log() -> RecordingLog:
     return RecordingLog()
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(
+    params=[Loop, asyncio.new_event_loop, uvloop.new_event_loop], ids=["epoll", "asyncio", "uvloop"]
+)
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """`run(coroutine)` runs it to its end; what fails in a callback fails the test as well."""
     failed: list[dict[str, Any]] = []

@@ -211,10 +211,8 @@ def test_a_login_hands_over_the_connection(run: Run, log: RecordingLog) -> None:
             assert (end.cancel_pid, end.cancel_key, end.rest) == (4711, b"abcd", b"rest")
             port = server.sock.getsockname()[1]
             assert str(client.addresses.peer) == f"127.0.0.1:{port}"
-            assert (
-                client.addresses.local
-                == numeric_addresses("127.0.0.1", client.transport.get_extra_info("sockname")[1])[0]
-            )
+            local_port = client.transport.get_extra_info("socket").getsockname()[1]
+            assert client.addresses.local == numeric_addresses("127.0.0.1", local_port)[0]
             assert (attempt.started_at, attempt.address) == (42.0, client.addresses.peer)
             attempt.cancel("too late")
             await settle()

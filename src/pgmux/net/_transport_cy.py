@@ -1,0 +1,367 @@
+"""HOT: sockets with nothing between: one epoll, and one read and one write a chunk.
+
+`Poller` is the event loop's selector (`net.loop.Loop`). A socket that a `Transport` has is read and
+written right inside `select`, which goes back to the loop only when the loop itself has something
+to do: a callback, a timer, a descriptor of its own. `Transport` has asyncio's methods, as far as
+pgmux's protocols use them; what is written is on the wire before `write` returns, or in `_backlog`.
+
+Source: epoll(7), level-triggered; asyncio's Transport and Protocol; docs/decisions/0005.
+Errors: what goes wrong with a socket ends that socket, `connection_lost(error)`; what a protocol
+raises goes to `Poller.on_error`, and its connection ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgmux import _cython as cython
+    from pgmux._cython import EAGAIN, EINTR, errno, read, write
+else:
+    try:
+        import cython
+    except ModuleNotFoundError:
+        from pgmux import _cython as cython
+    if cython.compiled:
+        from cython.cimports.libc.errno import EAGAIN, EINTR, errno
+        from cython.cimports.posix.unistd import read, write
+
+CHUNK_LEN = cython.declare(cython.int, 65536)  # of one read; the buffer below has that length
+HIGH_WATER = cython.declare(cython.int, 65536)  # unsent bytes, from which on the writer is paused
+LOW_WATER = cython.declare(cython.int, 16384)  # and until when
+MAX_EVENTS = cython.declare(cython.int, 256)
+IN = cython.declare(cython.int, 0x001)  # EPOLLIN; EPOLLERR and EPOLLHUP always come with it
+OUT = cython.declare(cython.int, 0x004)  # EPOLLOUT
+CLOSE_TIMEOUT = 10.0  # seconds that a closed connection has to take what is still unsent
+
+
+@cython.cclass
+class Poller:
+    """A selector (`selectors.BaseSelector`) that serves transports itself.
+
+    `wake` is set by the loop when it has a callback to run or a new timer.
+    """
+
+    wake = cython.declare(cython.bint, visibility="public")
+    on_error = cython.declare(object, visibility="public")
+    epoll: select.epoll
+    keys: dict[int, selectors.SelectorKey]
+    transports: dict[int, Transport]
+    if cython.compiled:
+        buffer = cython.declare(cython.char[65536])
+
+    def __init__(self, on_error: Callable[[Any, Exception], None]) -> None:
+        self.epoll = select.epoll()
+        self.keys = {}
+        self.transports = {}
+        self.wake = False
+        self.on_error = on_error
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watch a descriptor for the loop. Raises: KeyError if it is watched already."""
+        fd = _fileno(fileobj)
+        if fd in self.keys:
+            raise KeyError(f"{fileobj!r} is registered already")
+        self.epoll.register(fd, _mask(events))
+        self.keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Watch it no more. Raises: KeyError."""
+        key = self.keys.pop(_fileno(fileobj))
+        with contextlib.suppress(OSError):  # closed before it was unregistered
+            self.epoll.unregister(key.fd)
+        return key
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watch it for something else. Raises: KeyError."""
+        fd = self.keys[_fileno(fileobj)].fd
+        self.epoll.modify(fd, _mask(events))
+        self.keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """The loop's own descriptors."""
+        return self.keys
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """Raises: KeyError."""
+        return self.keys[_fileno(fileobj)]
+
+    def close(self) -> None:
+        self.epoll.close()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Serve transports until the loop has something to do, for `timeout` seconds at most."""
+        found: list[tuple[selectors.SelectorKey, int]] = []
+        left: cython.double = -1.0 if timeout is None else max(0.0, timeout)
+        deadline: cython.double = 0.0 if left <= 0 else monotonic() + left
+        self.wake = False
+        while True:
+            for fd, mask in self.epoll.poll(left, MAX_EVENTS):
+                transport: Transport | None = self.transports.get(fd)
+                if transport is not None:
+                    transport._serve(mask)
+                elif fd in self.keys:
+                    key = self.keys[fd]
+                    found.append((key, _events(mask) & key.events))
+            if found or self.wake or left == 0:
+                return found
+            if timeout is not None:
+                left = deadline - monotonic()
+                if left <= 0:
+                    return found
+
+
+def _fileno(fileobj: Any) -> int:
+    fd: int = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+    return fd
+
+
+@cython.cfunc
+def _mask(events: cython.int) -> cython.int:
+    """The loop's EVENT_READ and EVENT_WRITE as epoll's bits."""
+    return (IN if events & 1 else 0) | (OUT if events & 2 else 0)
+
+
+@cython.cfunc
+def _events(mask: cython.int) -> cython.int:
+    """The reverse; an error or hang-up is both."""
+    return (1 if mask & ~OUT else 0) | (2 if mask & ~IN else 0)
+
+
+@cython.cclass
+class Transport:
+    """A connected, non-blocking socket, which it owns; calls `connection_made` at once."""
+
+    fd: cython.int
+    mask: cython.int  # what epoll watches it for
+    closing: cython.bint
+    paused: cython.bint  # the protocol was told to pause writing
+    reading: cython.bint
+    unsent_len: cython.Py_ssize_t
+    backlog: deque[bytes] | None
+    receive: Callable[[bytes], None]
+    sock: socket.socket | None
+    poller: Poller
+    loop: Any
+    protocol: Any
+    __weakref__ = cython.declare(object)
+
+    def __init__(self, poller: Poller, loop: Any, sock: socket.socket, protocol: Any) -> None:
+        self.poller = poller
+        self.loop = loop
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.mask = 0
+        self.closing = self.paused = False
+        self.reading = True
+        self.unsent_len = 0
+        self.backlog = None
+        self.set_protocol(protocol)
+        poller.transports[self.fd] = self
+        self._watch()
+        protocol.connection_made(self)
+
+    # ---- asyncio's transport
+
+    def set_protocol(self, protocol: Any) -> None:
+        """What is received from now on goes to `protocol`."""
+        self.protocol = protocol
+        self.receive = protocol.data_received
+
+    def get_protocol(self) -> Any:
+        return self.protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """The socket, under asyncio's name for it."""
+        return self.sock if name == "socket" else default
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def is_reading(self) -> bool:
+        return self.reading and not self.closing
+
+    def pause_reading(self) -> None:
+        self.reading = False
+        self._watch()
+
+    def resume_reading(self) -> None:
+        self.reading = True
+        self._watch()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that are not on the wire yet."""
+        return self.unsent_len
+
+    def write(self, data: bytes) -> None:
+        """Send; what the socket doesn't take now is kept and sent when it does."""
+        if self.closing or not data:
+            return
+        sent: cython.Py_ssize_t = 0
+        if self.backlog is None:
+            sent = self._send(data)
+            if sent == len(data) or self.closing:
+                return
+            self.backlog = deque()
+        self.backlog.append(data[sent:] if sent else data)
+        self.unsent_len += len(data) - sent
+        self._watch()
+        if self.unsent_len > HIGH_WATER and not self.paused:
+            self.paused = True
+            self.protocol.pause_writing()
+
+    def close(self) -> None:
+        """Send what is unsent, within CLOSE_TIMEOUT, and close; `connection_lost` comes later."""
+        if self.closing:
+            return
+        self.closing = True
+        self._watch()
+        if self.backlog is None:
+            self.loop.call_soon(self.abort)
+        else:
+            self.loop.call_later(CLOSE_TIMEOUT, self.abort)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._lost(None)
+
+    # ---- inside
+
+    @cython.cfunc
+    def _watch(self) -> None:
+        """Tell epoll what to look for. Not watched at all while neither read nor written: a hang-up
+        is reported whatever one asks for, again and again."""
+        if self.sock is None:
+            return
+        mask: cython.int = IN if self.reading and not self.closing else 0
+        if self.backlog is not None:
+            mask |= OUT
+        if mask == self.mask:
+            return
+        if mask == 0:
+            self.poller.epoll.unregister(self.fd)
+        elif self.mask == 0:
+            self.poller.epoll.register(self.fd, mask)
+        else:
+            self.poller.epoll.modify(self.fd, mask)
+        self.mask = mask
+
+    @cython.cfunc
+    def _serve(self, mask: cython.int) -> None:
+        """epoll has something for this socket."""
+        try:
+            if mask & ~OUT and self.mask & IN:
+                self._receive()
+            if mask & ~IN and self.mask & OUT:
+                self._flush()
+        except OSError as error:
+            self._lost(error)
+        except Exception as error:
+            self.poller.on_error(self.protocol, error)
+            self._lost(error)
+
+    @cython.cfunc
+    def _receive(self) -> None:
+        if cython.compiled:
+            n: cython.Py_ssize_t = read(self.fd, cython.address(self.poller.buffer[0]), CHUNK_LEN)
+            if n > 0:
+                self.receive(self.poller.buffer[:n])
+            elif n == 0:
+                self._lost(None)
+            elif errno not in (EAGAIN, EINTR):
+                raise OSError(errno, os.strerror(errno))
+        else:
+            try:
+                data = os.read(self.fd, CHUNK_LEN)
+            except (BlockingIOError, InterruptedError):
+                return
+            if data:
+                self.receive(data)
+            else:
+                self._lost(None)
+
+    @cython.cfunc
+    def _send(self, data: bytes) -> cython.Py_ssize_t:
+        """How much of it the socket took. A broken one ends soon, not under the caller's feet."""
+        if cython.compiled:
+            start: cython.p_char = data
+            n: cython.Py_ssize_t = write(self.fd, start, len(data))
+            if n >= 0:
+                return n
+            if errno in (EAGAIN, EINTR):
+                return 0
+            self._break(OSError(errno, os.strerror(errno)))
+        else:
+            try:
+                return os.write(self.fd, data)
+            except (BlockingIOError, InterruptedError):
+                return 0
+            except OSError as error:
+                self._break(error)
+        return 0
+
+    @cython.cfunc
+    def _break(self, error: OSError) -> None:
+        self.closing = True
+        self.backlog = None
+        self.unsent_len = 0
+        self._watch()
+        self.loop.call_soon(self._on_broken, error)
+
+    def _on_broken(self, error: OSError) -> None:
+        self._lost(error)
+
+    @cython.cfunc
+    def _flush(self) -> None:
+        """The socket takes bytes again."""
+        while self.backlog:
+            data: bytes = self.backlog[0]
+            sent: cython.Py_ssize_t = self._send(data)
+            if self.backlog is None:
+                return  # it broke
+            self.unsent_len -= sent
+            if sent < len(data):
+                self.backlog[0] = data[sent:]
+                break
+            self.backlog.popleft()
+        if not self.backlog:
+            self.backlog = None
+            if self.closing:
+                self._lost(None)
+                return
+            self._watch()
+        if self.paused and self.unsent_len <= LOW_WATER:
+            self.paused = False
+            self.protocol.resume_writing()
+
+    @cython.cfunc
+    def _lost(self, error: Exception | None) -> None:
+        """Close the socket, if that isn't done yet, and tell the protocol."""
+        sock = self.sock
+        if sock is None:
+            return
+        self.closing = True
+        self.backlog = None
+        self.unsent_len = 0
+        self._watch()
+        self.poller.transports.pop(self.fd, None)
+        self.sock = None
+        sock.close()
+        protocol = self.protocol
+        self.protocol = self.loop = None
+        self.receive = _nobody
+        protocol.connection_lost(error)
+
+
+def _nobody(data: bytes) -> None:
+    """Where bytes go that a closed connection still had."""

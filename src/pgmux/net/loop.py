@@ -1,0 +1,140 @@
+"""The event loop: asyncio's own, with a selector that serves pgmux's transports itself.
+
+`open_transport` and `open_server` give a socket to whichever loop runs: here a `Transport`, on
+another loop (uvloop, or asyncio's where there is no epoll) that loop's own.
+
+Source: asyncio's documented extension points: a selector handed to `SelectorEventLoop`, and its
+public methods. Errors: OSError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from contextvars import Context
+from typing import Protocol, TypeVarTuple
+
+from pgmux.net import Log
+from pgmux.net._transport_cy import Poller, Transport
+
+Ts = TypeVarTuple("Ts")
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPT_RETRY = 1.0  # seconds without accepting when the system has no descriptors left
+_ACCEPTS = 64  # at a time, so that a flood of connects leaves others their turn
+
+
+class Server(Protocol):
+    """What listens; `asyncio.AbstractServer` as far as it is used."""
+
+    def close(self) -> None:
+        """Accept no more."""
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.poller = Poller(self._on_protocol_error)
+        super().__init__(self.poller)  # type: ignore[arg-type]  # has the methods
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As asyncio's; the poller comes back to run it."""
+        self.poller.wake = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As asyncio's; the poller comes back to wait no longer than for it."""
+        self.poller.wake = True
+        return super().call_at(when, callback, *args, context=context)
+
+    def _on_protocol_error(self, protocol: object, error: Exception) -> None:
+        message = f"a protocol failed: {type(protocol).__name__}"
+        self.call_exception_handler({"message": message, "exception": error})
+
+
+async def open_transport(
+    loop: asyncio.AbstractEventLoop, protocol: asyncio.BaseProtocol, sock: socket.socket
+) -> None:
+    """Give a connected, non-blocking socket to `protocol`; the socket is the transport's then."""
+    if isinstance(loop, Loop):
+        Transport(loop.poller, loop, sock, protocol)
+    elif sock.family == socket.AF_UNIX:
+        await loop.create_unix_connection(lambda: protocol, sock=sock)
+    else:
+        await loop.create_connection(lambda: protocol, sock=sock)
+
+
+async def open_server(
+    loop: asyncio.AbstractEventLoop,
+    factory: Callable[[], asyncio.BaseProtocol],
+    sock: socket.socket,
+    backlog: int,
+    log: Log,
+) -> Server:
+    """Accept on a listening socket; each connection gets a protocol of its own."""
+    if isinstance(loop, Loop):
+        return Acceptor(loop, factory, sock, log)
+    if sock.family == socket.AF_UNIX:
+        return await loop.create_unix_server(factory, sock=sock, backlog=backlog)
+    return await loop.create_server(factory, sock=sock, backlog=backlog)
+
+
+class Acceptor:
+    """Accepts on one listening socket until it is closed."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        log: Log,
+    ) -> None:
+        self._loop = loop
+        self._factory = factory
+        self._sock = sock
+        self._log = log
+        self._retry: asyncio.TimerHandle | None = None
+        sock.setblocking(False)
+        loop.add_reader(sock, self._accept)
+
+    def close(self) -> None:
+        """Accept no more; the socket is its owner's to close."""
+        self._loop.remove_reader(self._sock)
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                connection, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._rest(error)
+                return
+            connection.setblocking(False)
+            if connection.family != socket.AF_UNIX:
+                with contextlib.suppress(OSError):  # it is gone again already
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            Transport(self._loop.poller, self._loop, connection, self._factory())
+
+    def _rest(self, error: OSError) -> None:
+        """Out of descriptors: the connections wait in the backlog, and are tried again soon."""
+        self._log.warning(f"accept() failed: {error.strerror}")
+        if error.errno in _EXHAUSTED:
+            self._loop.remove_reader(self._sock)
+            self._retry = self._loop.call_later(
+                _ACCEPT_RETRY, self._loop.add_reader, self._sock, self._accept
+            )
