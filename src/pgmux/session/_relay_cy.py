@@ -519,6 +519,8 @@ class ClientRelay(Relay):
             server.replay = None  # there is more than one batch now
         if self.gathered is not None:
             data = self._joined(data)
+            if not data:
+                return
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         start: cython.Py_ssize_t = 0  # what is before it has been dealt with
@@ -1161,7 +1163,7 @@ class ServerRelay(Relay):
             self.drop = drop
             if drop:
                 start = pos
-        if self.skip == 0 and not self.failed and self._peek() & FAKE:
+        if pos == n and self.skip == 0 and not self.failed and self._peek() & FAKE:
             self.instead = self._fakes()
             parts = self._cut(parts, data, start, pos)
             start = pos
