@@ -7,6 +7,7 @@ PgBouncer shows them.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -127,9 +128,10 @@ class DaemonSnapshot:
         """Everybody in auth_file or [users]."""
         config = self._pooler.config
         names = sorted({*config.userlist, *config.users})
-        return [self._user(name) for name in names]
+        clients = Counter(row.user for row in self.clients())
+        return [self._user(name, clients[name]) for name in names]
 
-    def _user(self, name: str) -> UserRow:
+    def _user(self, name: str, client_count: int) -> UserRow:
         config = self._pooler.config
         user = config.user(name)
         own = [c for key, c in self._pooler.pools.items() if key.user == name]
@@ -141,7 +143,7 @@ class DaemonSnapshot:
             max_user_connections=config.max_user_connections(name),
             current_connections=sum(c.pool.server_count() for c in own),
             max_user_client_connections=config.max_user_client_connections(name),
-            current_client_connections=sum(c.pool.lists.client_count() for c in own),
+            current_client_connections=client_count,
         )
 
     def lists(self) -> ListsRow:

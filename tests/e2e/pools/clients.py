@@ -17,6 +17,7 @@ Connection = psycopg.Connection[Any]
 Connect = Callable[..., Connection]
 
 ANSWER_TIMEOUT = 15.0  # seconds
+_GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
 
 
 def send(connection: Connection, sql: str) -> None:
@@ -28,16 +29,16 @@ def answer(connection: Connection) -> str:
     """The first value of the answer to what was sent, or its error; fails after ANSWER_TIMEOUT."""
     timer = threading.Timer(ANSWER_TIMEOUT, connection.cancel)
     timer.start()
+    results = []
     try:
-        first = connection.pgconn.get_result()
-        while connection.pgconn.get_result() is not None:
-            pass
+        while (result := connection.pgconn.get_result()) is not None:
+            results.append(result)
     finally:
         timer.cancel()
-    assert first is not None
-    if first.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY):
-        return first.error_message.decode()
-    return (first.get_value(0, 0) or b"").decode() if first.ntuples else ""
+    for result in results:
+        if result.status not in _GOOD:
+            return result.error_message.decode()
+    return (results[0].get_value(0, 0) or b"").decode() if results[0].ntuples else ""
 
 
 def is_answered(connection: Connection) -> bool:

@@ -449,3 +449,20 @@ def test_show_pools_tells_what_is_there_while_queries_run(
     for client in clients:
         client.close()
     wait_for_pool(seen, "db", cl_active=0, sv_idle=2)
+
+
+def test_show_users_counts_by_who_logged_in(
+    pooler: MakePooler, connect: Connect, create_role: Callable[..., tuple[str, str]]
+) -> None:
+    name, password = create_role()
+    seen = pooler(users={name: password})
+    login = f"user=postgres password={seen.server.password}"
+    seen.databases["forced"] = seen.entry(f"dbname=postgres {login}")
+    seen.reload()
+    clients = [connect(seen, "forced", name) for _ in range(2)] + [connect(seen, user=name)]
+    assert [value(client, "SELECT 1") for client in clients] == ["1"] * 3
+    rows = {row["name"]: row for row in seen.console("SHOW USERS")}
+    assert rows[name]["current_client_connections"] == 3
+    assert rows["postgres"]["current_client_connections"] == 1  # the console
+    assert rows[name]["current_connections"] == 1
+    assert rows["postgres"]["current_connections"] >= 1

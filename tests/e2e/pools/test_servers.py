@@ -217,13 +217,12 @@ def test_a_connection_has_one_name_from_its_first_line_in_the_log_to_its_last(
 ) -> None:
     before = len(served.log())
     client = connect(served, "other")
-    port = client.pgconn.socket and client.info.get_parameters()
-    assert port
     pid(client)
     (row,) = (row for row in served.console("SHOW CLIENTS") if row["database"] == "other")
     (server,) = (row for row in served.console("SHOW SERVERS") if row["database"] == "other")
     assert (row["link"], server["link"]) == (server["ptr"], row["ptr"])
     client.close()
+    wait_for_pool(served, "other", cl_active=0, sv_idle=1)
     served.console("RECONNECT other")
     wait_until(lambda: server_count(served, "other") == 0)
     lines = served.log()[before:].splitlines()

@@ -113,13 +113,14 @@ def test_the_socket_belongs_to_the_group_of_the_settings(pooler: MakePooler) -> 
     group = grp.getgrgid(account.pw_gid if account else os.getgroups()[-1]).gr_name
     owned = pooler(settings={"unix_socket_group": group})
     path = owned.socket_dir / f".s.PGSQL.{owned.port}"
+    wait_for_log(owned, "process up")
     assert grp.getgrgid(path.stat().st_gid).gr_name == group
 
 
 def test_a_name_that_begins_with_at_is_abstract(pooler: MakePooler) -> None:
     name = f"@pgmux-test-{os.getpid()}"
     abstract = pooler(settings={"unix_socket_dir": name})
-    assert f"listening on unix:{name}/.s.PGSQL.{abstract.port}" in abstract.log()
+    wait_for_log(abstract, f"listening on unix:{name}/.s.PGSQL.{abstract.port}")
     # psycopg 3 takes the name for a host's; psycopg2 leaves it to libpq.
     with closing(psycopg2.connect(host=name, port=abstract.port, user="postgres")) as client:
         cursor = client.cursor()
@@ -130,6 +131,7 @@ def test_a_name_that_begins_with_at_is_abstract(pooler: MakePooler) -> None:
 def test_a_database_may_be_behind_an_abstract_socket(pooler: MakePooler, connect: Connect) -> None:
     name = f"@pgmux-inner-{os.getpid()}"
     inner = pooler(settings={"unix_socket_dir": name})
+    wait_for_log(inner, "process up")
     outer = pooler(databases={"db": f"host={name} port={inner.port} dbname=postgres"})
     assert value(connect(outer, "db"), "SELECT 'here'") == "here"
 
@@ -164,9 +166,9 @@ def clients_of(pooler: Pooler) -> int:
 def test_two_addresses_and_all_addresses(pooler: MakePooler, connect: Connect) -> None:
     two = pooler(settings={"listen_addr": "127.0.0.1,127.0.0.2"})
     for host in ("127.0.0.1", "127.0.0.2"):
+        wait_for_log(two, f"listening on {host}:{two.port}")
         with closing(psycopg.connect(two.dsn(hostaddr=host))) as client:
             assert value(client, "SELECT 'here'") == "here"
-        assert f"listening on {host}:{two.port}" in two.log()
     everywhere = pooler(settings={"listen_addr": "*"})
-    assert f"listening on 0.0.0.0:{everywhere.port}" in everywhere.log()
+    wait_for_log(everywhere, f"listening on 0.0.0.0:{everywhere.port}")
     assert pid(connect(everywhere)) > 0
