@@ -30,6 +30,7 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
         for _ in range(control.pool.refill_count(now, retry)):
             pooler.connect(control)
     _end_slow_attempts(pooler, now)
+    _drop_unused_databases(pooler, now)
 
 
 def _keep_forced_pools(pooler: Pooler) -> None:
@@ -86,3 +87,24 @@ def _end_slow_attempts(pooler: Pooler, now: float) -> None:
             if now - started_at > settings.cancel_wait_timeout:
                 attempt.cancel("cancel_wait_timeout")
                 done()
+
+
+def _drop_unused_databases(pooler: Pooler, now: float) -> None:
+    """autodb_idle_timeout: what a client named once, and `*` serves, is not kept for ever."""
+    timeout = pooler.config.settings.autodb_idle_timeout
+    used = {key.database for key, control in pooler.pools.items() if _is_used(control)}
+    dropped = False
+    for state in list(pooler.databases.values()):
+        if not state.is_auto or state.name in used or state.paused or state.disabled:
+            state.unused_since = None
+        elif state.unused_since is None:
+            state.unused_since = now
+        elif 0 < timeout < now - state.unused_since:
+            pooler.drop_database(state.name)
+            dropped = True
+    if dropped:
+        pooler.forget_dropped()
+
+
+def _is_used(control: PoolControl) -> bool:
+    return control.pool.lists.client_count() > 0 or control.pool.server_count() > 0

@@ -57,7 +57,7 @@ class Outside:
 class DatabaseState:
     """One entry of [databases] at run time, or one that `*` serves."""
 
-    __slots__ = ("config", "disabled", "is_auto", "name", "paused", "statements")
+    __slots__ = ("config", "disabled", "is_auto", "name", "paused", "statements", "unused_since")
 
     def __init__(
         self, name: str, config: Database, statements: Statements, *, is_auto: bool
@@ -68,6 +68,7 @@ class DatabaseState:
         self.is_auto = is_auto
         self.paused = False
         self.disabled = False
+        self.unused_since: float | None = None  # of one that `*` serves: no client, no server
 
 
 class Pooler:
@@ -323,22 +324,29 @@ class Pooler:
         for state in list(self.databases.values()):
             database = self.config.find_database(state.name)
             if database is None:
-                self.log.warning(
-                    f"dropping database '{state.name}' as it does not exist anymore"
-                    " or inactive auto-database"
-                )
-                self.kill(state.name, "database removed")
-                del self.databases[state.name]
+                self.drop_database(state.name)
             else:
                 self._reload_database(state, database, change)
-        for key in [k for k in self.pools if k.database not in self.databases]:
-            del self.pools[key]
-            self.logins.pop(key, None)
+        self.forget_dropped()
         for key in [k for k in self.pools if k.user in change.users_changed]:
             self.logins.pop(key, None)
             self.pools[key].pool.failure = None  # the new password may be the right one
         self.use_config(self.config)
         return change
+
+    def drop_database(self, name: str) -> None:
+        """Close all that belongs to a database; `forget_dropped` is to follow."""
+        self.log.warning(
+            f"dropping database '{name}' as it does not exist anymore or inactive auto-database"
+        )
+        self.kill(name, "database removed")
+        del self.databases[name]
+
+    def forget_dropped(self) -> None:
+        """Nothing is kept of databases that were dropped."""
+        for key in [k for k in self.pools if k.database not in self.databases]:
+            del self.pools[key]
+            self.logins.pop(key, None)
 
     def _reload_database(self, state: DatabaseState, new: Database, change: Reload) -> None:
         """Go over to what the configuration says now of a database that stays."""
