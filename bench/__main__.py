@@ -12,6 +12,7 @@ from statistics import median
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -29,6 +30,7 @@ from pgmux.ops.installation import PostgresError
 from pgmux.ops.pooler import PoolerProcessError
 
 IDLE = "idle clients"
+CAPTION = "µs of CPU per transaction, where nothing else is said"
 WIDTH = 110  # of the table in a file
 
 
@@ -46,6 +48,7 @@ WIDTH = 110  # of the table in a file
 @click.option("--idle", default=2000, show_default=True, help="Idle clients; 0 leaves them out.")
 @click.option("--only", metavar="TEXT", help='Cells whose name contains it, as "tcp simple".')
 @click.option("--list", "as_list", is_flag=True, help="The cells' names, and nothing else.")
+@click.option("--markdown", is_flag=True, help="The table as Markdown, for docs/performance.md.")
 @click.option("--json", "as_json", is_flag=True, help="Every sample as JSON on stdout.")
 def command(
     pgbouncer: str | None,
@@ -55,6 +58,7 @@ def command(
     idle: int,
     only: str | None,
     as_list: bool,
+    markdown: bool,
     as_json: bool,
 ) -> None:
     """CPU per transaction of pgmux and PgBouncer, and memory per idle client.
@@ -93,7 +97,10 @@ def command(
     if as_json:
         what = {"machine": machine(), "rounds": rounds, "seconds": seconds}
         print(json.dumps({**what, "results": [each.as_dict() for each in results]}, indent=2))
-    console.print(results_table(results))
+    if markdown:
+        print(markdown_table(results))
+    else:
+        console.print(results_table(results))
     for failure in filter(None, [each.failure for each in results]):
         console.print(failure.splitlines()[0], markup=False)
 
@@ -121,21 +128,40 @@ def run_idle(targets: Sequence[Target], clients: int) -> Result:
     return Result(f"{clients} {IDLE}, bytes each", "bytes/client", samples)
 
 
-def results_table(results: Sequence[Result]) -> Table:
-    """Medians, and of each pooler's ratio to the first one its median and its spread."""
+def table_rows(results: Sequence[Result]) -> list[list[str]]:
+    """The headings, and a row for each cell: medians, and each pooler's ratio to the first one."""
     first, *others = results[0].samples
-    table = Table(title=machine(), caption="µs of CPU per transaction, where nothing else is said")
-    table.add_column("transport, protocol, clients", no_wrap=True)
-    table.add_column(first, justify="right")
+    headings = ["transport, protocol, clients", first]
     for name in others:
-        table.add_column(name, justify="right")
-        table.add_column("ratio \\[spread]", justify="right", no_wrap=True)
+        headings += [name, "ratio [spread]"]
+    rows = [headings]
     for result in results:
         row = [result.cell, _number(result, first)]
         for name in others:
             row += [_number(result, name), _ratio(result.ratios(name))]
-        table.add_row(*row)
+        rows.append(row)
+    return rows
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """The rows for a terminal."""
+    headings, *rows = table_rows(results)
+    table = Table(title=machine(), caption=CAPTION)
+    for heading in headings:
+        is_number = heading != headings[0]
+        narrow = not is_number or heading.startswith("ratio")
+        table.add_column(escape(heading), justify="right" if is_number else "left", no_wrap=narrow)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
+
+
+def markdown_table(results: Sequence[Result]) -> str:
+    """The rows for a document."""
+    headings, *rows = table_rows(results)
+    lines = [headings, ["-", *["-:"] * (len(headings) - 1)], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{machine()}; {CAPTION}:\n\n{table}"
 
 
 def _number(result: Result, name: str) -> str:
@@ -148,7 +174,7 @@ def _number(result: Result, name: str) -> str:
 def _ratio(ratios: list[float]) -> str:
     if not ratios:
         return "–"
-    spread = f" \\[{ratios[0]:.2f}–{ratios[-1]:.2f}]" if len(ratios) > 1 else ""
+    spread = f" [{ratios[0]:.2f}–{ratios[-1]:.2f}]" if len(ratios) > 1 else ""
     return f"{median(ratios):.2f}{spread}"
 
 
