@@ -74,7 +74,7 @@ UNFINISHED = {
     "an extended query without Sync": EXTENDED[:-5] + build.build_flush(),
     "a pipeline": QUERY * 3 + EXTENDED * 3,
     "half a query": QUERY[:-10],
-    "half a Parse": EXTENDED[:20],
+    "half a Parse": build.build_query("begin") + EXTENDED[:20],
     "a transaction": build.build_query("begin; create table leftover ()"),
     "a failed transaction": build.build_query("begin; select 1/0"),
     "COPY in": build.build_query("copy (select 1) to stdout; create temp table c (t text)")
