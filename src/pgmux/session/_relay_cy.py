@@ -578,6 +578,10 @@ class ClientRelay(Relay):
             elif self.query_start == 0 and request < REQ_COPY_END:
                 self._count(now)
             if name_end > 0:
+                if server.unsettled:
+                    self.held = True
+                    self._keep(data[pos:])
+                    break
                 if parts is None:
                     parts = []
                 if start < pos:
@@ -593,7 +597,7 @@ class ClientRelay(Relay):
             raise ProtocolViolation("client", refusal)
         if request == TERMINATE:
             self.pool.control.on_client_terminate(self)
-        elif pos < n and self.gathered is None:
+        elif pos < n and self.gathered is None and not self.held:
             self._gather(data, pos, 5)
 
     @cython.cfunc
@@ -693,19 +697,25 @@ class ClientRelay(Relay):
     @cython.cfunc
     def _parse(self, server: ServerRelay, name: bytes, query: bytes, parts: list[bytes]) -> None:
         self.pool.stats.client_parse_count += 1
+        statement: PreparedStatement = self.pool.statements.find(query)
         taken = self._statement(server, name, False, parts)
         if taken is not None:
-            server._push_tracked(REQ_PARSE | DUPLICATE, None, name)
-            parts.append(taken.parse_message())
+            # Under the name that is taken, so that the server refuses it for that, or for its text.
+            server._push_tracked(REQ_PARSE | DUPLICATE, statement, name)
+            parts.append(_header(PARSE, 4 + len(taken.name_z) + len(query)) + taken.name_z + query)
             return
-        statement: PreparedStatement = self.pool.statements.find(query)
-        if self.prepared is None:
-            self.prepared = {}
-        self.prepared[name] = statement
+        self._name(name, statement)
         if server._has(statement):
             server._push_tracked(REQ_PARSE | FAKE, statement, name)
         else:
             server._prepare(statement, REQ_PARSE, name, parts)
+
+    @cython.cfunc
+    def _name(self, name: bytes, statement: PreparedStatement) -> None:
+        """From now on the client calls it `name`."""
+        if self.prepared is None:
+            self.prepared = {}
+        self.prepared[name] = statement
 
     @cython.cfunc
     def _forget(self, name: bytes) -> PreparedStatement | None:
@@ -751,6 +761,9 @@ class ServerRelay(Relay):
     drop: cython.bint  # what `skip` counts is not for the client
     copy_mode: cython.bint
     failed: cython.bint  # an error has come, its ReadyForQuery has not
+    # What an earlier, unanswered batch does to statements and names is not certain: it may yet
+    # fail. The client is held when it comes to use a name.
+    unsettled: cython.bint
     serving: cython.bint
     ddl: cython.bint
     restore: cython.bint  # the client's own startup values are to be set again
@@ -771,7 +784,7 @@ class ServerRelay(Relay):
         self.tracked = deque()
         self.close_needed = self.special = self.idle_tx = self.private = self.drop = False
         self.copy_mode = self.failed = self.serving = self.ddl = False
-        self.reset = self.restore = self.fresh = False
+        self.reset = self.restore = self.fresh = self.unsettled = False
         self.ready = True
         self.replay = self.again = self.instead = self.violation = None
         self.answered = []
@@ -871,11 +884,18 @@ class ServerRelay(Relay):
             if not request & TRACKED:
                 continue
             statement, name = next(tracked)
-            if request & KIND == REQ_PARSE and statement is not None:
-                if not request & FAKE:
-                    self.prepared[statement] = None
-                if name is not None:
-                    names[name] = statement
+            if statement is None or request & DUPLICATE:
+                continue
+            if request & KIND == REQ_CLOSE:
+                if name is None:
+                    self.prepared.pop(statement, None)
+                else:
+                    names.pop(name, None)
+                continue
+            if not request & FAKE:
+                self.prepared[statement] = None
+            if name is not None:
+                names[name] = statement
         if client is not None:
             client.prepared = names or None
 
@@ -939,6 +959,8 @@ class ServerRelay(Relay):
         self.ready = self.idle_tx = False
         self.queue.append(request)
         self.asked += 1
+        if request == REQ_SYNC and self.tracked:
+            self.unsettled = True
 
     @cython.cfunc
     def _push_tracked(
@@ -1005,7 +1027,13 @@ class ServerRelay(Relay):
     def _pop_tracked(self, request: cython.int) -> None:
         """It is answered; should its batch be run again, the client's names are put back."""
         statement, name = self.tracked.popleft()
-        if self.replay is not None and statement is not None and name is not None:
+        if request & DUPLICATE:
+            # A DEALLOCATE ALL was sent before it: now the server has its text under a name that
+            # stands for another.
+            self.close_needed = self.special = True
+            if self.link is not None and statement is not None and name is not None:
+                self.link._name(name, statement)
+        elif self.replay is not None and statement is not None and name is not None:
             self.answered.append((request | FAKE, statement, name))
 
     @cython.cfunc
@@ -1026,8 +1054,12 @@ class ServerRelay(Relay):
                 break
         while undone:
             request, statement, name = undone.pop()
-            if statement is not None:
-                self._undo(request, statement, name, client)
+            if statement is None or request & DUPLICATE:
+                continue
+            self._undo(request, statement, name, client)
+            if name is None and self.asked > 0:
+                # What follows in the pipeline counted on it: nobody else is to get this server.
+                self.close_needed = self.special = True
         return syncs
 
     @cython.cfunc
@@ -1073,6 +1105,10 @@ class ServerRelay(Relay):
         """Prepare a statement that the server doesn't have; close the least recently used ones
         beyond the limit.
         """
+        if (statement, None) in self.tracked:
+            # Its Close is on its way, and skipped should an error come first: once more, then.
+            self._push_tracked(REQ_CLOSE | SKIP, None, None)
+            parts.append(statement.close_message())
         self._push_tracked(request, statement, name)
         parts.append(statement.parse_message())
         self.pool.stats.server_parse_count += 1
@@ -1146,7 +1182,7 @@ class ServerRelay(Relay):
                             self.instead = self._fakes()
                             parts = self._cut(parts, data, start, pos)
                             start = pos
-                        if self.pool.mode != SESSION and client.skip == 0:
+                        if self.pool.mode != SESSION and client.skip == 0 and not client.held:
                             self._to_client(client, data, start, pos, parts)
                             self._unlink()
                             if pos < n:
@@ -1170,8 +1206,11 @@ class ServerRelay(Relay):
         self._to_client(client, data, start, pos, parts)
         if self.violation is not None:
             self.pool.control.on_server_violation(self, self.violation)
-        elif pos < n and self.gathered is None:
+            return
+        if pos < n and self.gathered is None:
             self._gather(data, pos, 5)
+        if client.held and not self.unsettled and not self.private:
+            client.proceed()
 
     @cython.cfunc
     def _cut(
@@ -1226,6 +1265,8 @@ class ServerRelay(Relay):
         elif self.failed:
             self._drop_until(REQ_SYNC, client)
         self.failed = False
+        if self.unsettled and (not self.tracked or self.queue.find(REQ_SYNC, self.head) < 0):
+            self.unsettled = False
         if self.ddl and status == IDLE:
             self.ddl = False
             self.pool.statements.outdate()
@@ -1360,6 +1401,7 @@ class ServerRelay(Relay):
         if self.queue.find(REQ_SYNC, self.head) < 0:
             self.write(_header(SYNC, 4))
         self._drop_until(REQ_SYNC, client)
+        self.unsettled = False
         while self.answered:
             request, statement, name = self.answered.pop()
             self._undo(request, statement, name, client)

@@ -355,3 +355,21 @@ def test_long_names_and_unusual_bytes_in_names(raw: RawClient) -> None:
         raw.exchange(prepare(name, f"SELECT {len(name)}"), SYNC)
         for _ in range(3):
             assert values(raw.exchange(run(name))) == [str(len(name))]
+
+
+def test_everything_deallocated_in_the_middle_of_a_pipeline_harms_nobody_else(
+    rotating: Pooler, db: str
+) -> None:
+    deallocate = build.build_query("DEALLOCATE ALL")
+    for _ in range(6):
+        with RawClient(rotating).start(db) as client:
+            client.exchange(prepare("s", "SELECT 'old'"), SYNC)
+            client.send(deallocate, prepare("s", "SELECT 'new'"), SYNC)
+            # That the name is free again isn't known yet where the server was another.
+            assert letters(client.read_until()) == "CZ"
+            assert letters(client.read_until()) in ("1Z", "EZ")
+    with RawClient(rotating).start(db) as client:
+        for text in ("old", "new") * 4:
+            assert letters(client.exchange(prepare(text, f"SELECT '{text}'"), SYNC)) == "1Z"
+            assert values(client.exchange(run(text))) == [text]
+            client.exchange(build.build_close(ord("S"), text), SYNC)
