@@ -54,9 +54,6 @@ class FakeTransport:
         assert not self.is_closed, f"written after the end: {data!r}"
         self.written += data
 
-    def get_write_buffer_size(self) -> int:
-        return 0
-
     def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True

@@ -1,0 +1,370 @@
+"""Clients and servers that come, go, ask and answer in any order, under an operator who is busy.
+
+After each step: a connection is in the list that its state says, links have two ends, nobody waits
+while a server idles, no server is lost or too many; each answer reaches who asked, on a server that
+carries that client's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from pgmux.config import Database, PoolMode
+from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_GONE, SV_IDLE
+from pgmux.session.control import PoolControl
+from tests.unit.session.rig import Rig, configure
+from tests.unit.session.simulation import SimulatedClient, SimulatedServer
+
+USERS = ("bob", "bob", "eve")
+ZONES = ("UTC", "CET", "Asia/Tokyo")
+VERBS = ("SELECT", "BEGIN", "COMMIT", "SET:CET", "SET:UTC", "RESET", "DISCARD", "FAIL", "CREATE")
+TEXTS = ("shared 1", "shared 2", "shared 3", "fail 1", "bad 1")
+ASK_OFTEN = (*("prepared",) * 8, "close")
+MOST_SERVERS = 3
+MOST_CLIENTS = 6
+
+
+class Simulation(RuleBasedStateMachine):
+    @initialize(
+        mode=st.sampled_from([PoolMode.TRANSACTION, PoolMode.TRANSACTION, PoolMode.SESSION]),
+        always=st.booleans(),
+        round_robin=st.booleans(),
+    )
+    def start(self, mode: PoolMode, always: bool, round_robin: bool) -> None:
+        self.rig = Rig(
+            configure(
+                mode,
+                default_pool_size=2,
+                max_prepared_statements=2,
+                server_lifetime=300.0,
+                server_reset_query_always=always,
+                server_round_robin=round_robin,
+            )
+        )
+        self.clients: dict[int, SimulatedClient] = {}
+        self.servers: list[SimulatedServer] = []
+        self.settle()
+
+    def settle(self) -> None:
+        """Everybody reads what has come; who has gone is forgotten."""
+        for server in self.servers:
+            server.read()
+        for client in self.clients.values():
+            client.read()
+        self.servers = [server for server in self.servers if server.is_open]
+
+    def pick(self, data: st.DataObject, among: Sequence[Any]) -> Any:
+        return data.draw(st.sampled_from(among))
+
+    def open_clients(self) -> list[SimulatedClient]:
+        return [client for client in self.clients.values() if client.is_open]
+
+    def senders(self) -> list[SimulatedClient]:
+        return [client for client in self.clients.values() if client.may_send]
+
+    def controls(self) -> Iterator[PoolControl]:
+        yield from self.rig.pooler.pools.values()
+
+    # ---- clients
+
+    @precondition(lambda self: len(self.open_clients()) < 4)
+    @rule(data=st.data())
+    def enter(self, data: st.DataObject) -> None:
+        self.enter_as(data)
+
+    def enter_as(self, data: st.DataObject) -> None:
+        if len(self.open_clients()) == MOST_CLIENTS:
+            return
+        startup = {
+            "TimeZone": self.pick(data, [None, *ZONES]),
+            "statement_timeout": self.pick(data, [None, None, "5s"]),
+        }
+        wanted = {name: value for name, value in startup.items() if value is not None}
+        end = self.rig.enter(wanted, user=self.pick(data, USERS))
+        self.clients[end.relay.owner.id] = SimulatedClient(end.relay.owner.id, end, wanted)
+        self.settle()
+
+    @rule(data=st.data(), what=st.sampled_from((*VERBS, *ASK_OFTEN)))
+    def ask(self, data: st.DataObject, what: str) -> None:
+        """One more request, from whoever may send one."""
+        if not self.senders():
+            self.enter_as(data)
+            return
+        client = self.pick(data, self.senders())
+        if what == "prepared":
+            self.use_prepared(data, client)
+        elif what == "close" and client.names and not client.outstanding:
+            client.close_statement(self.pick(data, sorted(client.names)))
+        else:
+            self.query(client, what)
+        self.settle()
+
+    def query(self, client: SimulatedClient, verb: str) -> None:
+        is_free = not client.outstanding and client.end.relay.linked_server is None
+        if verb in ("RESET", "DISCARD") and not is_free:
+            verb = "SELECT"  # its effect would depend on what comes before
+        client.query(verb)
+
+    def use_prepared(self, data: st.DataObject, client: SimulatedClient) -> None:
+        name = self.pick(data, ["a", "b"])
+        if any(request.sets_name == name for request in client.outstanding):
+            return  # it may yet fail
+        if name in client.names:
+            client.execute(name)
+        else:
+            # Behind a Parse that is refused, one of the same text has been answered already.
+            texts = TEXTS[:-1] if client.outstanding else TEXTS
+            client.prepare(name, self.pick(data, texts))
+
+    def leave(self, data: st.DataObject) -> None:
+        if self.open_clients():
+            client = self.pick(data, self.open_clients())
+            if data.draw(st.booleans()):
+                client.end.send(b"X\0\0\0\4")
+            if client.is_open:
+                client.end.lose()
+
+    def send_garbage(self, data: st.DataObject) -> None:
+        if self.open_clients():
+            self.pick(data, self.open_clients()).end.send(b"Q\xff\xff\xff\xff")
+
+    # ---- servers
+
+    @precondition(lambda self: bool(self.rig.pending()))
+    @rule(data=st.data())
+    def log_in(self, data: st.DataObject) -> None:
+        attempt = self.pick(data, self.rig.pending())
+        self.servers.append(SimulatedServer(self.rig.log_in(attempt)))
+        self.settle()
+
+    def refuse(self, data: st.DataObject) -> None:
+        if self.rig.pending():
+            sqlstate = self.pick(data, ["", "", "53300", "28P01"])
+            self.rig.refuse("connect failed", sqlstate, "refused" if sqlstate else "")
+
+    def asked(self) -> list[SimulatedServer]:
+        return [server for server in self.servers if server.is_asked]
+
+    @precondition(lambda self: bool(self.asked()))
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        self.pick(data, self.asked()).answer(self.clients)
+        self.settle()
+
+    @precondition(lambda self: self.is_at_work())
+    @rule()
+    def answer_everything(self) -> None:
+        """All servers log in and work till nobody asks anything any more."""
+        for _ in range(200):
+            if not self.is_at_work():
+                return
+            if self.rig.pending():
+                self.servers.append(SimulatedServer(self.rig.log_in()))
+            else:
+                self.asked()[0].answer(self.clients)
+            self.settle()
+        raise AssertionError("the work never ends")
+
+    def is_at_work(self) -> bool:
+        return bool(self.rig.pending() or self.asked())
+
+    def die(self, data: st.DataObject) -> None:
+        if self.servers:
+            self.pick(data, self.servers).end.lose()
+
+    # ---- cancel requests
+
+    @precondition(lambda self: bool(self.busy_clients()))
+    @rule(data=st.data(), right=st.sampled_from([True, True, False]))
+    def cancel(self, data: st.DataObject, right: bool) -> None:
+        info = self.pick(data, self.busy_clients()).end.relay.owner
+        self.rig.pooler.cancel(info.cancel_pid, info.cancel_key if right else b"nope")
+        self.settle()
+
+    def busy_clients(self) -> list[SimulatedClient]:
+        return [client for client in self.open_clients() if client.outstanding]
+
+    @precondition(lambda self: bool(self.rig.pooler.cancels))
+    @rule(data=st.data())
+    def cancel_is_through(self, data: st.DataObject) -> None:
+        self.pick(data, self.cancels()).done()
+        self.settle()
+
+    def cancels(self) -> list[Any]:
+        return list(self.rig.pooler.cancels)
+
+    # ---- time and the operator
+
+    @precondition(lambda self: bool(self.servers))
+    @rule(seconds=st.sampled_from([0.4, 7.0, 16.0, 31.0, 31.0, 301.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.rig.pass_time(seconds)
+        self.settle()
+
+    @precondition(lambda self: len(self.servers) + len(self.rig.pending()) > 1)
+    @rule(data=st.data(), which=st.integers(0, 15))
+    def mishap(self, data: st.DataObject, which: int) -> None:
+        """One rule for all that destroys, and not each time: most steps are to be work."""
+        mishaps = (
+            self.leave,
+            self.leave,
+            self.send_garbage,
+            self.refuse,
+            self.die,
+            self.reconnect,
+            self.reload,
+            self.pause,
+            self.remove_and_add_the_database,
+        )
+        if which < len(mishaps):
+            mishaps[which](data)
+        self.settle()
+
+    def reconnect(self, data: st.DataObject) -> None:
+        self.rig.pooler.reconnect("app")
+
+    def reload(self, data: st.DataObject) -> None:
+        self.rig.reload(
+            default_pool_size=data.draw(st.integers(1, MOST_SERVERS)),
+            min_pool_size=data.draw(st.integers(0, 2)),
+            databases={"app": Database("app", "app", host=self.pick(data, ["a", "a", "b"]))},
+        )
+
+    def remove_and_add_the_database(self, data: st.DataObject) -> None:
+        self.rig.reload(databases={})
+        assert (self.rig.pooler.pools, self.rig.pooler.client_count) == ({}, 0)
+        self.rig.reload(databases={"app": Database("app", "app")})
+
+    def pause(self, data: st.DataObject) -> None:
+        self.rig.pooler.hold(None, held=True)
+
+    @precondition(lambda self: self.rig.pooler.paused)
+    @rule()
+    def resume(self) -> None:
+        self.rig.pooler.hold(None, held=False)
+        self.settle()
+
+    # ---- what always holds
+
+    @invariant()
+    def nothing_of_ours_went_wrong(self) -> None:
+        assert self.rig.log.exceptions == []
+
+    @invariant()
+    def servers_are_in_the_list_that_their_state_says(self) -> None:
+        seen: set[Any] = set()
+        for control in self.controls():
+            for state in range(SV_GONE):
+                for server in control.pool.lists.servers(state):
+                    assert server.state == state
+                    assert server not in seen
+                    assert not server.closed
+                    seen.add(server)
+                    assert (server.linked_client is not None) == (state == SV_ACTIVE)
+        assert seen == {server.end.relay for server in self.servers}
+
+    @invariant()
+    def clients_are_in_the_list_that_their_state_says(self) -> None:
+        seen: set[Any] = set()
+        for control in self.controls():
+            lists = control.pool.lists
+            active, waiting = lists.active_clients(), lists.waiting_clients()
+            assert {client.state for client in active} <= {CL_ACTIVE}
+            assert {client.state for client in waiting} <= {CL_WAITING}
+            assert all(client.linked_server is None for client in waiting)
+            assert lists.client_count() == len({*active, *waiting})
+            seen |= {*active, *waiting}
+        assert seen == {client.end.relay for client in self.open_clients()}
+        assert self.rig.pooler.client_count == len(self.rig.pooler.cancel_keys) == len(seen)
+
+    @invariant()
+    def links_have_two_ends(self) -> None:
+        for control in self.controls():
+            for server in control.pool.lists.servers(SV_ACTIVE):
+                assert server.linked_client.linked_server is server
+            for client in control.pool.lists.active_clients():
+                server = client.linked_server
+                assert server is None or server.linked_client is client
+
+    @invariant()
+    def idle_servers_could_serve(self) -> None:
+        for control in self.controls():
+            for server in control.pool.lists.servers(SV_IDLE):
+                assert server.ready
+                assert server.outstanding_count == 0
+                assert not server.close_needed
+
+    @invariant()
+    def nobody_waits_while_a_server_idles(self) -> None:
+        for control in self.controls():
+            lists = control.pool.lists
+            assert lists.held or not (lists.idle_count() and lists.waiting_count())
+
+    @invariant()
+    def who_waits_waits_for_something(self) -> None:
+        for control in self.controls():
+            pool = control.pool
+            if pool.lists.waiting_count() and not pool.lists.held and pool.failure is None:
+                assert pool.server_count() > 0
+
+    @invariant()
+    def servers_are_no_more_than_allowed(self) -> None:
+        for control in self.controls():
+            assert control.pool.server_count() <= MOST_SERVERS
+
+    @invariant()
+    def connects_and_cancel_requests_are_counted(self) -> None:
+        pooler = self.rig.pooler
+        for control in self.controls():
+            begun = [owner for owner, _ in pooler.attempts.values() if owner is control]
+            assert len(begun) == control.pool.logins
+        for server in self.servers:
+            info = server.end.relay.owner
+            assert info.cancels == len([a for a in self.cancels() if a.target is info])
+
+    @invariant()
+    def a_held_pool_neither_connects_nor_keeps_unused_servers(self) -> None:
+        for control in self.controls():
+            if control.pool.lists.held:
+                assert (control.pool.logins, control.pool.lists.idle_count()) == (0, 0)
+
+    def teardown(self) -> None:
+        """Everybody gets an answer once servers are well and the operator rests."""
+        if not hasattr(self, "rig"):
+            return
+        self.rig.pooler.hold(None, held=False)
+        for _ in range(100):
+            if not any(client.outstanding for client in self.open_clients()):
+                break
+            for server in self.servers:
+                server.in_transaction = False
+            for attempt in self.cancels():
+                attempt.done()
+            self.settle()
+            self.answer_everything()
+            for client in self.open_clients():
+                if not client.outstanding and client.end.relay.linked_server is not None:
+                    client.end.send(b"X\0\0\0\4")
+            self.rig.pass_time(0.4)
+            self.settle()
+        assert not any(client.outstanding for client in self.open_clients())
+
+
+TestSimulation = Simulation.TestCase
+TestSimulation.settings = settings(
+    max_examples=60,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
