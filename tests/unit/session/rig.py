@@ -213,6 +213,11 @@ def configure(
     )
 
 
+def with_databases(*databases: Database, autodb: Database | None = None) -> Config:
+    """These databases, transaction mode."""
+    return replace(configure(), databases={db.name: db for db in databases}, autodb=autodb)
+
+
 class Rig:
     """The pooler, and all that tests do to it from outside."""
 
@@ -309,4 +314,13 @@ def linked(rig: Rig, startup: Mapping[str, str] | None = None) -> tuple[ClientEn
     client.messages()
     server.messages()
     assert client.relay.linked_server is server.relay
+    return client, server
+
+
+def idle(rig: Rig) -> tuple[ClientEnd, ServerEnd]:
+    """A client between transactions, and an idle server."""
+    client, server = linked(rig)
+    server.answer()
+    client.messages()
+    server.messages()
     return client, server
