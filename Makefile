@@ -15,6 +15,9 @@ DEMO := $(shell $(PYTHON) -c 'import platform as p; \
   print("demo-older-glibc" if old else "demo")' 2>/dev/null)
 # ARGS goes to the program that a target runs: make demo ARGS=--once, make e2e ARGS='-k cancel'
 ARGS ?=
+# Tests mostly wait for processes; a file stays in one worker, as its poolers do. PARALLEL= is one
+# process, for a debugger.
+PARALLEL ?= --numprocesses 4 --dist loadfile
 
 .PHONY: demo test lint unit e2e sanitize bench soak ci-deps clean
 
@@ -22,7 +25,7 @@ demo: $(VENV)/demo-installed
 	@$(BIN)/pgmux demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/built
 	$(BIN)/ruff check .
@@ -30,10 +33,10 @@ lint: $(VENV)/built
 	$(BIN)/mypy
 
 unit: $(VENV)/built
-	$(BIN)/python -m pytest tests --ignore=tests/e2e $(ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/e2e $(PARALLEL) $(ARGS)
 
 e2e: $(VENV)/built
-	$(BIN)/python -m pytest tests/e2e $(ARGS)
+	$(BIN)/python -m pytest tests/e2e $(PARALLEL) $(ARGS)
 
 # Undefined behaviour in the compiled form ends the run; the ordinary build stays as it is.
 sanitize: $(VENV)/built

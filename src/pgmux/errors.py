@@ -73,7 +73,7 @@ class Problem:
 
 
 class ConfigError(PgmuxError):
-    """A configuration can't be used; `problems` holds everything found, in the order of the file."""
+    """A configuration can't be used; `problems` is everything found, in the file's order."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
