@@ -1054,12 +1054,8 @@ class ServerRelay(Relay):
                 break
         while undone:
             request, statement, name = undone.pop()
-            if statement is None or request & DUPLICATE:
-                continue
-            self._undo(request, statement, name, client)
-            if name is None and self.asked > 0:
-                # What follows in the pipeline counted on it: nobody else is to get this server.
-                self.close_needed = self.special = True
+            if statement is not None and not request & DUPLICATE:
+                self._undo(request, statement, name, client)
         return syncs
 
     @cython.cfunc
@@ -1105,10 +1101,6 @@ class ServerRelay(Relay):
         """Prepare a statement that the server doesn't have; close the least recently used ones
         beyond the limit.
         """
-        if (statement, None) in self.tracked:
-            # Its Close is on its way, and skipped should an error come first: once more, then.
-            self._push_tracked(REQ_CLOSE | SKIP, None, None)
-            parts.append(statement.close_message())
         self._push_tracked(request, statement, name)
         parts.append(statement.parse_message())
         self.pool.stats.server_parse_count += 1
