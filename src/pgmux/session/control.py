@@ -14,11 +14,9 @@ from typing import Protocol
 
 from pgmux.config import Config, PoolMode
 from pgmux.errors import (
-    SQLSTATE_DUPLICATE_PREPARED_STATEMENT,
     SQLSTATE_INTERNAL_ERROR,
     SQLSTATE_PROTOCOL_VIOLATION,
     SQLSTATE_QUERY_CANCELED,
-    ProtocolViolation,
 )
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import (
@@ -32,20 +30,18 @@ from pgmux.pool.states import (
 )
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
-from pgmux.session.varcache import UNKNOWN, VarSpace, build_set, differences
+from pgmux.session.prepare import Statements
+from pgmux.session.state import StateKeeper, read_error
+from pgmux.session.varcache import VarSpace
 from pgmux.wire import codes
 from pgmux.wire.build import (
     build_error_response,
-    build_parameter_status,
     build_query,
     build_ready_for_query,
     build_terminate,
 )
-from pgmux.wire.parse import ServerMessage, parse_error_response, parse_parameter_status
 
 _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
-_DDL = ("CREATE ", "ALTER ", "DROP ", "IMPORT FOREIGN SCHEMA")
-_ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
 
 # SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such
 # database.
@@ -88,10 +84,11 @@ class Surroundings(Protocol):
         """A server has left this pool."""
 
 
-class PoolControl:
+class PoolControl(StateKeeper):
     """One pool, its relays' `control`."""
 
-    def __init__(self, pooler: Surroundings, pool: Pool, statements: object) -> None:
+    def __init__(self, pooler: Surroundings, pool: Pool, statements: Statements) -> None:
+        super().__init__(statements)
         self.pooler = pooler
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
@@ -346,7 +343,7 @@ class PoolControl:
             self.close_server(server, "idle server got dirty")
 
     def _on_private_error(self, server: ServerRelay, body: bytes) -> None:
-        error = parse_error_response(body)
+        error = read_error(body)
         self.pooler.log.warning(
             f"{self.name(server)} server error: {error.severity} {error.sqlstate} {error.message}"
         )
@@ -382,119 +379,9 @@ class PoolControl:
             unreported = server.vars.space.unreported
             server.vars = server.vars.replace(dict.fromkeys(unreported, None))
 
-    # ---- session parameters
-
-    def vars_message(self, client: ClientRelay, server: ServerRelay) -> bytes:
-        """What is to be sent to the server so that it carries what the client wants; empty if
-        nothing.
-        """
-        if client.vars.space is not server.vars.space:
-            wanted = {
-                n: v
-                for n, v in zip(client.vars.space.names, client.vars.values, strict=True)
-                if v is not None
-            }
-            client.vars = server.vars.space.defaults.replace(wanted)
-        changes = differences(server.vars, client.vars)
-        if not changes:
-            client.vars = server.vars
-            return b""
-        server.owner.setting = changes
-        return build_set(changes)
-
-    def on_vars_set(self, server: ServerRelay, client: ClientRelay) -> None:
-        """The server carries what the client wants; the client is told its spelling of it."""
-        changes, server.owner.setting = server.owner.setting, {}
-        space = server.vars.space
-        unreported = {n: v for n, v in changes.items() if n in space.unreported}
-        if unreported:
-            server.vars = server.vars.replace(unreported)
-        for name, wanted in changes.items():
-            value = server.vars.get(name)
-            if wanted is not None and value is not None and value != wanted:
-                space.learn(name, wanted, value)
-                client.transport.write(build_parameter_status(name, value))
-        client.vars = server.vars
-
-    def on_parameter_status(
-        self, server: ServerRelay, client: ClientRelay | None, body: bytes
-    ) -> bytes | None:
-        """A parameter has changed on the server; returns what the client is to be told instead, if
-        anything.
-        """
-        status = parse_parameter_status(body)
-        name, value = status.name, status.value
-        if server.vars is None or name.lower() not in server.vars.space.index:
-            return None
-        before = server.vars
-        server.vars = before.replace({name: value})
-        if client is None:
-            return None
-        if server.reset and client.owner.startup_vars is not None:
-            # RESET goes back to the startup value, and the client's is its own, not the
-            # connection's.
-            own = client.owner.startup_vars.get(name)
-            if own is not None and own != value:
-                client.vars = client.vars.replace({name: own})
-                return build_parameter_status(name, own)
-        client.vars = server.vars if client.vars is before else client.vars.replace({name: value})
-        return None
-
-    def _on_reset(self, server: ServerRelay, client: ClientRelay) -> None:
-        """Something, or all, has its startup value again, which for unreported parameters nobody
-        says: those that the client began with are set anew. What it has SET since stays as it is.
-        """
-        own = {n: UNKNOWN for n in server.vars.space.unreported if client.vars.get(n) is not None}
-        server.vars = server.vars.replace(own)
-
-    # ---- what a query did
-
-    def on_command_tag(self, server: ServerRelay, client: ClientRelay, tag: bytes) -> bool:
-        """A command has completed that is not one of the common ones; True for DDL."""
-        text = tag.decode("utf-8", "replace")
-        if text in _ALL_PREPARED_GONE:
-            server.forget_prepared()
-        if text in ("DISCARD ALL", "RESET"):
-            server.reset = True
-            self._on_reset(server, client)
-            if text == "DISCARD ALL" and client.owner.startup_vars is not None:
-                client.vars = client.owner.startup_vars
-        if not text.startswith(_DDL):
-            return False
-        self.relay.statements.outdate()
-        return True
-
-    def is_stale_error(self, body: bytes) -> bool:
-        """Whether an ErrorResponse says that a prepared statement no longer fits the tables."""
-        error = _read_error(body)
-        if error.sqlstate == "0A000":
-            return error.fields.get("R") == "RevalidateCachedQuery"
-        if error.sqlstate == "XX000":
-            return "cache lookup failed" in error.message
-        return error.sqlstate == "42P18"
-
-    def duplicate_error(self, body: bytes, name: bytes | None) -> bytes | None:
-        """The server's refusal of a second Parse, in terms of the client's own name; None where it
-        refused for another reason.
-        """
-        error = _read_error(body)
-        if error.sqlstate != SQLSTATE_DUPLICATE_PREPARED_STATEMENT or name is None:
-            return None
-        own = name.decode("utf-8", "surrogateescape")
-        message = f'prepared statement "{own}" already exists'
-        return build_error_response("ERROR", error.sqlstate, message, with_v=True)
-
     # ---- names in the log
 
     def name(self, relay: ClientRelay | ServerRelay) -> str:
         """PgBouncer's socket prefix, `C-0x2f: db/user@host:port`; its number is SHOW's `ptr`."""
         side = "C" if isinstance(relay, ClientRelay) else "S"
         return f"{side}-{relay.owner.id:#x}: {relay.owner}"
-
-
-def _read_error(body: bytes) -> ServerMessage:
-    """An ErrorResponse; one that can't be read says nothing, and goes to the client as it is."""
-    try:
-        return parse_error_response(body)
-    except ProtocolViolation:
-        return ServerMessage({})
