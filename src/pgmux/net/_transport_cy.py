@@ -18,7 +18,7 @@ import select
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ class Poller:
     epoll: select.epoll
     keys: dict[int, selectors.SelectorKey]
     transports: dict[int, Transport]
+    fresh: set[int]  # watched since the last poll: what that said of the number was another's
     if cython.compiled:
         buffer = cython.declare(cython.char[65536])
 
@@ -62,6 +63,7 @@ class Poller:
         self.epoll = select.epoll()
         self.keys = {}
         self.transports = {}
+        self.fresh = set()
         self.wake = False
         self.on_error = on_error
 
@@ -71,6 +73,7 @@ class Poller:
         if fd in self.keys:
             raise KeyError(f"{fileobj!r} is registered already")
         self.epoll.register(fd, _mask(events))
+        self.fresh.add(fd)
         self.keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
         return key
 
@@ -90,7 +93,7 @@ class Poller:
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """The loop's own descriptors."""
-        return self.keys
+        return _Keys(self.keys)
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         """Raises: KeyError."""
@@ -106,7 +109,10 @@ class Poller:
         deadline: cython.double = 0.0 if left <= 0 else monotonic() + left
         self.wake = False
         while True:
+            self.fresh.clear()
             for fd, mask in self.epoll.poll(left, MAX_EVENTS):
+                if self.fresh and fd in self.fresh:
+                    continue
                 transport: Transport | None = self.transports.get(fd)
                 if transport is not None:
                     transport._serve(mask)
@@ -114,11 +120,29 @@ class Poller:
                     key = self.keys[fd]
                     found.append((key, _events(mask) & key.events))
             if found or self.wake or left == 0:
-                return found
+                break
             if timeout is not None:
                 left = deadline - monotonic()
                 if left <= 0:
-                    return found
+                    break
+        # A transport's protocol may have removed or changed what was found before.
+        return [each for each in found if self.keys.get(each[0].fd) is each[0]]
+
+
+class _Keys(Mapping[Any, selectors.SelectorKey]):
+    """By descriptor or by what has one, which is how asyncio looks them up since Python 3.13."""
+
+    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[_fileno(fileobj)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def _fileno(fileobj: Any) -> int:
@@ -148,6 +172,7 @@ class Transport:
     paused: cython.bint  # the protocol was told to pause writing
     reading: cython.bint
     unsent_len: cython.Py_ssize_t
+    sent_len: cython.Py_ssize_t  # of the backlog's first
     backlog: deque[bytes] | None
     receive: Callable[[bytes], None]
     sock: socket.socket | None
@@ -164,12 +189,16 @@ class Transport:
         self.mask = 0
         self.closing = self.paused = False
         self.reading = True
-        self.unsent_len = 0
+        self.unsent_len = self.sent_len = 0
         self.backlog = None
         self.set_protocol(protocol)
         poller.transports[self.fd] = self
+        poller.fresh.add(self.fd)
         self._watch()
-        protocol.connection_made(self)
+        try:
+            protocol.connection_made(self)
+        except Exception as error:
+            self._fail(error)
 
     # ---- asyncio's transport
 
@@ -209,16 +238,20 @@ class Transport:
             return
         sent: cython.Py_ssize_t = 0
         if self.backlog is None:
-            sent = self._send(data)
+            sent = self._send(data, 0)
             if sent == len(data) or self.closing:
                 return
             self.backlog = deque()
-        self.backlog.append(data[sent:] if sent else data)
+            self.sent_len = sent
+        self.backlog.append(data)
         self.unsent_len += len(data) - sent
         self._watch()
         if self.unsent_len > HIGH_WATER and not self.paused:
             self.paused = True
-            self.protocol.pause_writing()
+            try:
+                self.protocol.pause_writing()
+            except Exception as error:  # whoever writes is another connection
+                self._fail(error)
 
     def close(self) -> None:
         """Send what is unsent, within CLOSE_TIMEOUT, and close; `connection_lost` comes later."""
@@ -227,13 +260,14 @@ class Transport:
         self.closing = True
         self._watch()
         if self.backlog is None:
-            self.loop.call_soon(self.abort)
+            self.loop.call_soon(self._on_end, None)
         else:
             self.loop.call_later(CLOSE_TIMEOUT, self.abort)
 
     def abort(self) -> None:
-        """Close at once."""
-        self._lost(None)
+        """Close without sending what is unsent; `connection_lost` comes later."""
+        if self.sock is not None:
+            self._end(None)
 
     # ---- inside
 
@@ -248,13 +282,16 @@ class Transport:
             mask |= OUT
         if mask == self.mask:
             return
-        if mask == 0:
-            self.poller.epoll.unregister(self.fd)
-        elif self.mask == 0:
-            self.poller.epoll.register(self.fd, mask)
-        else:
-            self.poller.epoll.modify(self.fd, mask)
-        self.mask = mask
+        was, self.mask = self.mask, mask
+        try:
+            if mask == 0:
+                self.poller.epoll.unregister(self.fd)
+            elif was == 0:
+                self.poller.epoll.register(self.fd, mask)
+            else:
+                self.poller.epoll.modify(self.fd, mask)
+        except OSError as error:  # a limit of the system's
+            self._end(error)
 
     @cython.cfunc
     def _serve(self, mask: cython.int) -> None:
@@ -264,26 +301,27 @@ class Transport:
                 self._receive()
             if mask & ~IN and self.mask & OUT:
                 self._flush()
-        except OSError as error:
-            self._lost(error)
         except Exception as error:
-            self.poller.on_error(self.protocol, error)
-            self._lost(error)
+            self._fail(error)
 
     @cython.cfunc
     def _receive(self) -> None:
         if cython.compiled:
             n: cython.Py_ssize_t = read(self.fd, cython.address(self.poller.buffer[0]), CHUNK_LEN)
+            number: cython.int = errno
             if n > 0:
                 self.receive(self.poller.buffer[:n])
             elif n == 0:
                 self._lost(None)
-            elif errno not in (EAGAIN, EINTR):
-                raise OSError(errno, os.strerror(errno))
+            elif number not in (EAGAIN, EINTR):
+                self._lost(OSError(number, os.strerror(number)))
         else:
             try:
                 data = os.read(self.fd, CHUNK_LEN)
             except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._lost(error)
                 return
             if data:
                 self.receive(data)
@@ -291,49 +329,39 @@ class Transport:
                 self._lost(None)
 
     @cython.cfunc
-    def _send(self, data: bytes) -> cython.Py_ssize_t:
-        """How much of it the socket took. A broken one ends soon, not under the caller's feet."""
+    def _send(self, data: bytes, start: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """How much of it, from `start` on, the socket took. A broken one ends."""
         if cython.compiled:
-            start: cython.p_char = data
-            n: cython.Py_ssize_t = write(self.fd, start, len(data))
+            first: cython.p_char = data
+            n: cython.Py_ssize_t = write(self.fd, first + start, len(data) - start)
+            number: cython.int = errno
             if n >= 0:
                 return n
-            if errno in (EAGAIN, EINTR):
-                return 0
-            self._break(OSError(errno, os.strerror(errno)))
+            if number not in (EAGAIN, EINTR):
+                self._end(OSError(number, os.strerror(number)))
         else:
             try:
-                return os.write(self.fd, data)
+                return os.write(self.fd, memoryview(data)[start:])
             except (BlockingIOError, InterruptedError):
-                return 0
+                pass
             except OSError as error:
-                self._break(error)
+                self._end(error)
         return 0
-
-    @cython.cfunc
-    def _break(self, error: OSError) -> None:
-        self.closing = True
-        self.backlog = None
-        self.unsent_len = 0
-        self._watch()
-        self.loop.call_soon(self._on_broken, error)
-
-    def _on_broken(self, error: OSError) -> None:
-        self._lost(error)
 
     @cython.cfunc
     def _flush(self) -> None:
         """The socket takes bytes again."""
         while self.backlog:
             data: bytes = self.backlog[0]
-            sent: cython.Py_ssize_t = self._send(data)
+            sent: cython.Py_ssize_t = self._send(data, self.sent_len)
             if self.backlog is None:
                 return  # it broke
             self.unsent_len -= sent
-            if sent < len(data):
-                self.backlog[0] = data[sent:]
+            self.sent_len += sent
+            if self.sent_len < len(data):
                 break
             self.backlog.popleft()
+            self.sent_len = 0
         if not self.backlog:
             self.backlog = None
             if self.closing:
@@ -343,6 +371,25 @@ class Transport:
         if self.paused and self.unsent_len <= LOW_WATER:
             self.paused = False
             self.protocol.resume_writing()
+
+    @cython.cfunc
+    def _fail(self, error: Exception) -> None:
+        """The protocol has raised: that ends its connection, and no other."""
+        self.poller.on_error(self.protocol, error)
+        if self.sock is not None:
+            self._end(error)
+
+    @cython.cfunc
+    def _end(self, error: Exception | None) -> None:
+        """Neither read nor send any more. The loop does the rest, not under the caller's feet."""
+        self.closing = True
+        self.backlog = None
+        self.unsent_len = 0
+        self._watch()
+        self.loop.call_soon(self._on_end, error)
+
+    def _on_end(self, error: Exception | None) -> None:
+        self._lost(error)
 
     @cython.cfunc
     def _lost(self, error: Exception | None) -> None:
@@ -360,7 +407,10 @@ class Transport:
         protocol = self.protocol
         self.protocol = self.loop = None
         self.receive = _nobody
-        protocol.connection_lost(error)
+        try:
+            protocol.connection_lost(error)
+        except Exception as failure:
+            self.poller.on_error(protocol, failure)
 
 
 def _nobody(data: bytes) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Callable
 from contextvars import Context
@@ -22,8 +21,7 @@ from pgmux.net._transport_cy import Poller, Transport
 
 Ts = TypeVarTuple("Ts")
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_ACCEPT_RETRY = 1.0  # seconds without accepting when the system has no descriptors left
+_ACCEPT_RETRY = 1.0  # seconds without accepting after an error: mostly descriptors have run out
 _ACCEPTS = 64  # at a time, so that a flood of connects leaves others their turn
 
 
@@ -58,6 +56,11 @@ class Loop(asyncio.SelectorEventLoop):
         """As asyncio's; the poller comes back to wait no longer than for it."""
         self.poller.wake = True
         return super().call_at(when, callback, *args, context=context)
+
+    def stop(self) -> None:
+        """As asyncio's; the poller comes back for it."""
+        self.poller.wake = True
+        super().stop()
 
     def _on_protocol_error(self, protocol: object, error: Exception) -> None:
         message = f"a protocol failed: {type(protocol).__name__}"
@@ -119,7 +122,9 @@ class Acceptor:
         for _ in range(_ACCEPTS):
             try:
                 connection, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except ConnectionAbortedError:
+                continue
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._rest(error)
@@ -131,10 +136,9 @@ class Acceptor:
             Transport(self._loop.poller, self._loop, connection, self._factory())
 
     def _rest(self, error: OSError) -> None:
-        """Out of descriptors: the connections wait in the backlog, and are tried again soon."""
-        self._log.warning(f"accept() failed: {error.strerror}")
-        if error.errno in _EXHAUSTED:
-            self._loop.remove_reader(self._sock)
-            self._retry = self._loop.call_later(
-                _ACCEPT_RETRY, self._loop.add_reader, self._sock, self._accept
-            )
+        """The connections wait in the backlog, and are tried again soon."""
+        self._log.error(f"accept() failed: {error.strerror}")
+        self._loop.remove_reader(self._sock)
+        self._retry = self._loop.call_later(
+            _ACCEPT_RETRY, self._loop.add_reader, self._sock, self._accept
+        )
