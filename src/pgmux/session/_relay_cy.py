@@ -50,6 +50,8 @@ TERMINATE = cython.declare(cython.int, 9)
 PASSED = cython.declare(cython.int, 10)  # nobody answers it
 SPECIAL = cython.declare(cython.int, 11)  # `_on_special` knows
 
+MORE = cython.declare(cython.int, 1 | 1 << 2 | 1 << 8)  # of a chunk's bits: more than one batch
+
 
 def _table(meanings: dict[str, int]) -> bytes:
     """256 meanings, by message type."""
@@ -539,6 +541,7 @@ class ClientRelay(Relay):
         name_end: cython.longlong
         kind: cython.int
         request: cython.int = 0
+        batch: cython.int = 0  # a bit for each kind of request, and bit 0: more behind a Sync
         parts: list[bytes] | None = None
         rewrite: cython.bint = self.pool.mode != SESSION and self.pool.max_prepared_statements > 0
         refusal: str | None = None
@@ -555,21 +558,17 @@ class ClientRelay(Relay):
             name_end = 0
             if rewrite and request >= REQ_PARSE and request <= REQ_CLOSE:
                 name_end = _name_end(request, data, pos, total)
-                if name_end == BROKEN:
-                    refusal = "failed to parse packet"
-                    break
                 if name_end < 0:
-                    self._gather(data, pos, -name_end)
+                    if name_end == BROKEN:
+                        refusal = "failed to parse packet"
+                    else:
+                        self._gather(data, pos, -name_end)
                     break
             if request == TERMINATE:
                 break
             if server is None:
                 if request >= REQ_COPY_END or (request == REQ_CLOSE and name_end > 0):
-                    if name_end > 0:
-                        self._forget(data[pos + 6 : _size(name_end)])
-                        self.write(FAKE_CLOSE_COMPLETE)
-                    # Else the rest of a failed COPY, or a Flush of nothing: nobody wants it.
-                    pos = start = self._step(pos, total, n)
+                    pos = start = self._alone(data, pos, total, name_end)
                     continue
                 server = self._acquire(data, pos, now)
                 if server is None:
@@ -582,8 +581,7 @@ class ClientRelay(Relay):
                     self.held = True
                     self._keep(data[pos:])
                     break
-                if parts is None:
-                    parts = []
+                parts = parts or []
                 if start < pos:
                     parts.append(data[start:pos])
                 start = self._rewrite(server, kind, data, pos, total, _size(name_end), parts)
@@ -591,14 +589,26 @@ class ClientRelay(Relay):
                 server._push(request)
             elif request == REQ_COPY_END:
                 server._push_copy_end()
+            batch |= 1 << request | batch >> REQ_SYNC & 1
             pos = self._step(pos, total, n)
-        self._send(server, data, start, pos, parts, linked_at)
+        self._send(server, data, start, pos, parts, linked_at, batch)
         if refusal is not None:
             raise ProtocolViolation("client", refusal)
         if request == TERMINATE:
             self.pool.control.on_client_terminate(self)
         elif pos < n and self.gathered is None and not self.held:
             self._gather(data, pos, 5)
+
+    @cython.cfunc
+    def _alone(
+        self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong, name_end: cython.longlong
+    ) -> cython.Py_ssize_t:
+        """Deal with a message that needs no server; returns where the next one is."""
+        if name_end > 0:
+            self._forget(data[pos + 6 : _size(name_end)])
+            self.write(FAKE_CLOSE_COMPLETE)
+        # Else the rest of a failed COPY, or a Flush of nothing: nobody wants it.
+        return self._step(pos, total, len(data))
 
     @cython.cfunc
     def _send(
@@ -609,6 +619,7 @@ class ClientRelay(Relay):
         pos: cython.Py_ssize_t,
         parts: list[bytes] | None,
         linked_at: cython.Py_ssize_t,
+        batch: cython.int,
     ) -> None:
         """One write of `parts` and what is between `start` and `pos`."""
         if server is None:
@@ -619,8 +630,15 @@ class ClientRelay(Relay):
             elif start < pos:
                 server.write(data[start:pos])
         else:
-            # A batch without cached statements is never refused as stale.
-            if server.fresh and not self.replaying and _is_repeatable(data, linked_at):
+            # One batch and nothing else, outside a transaction, whose client reads the row
+            # description anew, can be run again; without cached statements it need not.
+            if (
+                server.fresh
+                and not self.replaying
+                and pos == len(data)
+                and batch & (MORE | 1 << REQ_DESCRIBE) == 1 << REQ_DESCRIBE
+                and (batch & 1 << REQ_SYNC or data[pos - 5] == FLUSH)
+            ):
                 server.replay = data if linked_at == 0 else data[linked_at:]
                 server.answered.clear()
             if start < pos:
@@ -723,23 +741,6 @@ class ClientRelay(Relay):
         return None if self.prepared is None else self.prepared.pop(name, None)
 
 
-@cython.cfunc
-def _is_repeatable(data: bytes, pos: cython.Py_ssize_t) -> cython.bint:
-    """Whether from `pos` on there is one whole batch, up to its Sync or a Flush, whose client reads
-    the row description anew.
-    """
-    n: cython.Py_ssize_t = len(data)
-    described: cython.bint = False
-    kind: cython.int = 0
-    while n - pos >= 5 and kind != SYNC:
-        kind = data[pos]
-        described |= kind == DESCRIBE
-        if kind != FLUSH and (kind == QUERY or REQUESTS[kind] >= REQ_COPY_END):
-            return False
-        pos += _size(_message_len(data, pos))
-    return described and pos == n and kind in (SYNC, FLUSH)
-
-
 @cython.cclass
 class ServerRelay(Relay):
     """One logged-in server connection: its link, and the requests that it has not answered yet."""
@@ -756,6 +757,7 @@ class ServerRelay(Relay):
     queue: bytearray  # outstanding requests, from `head` on
     head: cython.Py_ssize_t
     asked: cython.Py_ssize_t  # those that the server is to answer
+    fakes: cython.Py_ssize_t  # the others
     copy_ends: cython.Py_ssize_t
     tracked: deque[tuple[PreparedStatement | None, bytes | None]]
     drop: cython.bint  # what `skip` counts is not for the client
@@ -780,7 +782,7 @@ class ServerRelay(Relay):
         self.prepared = OrderedDict()
         self.last_used = None
         self.queue = bytearray()
-        self.head = self.asked = self.copy_ends = 0
+        self.head = self.asked = self.fakes = self.copy_ends = 0
         self.tracked = deque()
         self.close_needed = self.special = self.idle_tx = self.private = self.drop = False
         self.copy_mode = self.failed = self.serving = self.ddl = False
@@ -969,6 +971,7 @@ class ServerRelay(Relay):
         self.tracked.append((statement, name))
         if request & FAKE:
             self.ready = False
+            self.fakes += 1
             self.queue.append(request | TRACKED)
         else:
             self._push(request | TRACKED)
@@ -991,7 +994,9 @@ class ServerRelay(Relay):
     def _pop(self) -> cython.int:
         request: cython.int = self.queue[self.head]
         self.head += 1
-        if not request & FAKE:
+        if request & FAKE:
+            self.fakes -= 1
+        else:
             self.asked -= 1
         if self.copy_ends > 0:
             if request == REQ_COPY_END:
@@ -1114,10 +1119,15 @@ class ServerRelay(Relay):
     @cython.cfunc
     def _after_client(self, client: ClientRelay) -> None:
         """The client's chunk has gone out. Made-up responses that no answer is before go now."""
-        if self.asked == 0 and self.skip == 0 and not self.failed and self._peek() & FAKE:
+        if self.fakes > 0 and self.asked == 0 and self._is_fake_due():
             client.write(self._fakes())
         if len(self.tracked) > TRACKED_MAX:
             raise ProtocolViolation("client", "too many outstanding requests")
+
+    @cython.cfunc
+    def _is_fake_due(self) -> cython.bint:
+        """Whether the oldest request is one to make up an answer for, between two messages."""
+        return self.skip == 0 and not self.failed and self._peek() & FAKE != 0
 
     @cython.cfunc
     def _fakes(self) -> bytes:
@@ -1160,7 +1170,7 @@ class ServerRelay(Relay):
                 if kind == ERROR_RESPONSE and self._is_stale(data, pos, total):
                     self._retry(data[pos:], client)
                     return
-                if not self.failed and self._peek() & FAKE:
+                if self.fakes > 0 and self._is_fake_due():
                     self.instead = self._fakes()
                     parts = self._cut(parts, data, start, pos)
                     start = pos
@@ -1170,7 +1180,7 @@ class ServerRelay(Relay):
                         break
                     pos += 6
                     if self.ready:
-                        if self._peek() & FAKE:
+                        if self.fakes > 0:
                             self.instead = self._fakes()
                             parts = self._cut(parts, data, start, pos)
                             start = pos
@@ -1191,7 +1201,7 @@ class ServerRelay(Relay):
             self.drop = drop
             if drop:
                 start = pos
-        if pos == n and self.skip == 0 and not self.failed and self._peek() & FAKE:
+        if self.fakes > 0 and pos == n and self._is_fake_due():
             self.instead = self._fakes()
             parts = self._cut(parts, data, start, pos)
             start = pos
