@@ -239,7 +239,7 @@ class PoolRelay:
     max_prepared_statements = cython.declare(cython.int, visibility="public")
     max_packet_size = cython.declare(cython.longlong, visibility="public")
     disable_pqexec = cython.declare(cython.bint, visibility="public")
-    stats: Counters
+    counters = cython.declare(Counters, visibility="public")
     find_server: Callable[[], Any]
     release_server: Callable[[Any], Any]
     clock: Callable[[], float]
@@ -248,7 +248,7 @@ class PoolRelay:
         self.lists = lists
         self.control = control
         self.statements = statements
-        self.stats = Counters()
+        self.counters = Counters()
         self.find_server = lists.find_server
         self.release_server = lists.release_server
         self.clock = clock
@@ -256,10 +256,6 @@ class PoolRelay:
         self.max_prepared_statements = 0
         self.max_packet_size = 0x7FFFFFFF
         self.disable_pqexec = False
-
-    @property
-    def counters(self) -> Counters:
-        return self.stats
 
 
 @cython.cclass
@@ -396,7 +392,7 @@ class ClientRelay(Relay):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        self.pool.stats.client_bytes += len(data)
+        self.pool.counters.client_bytes += len(data)
         if self.held:
             self._keep(data)
         else:
@@ -473,25 +469,28 @@ class ClientRelay(Relay):
 
     @cython.cfunc
     def _process_safely(self, data: bytes) -> None:
+        self.request_time = self.pool.clock()
+        if self.link is not None:
+            self.link.replay = None  # there is more than one batch now
         try:
-            self._process(data)
+            data = self._joined(data)
+            if data:
+                self._process(data)
         except ProtocolViolation as error:
             self.pool.control.on_client_violation(self, error.message)
         except Exception as error:
             self.pool.control.on_bug(self, error)
 
     @cython.cfunc
-    def _acquire(
-        self, data: bytes, pos: cython.Py_ssize_t, now: cython.double
-    ) -> ServerRelay | None:
+    def _acquire(self, data: bytes, pos: cython.Py_ssize_t) -> ServerRelay | None:
         """A server for the message at `pos`; None where the client has to wait for one, or for its
         session parameters: then the data is kept.
         """
-        self._count(now)
+        self._count()
         found = self.pool.find_server()
         if found is None:
             self.held = True
-            self.wait_start = now
+            self.wait_start = self.request_time
             self.pool.lists.wait(self)
             self._keep(data[pos:])
             self.pool.control.on_client_waits(self)
@@ -503,26 +502,18 @@ class ClientRelay(Relay):
         return None
 
     @cython.cfunc
-    def _count(self, now: cython.double) -> None:
+    def _count(self) -> None:
         """What starts with nothing in flight is one query, as PgBouncer counts."""
         if self.query_start == 0:
-            self.query_start = now
-            self.pool.stats.query_count += 1
+            self.query_start = self.request_time
+            self.pool.counters.query_count += 1
         if self.xact_start == 0:
-            self.xact_start = now
-            self.pool.stats.xact_count += 1
+            self.xact_start = self.request_time
+            self.pool.counters.xact_count += 1
 
     @cython.cfunc
     def _process(self, data: bytes) -> None:
-        now: cython.double = self.pool.clock()
-        self.request_time = now
         server = self.link
-        if server is not None:
-            server.replay = None  # there is more than one batch now
-        if self.gathered is not None:
-            data = self._joined(data)
-            if not data:
-                return
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         start: cython.Py_ssize_t = 0  # what is before it has been dealt with
@@ -570,12 +561,12 @@ class ClientRelay(Relay):
                 if request >= REQ_COPY_END or (request == REQ_CLOSE and name_end > 0):
                     pos = start = self._alone(data, pos, total, name_end)
                     continue
-                server = self._acquire(data, pos, now)
+                server = self._acquire(data, pos)
                 if server is None:
                     return
                 linked_at = pos
             elif self.query_start == 0 and request < REQ_COPY_END:
-                self._count(now)
+                self._count()
             if name_end > 0:
                 if server.unsettled:
                     self.held = True
@@ -680,7 +671,7 @@ class ClientRelay(Relay):
             return name_end + 1
         anew: cython.bint = True
         if request == REQ_BIND:
-            self.pool.stats.bind_count += 1
+            self.pool.counters.bind_count += 1
             anew = total < len(data) - pos and data[pos + _size(total)] == DESCRIBE
         statement = self._statement(server, name, anew, parts)
         name_z: bytes = name + b"\0" if statement is None else statement.name_z
@@ -714,7 +705,7 @@ class ClientRelay(Relay):
 
     @cython.cfunc
     def _parse(self, server: ServerRelay, name: bytes, query: bytes, parts: list[bytes]) -> None:
-        self.pool.stats.client_parse_count += 1
+        self.pool.counters.client_parse_count += 1
         statement: PreparedStatement = self.pool.statements.find(query)
         taken = self._statement(server, name, False, parts)
         if taken is not None:
@@ -810,7 +801,7 @@ class ServerRelay(Relay):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        self.pool.stats.server_bytes += len(data)
+        self.pool.counters.server_bytes += len(data)
         now: cython.double = self.pool.clock()
         self.request_time = now
         try:
@@ -856,7 +847,7 @@ class ServerRelay(Relay):
 
         It may be gone afterwards: the caller, who has the server then, goes on to the next.
         """
-        self.pool.stats.wait_time += self.pool.clock() - client.wait_start
+        self.pool.counters.wait_time += self.pool.clock() - client.wait_start
         client.wait_start = 0
         self.serving = True
         try:
@@ -911,7 +902,7 @@ class ServerRelay(Relay):
         self.link = client
         client.link = self
         self.fresh = True
-        self.pool.stats.server_assignment_count += 1
+        self.pool.counters.server_assignment_count += 1
         if client.write_paused:
             self._pause_reading()
         if self.write_paused:
@@ -1108,7 +1099,7 @@ class ServerRelay(Relay):
         """
         self._push_tracked(request, statement, name)
         parts.append(statement.parse_message())
-        self.pool.stats.server_parse_count += 1
+        self.pool.counters.server_parse_count += 1
         self.prepared[statement] = None
         self.last_used = statement
         while len(self.prepared) > self.pool.max_prepared_statements:
@@ -1279,10 +1270,10 @@ class ServerRelay(Relay):
         self.ready = status == IDLE
         self.idle_tx = not self.ready
         if client.query_start != 0:
-            self.pool.stats.query_time += now - client.query_start
+            self.pool.counters.query_time += now - client.query_start
             client.query_start = 0
         if self.ready and client.xact_start != 0:
-            self.pool.stats.xact_time += now - client.xact_start
+            self.pool.counters.xact_time += now - client.xact_start
             client.xact_start = 0
         if self.restore:
             self.restore = False
