@@ -599,6 +599,21 @@ def test_a_protocol_that_fails_where_another_writes_harms_only_itself(
     run(case())
 
 
+def test_a_socket_that_epoll_refuses_ends_with_its_error(run: Run, kind: str) -> None:
+    async def case() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = connected(kind)
+        loop.add_reader(ours, lambda: None)  # then epoll has it already
+        recorder = Recorder()
+        await open_transport(loop, recorder, ours)
+        assert recorder.transport.is_closing() and recorder.events == []
+        await recorder.lost.wait()
+        assert recorder.events == ["lost"] and isinstance(recorder.error, FileExistsError)
+        theirs.close()
+
+    run(case())
+
+
 # ---- many events at once
 
 

@@ -341,7 +341,7 @@ class Transport:
                 self._end(OSError(number, os.strerror(number)))
         else:
             try:
-                return os.write(self.fd, memoryview(data)[start:])
+                return os.write(self.fd, memoryview(data)[start:] if start else data)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
