@@ -32,6 +32,7 @@ class Consoles:
         self.admin = admin
         self.open: dict[ConsoleConnection, None] = {}
         self.query_count = 0
+        self._is_scheduled = False
 
     def __call__(
         self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole, id_: int
@@ -44,7 +45,17 @@ class Consoles:
         self.query_count += 1
 
     def on_change(self) -> None:
-        """Something has ended: somebody may wait for that."""
+        """Something has ended: somebody may wait for that.
+
+        Looked at in the loop's next turn: the commands behind one that waited (KILL, RELOAD) must
+        not run in the middle of what has just ended.
+        """
+        if not self._is_scheduled and any(connection.is_waiting for connection in self.open):
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._check_waiting)
+
+    def _check_waiting(self) -> None:
+        self._is_scheduled = False
         for connection in list(self.open):
             connection.check_waiting()
 
@@ -110,13 +121,23 @@ class ConsoleConnection(asyncio.Protocol):
             self._end("client unexpected eof")
 
     def pause_writing(self) -> None:
+        """It doesn't read its answers: ask it for no more questions."""
         self._writable = False
+        self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._schedule()
+        if self._reply.more:
+            self._schedule()
+        else:
+            self._transport.resume_reading()
 
     # ---- commands
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a command waits."""
+        return self._reply.waiting is not None
 
     def check_waiting(self) -> None:
         """Complete a waiting command whose condition has come true."""
@@ -146,7 +167,7 @@ class ConsoleConnection(asyncio.Protocol):
         elif reply.more:
             self._transport.pause_reading()
             self._schedule()
-        elif self._transport.is_reading() is False:
+        elif self._writable and self._transport.is_reading() is False:
             self._transport.resume_reading()
 
     def _schedule(self) -> None:

@@ -1,0 +1,111 @@
+"""Console connections: commands that wait while others are behind them, and clients that don't
+read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from pgmux.daemon.admin import DaemonAdmin
+from pgmux.net.console_connection import ConsoleConnection, Consoles
+from pgmux.session.client import EnterConsole
+from pgmux.wire import build
+from pgmux.wire.messages import MessageReader
+from tests.unit.session.rig import FakeEnds, FakeTransport, Rig, linked
+
+
+class ConsoleTransport(FakeTransport):
+    """Also says whether it reads, and bears what asyncio's transports bear."""
+
+    is_reading: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = True
+        self.is_reading = lambda: self.reads
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def answers(self) -> list[tuple[str, bytes]]:
+        """What has come since the last look."""
+        reader = MessageReader(2**31, "server")
+        found = [(chr(kind), body) for kind, body in reader.feed(bytes(self.written))]
+        self.written.clear()
+        return found
+
+
+def open_console(rig: Rig) -> tuple[ConsoleConnection, ConsoleTransport]:
+    app: Any = SimpleNamespace(
+        pooler=rig.pooler, log=rig.log, snapshot=None, is_shutting_down=False
+    )
+    consoles = Consoles(rig.pooler, DaemonAdmin(app))
+    rig.pooler.on_change = consoles.on_change
+    transport: Any = ConsoleTransport()
+    ends: Any = FakeEnds()
+    connection = consoles(transport, ends, EnterConsole("root", True, ""), 1)
+    transport.answers()
+    return connection, transport
+
+
+def in_a_loop(run: Callable[[], None]) -> None:
+    """`run`, and what it has left for the loop to do."""
+
+    async def main() -> None:
+        run()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_commands_behind_one_that_waits_are_answered_after_it_each_once() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    console, transport = open_console(rig)
+
+    def run() -> None:
+        commands = ["PAUSE", "RESUME", "KILL app", "RESUME app", "SHOW VERSION"]
+        console.data_received(b"".join(map(build.build_query, commands)))
+        assert transport.answers() == []
+        server.answer()
+
+    in_a_loop(run)
+    tags = [body for kind, body in transport.answers() if kind == "C"]
+    assert tags == [b"PAUSE\0", b"RESUME\0", b"KILL\0", b"RESUME\0", b"SHOW\0"]
+    assert rig.log.exceptions == []
+    assert client.is_closed and server.is_closed
+
+
+def test_a_console_command_is_not_run_in_the_middle_of_another_connection_s_work() -> None:
+    rig = Rig()
+    _, server = linked(rig)
+    console, transport = open_console(rig)
+
+    def run() -> None:
+        console.data_received(build.build_query("PAUSE") + build.build_query("RESUME"))
+        server.answer()
+        assert transport.answers() == []
+
+    in_a_loop(run)
+    assert [body for kind, body in transport.answers() if kind == "C"] == [b"PAUSE\0", b"RESUME\0"]
+
+
+def test_a_console_client_that_does_not_read_its_answers_is_read_no_further() -> None:
+    rig = Rig()
+    console, transport = open_console(rig)
+
+    def run() -> None:
+        console.pause_writing()
+        assert not transport.reads
+        console.data_received(build.build_query("SHOW VERSION"))
+        assert not transport.reads
+        console.resume_writing()
+        assert transport.reads
+
+    in_a_loop(run)
