@@ -401,3 +401,15 @@ def test_an_eviction_waits_for_the_batch_that_may_not_close_it(form: Form) -> No
     assert server.transport.take() == asked
     server.data_received(m.error() + m.IDLE)
     assert server.transport.take() == B("PGBOUNCER_1") + S
+
+
+@pytest.mark.parametrize("ends", [m.done("COPY 1"), m.error()], ids=["well", "badly"])
+def test_a_name_does_not_wait_for_a_sync_that_went_into_a_copy(rig: Rig, ends: bytes) -> None:
+    client, server = rig.add_client(), rig.servers[0]
+    client.data_received(P("a", "COPY t FROM STDIN") + B("a") + E + S)
+    server.data_received(m.one + m.two + m.copy_in)
+    server.transport.take()
+    client.data_received(m.d() + m.c + P("b") + B("b") + E + S)
+    assert server.transport.take() == m.d() + m.c
+    server.data_received(ends)
+    assert server.transport.take() == P("PGBOUNCER_2") + B("PGBOUNCER_2") + E + S

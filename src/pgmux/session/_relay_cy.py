@@ -216,14 +216,12 @@ class Counters:
     client_parse_count = cython.declare(cython.longlong, visibility="public")
     server_parse_count = cython.declare(cython.longlong, visibility="public")
     bind_count = cython.declare(cython.longlong, visibility="public")
-    client_login_count = cython.declare(cython.longlong, visibility="public")
 
     def __init__(self) -> None:
         self.server_assignment_count = self.xact_count = self.query_count = 0
         self.client_bytes = self.server_bytes = 0
         self.xact_time = self.query_time = self.wait_time = 0.0
         self.client_parse_count = self.server_parse_count = self.bind_count = 0
-        self.client_login_count = 0
 
 
 @cython.cclass
@@ -1258,8 +1256,7 @@ class ServerRelay(Relay):
         elif self.failed:
             self._drop_until(REQ_SYNC, client)
         self.failed = False
-        if self.unsettled and (not self.tracked or self.queue.find(REQ_SYNC, self.head) < 0):
-            self.unsettled = False
+        self._settle()
         if self.ddl and status == IDLE:
             self.ddl = False
             self.pool.statements.outdate()
@@ -1361,6 +1358,13 @@ class ServerRelay(Relay):
         elif failed and syncs > 0:
             self.close_needed = self.special = True
         self._pop_late_copy_ends()
+        self._settle()  # no ReadyForQuery answers the Syncs that went into the COPY
+
+    @cython.cfunc
+    def _settle(self) -> None:
+        """Without a Sync that is still to be answered, names are certain again."""
+        if self.unsettled and (not self.tracked or self.queue.find(REQ_SYNC, self.head) < 0):
+            self.unsettled = False
 
     # ---- inside: stale statements
 
