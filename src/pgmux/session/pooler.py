@@ -163,7 +163,6 @@ class Pooler:
         self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
         control.pool.lists.add_client(client)
         self.client_count += 1
-        control.relay.counters.client_login_count += 1
         if control.space is None:
             client.hold()
             client.wait_start = self.clock()

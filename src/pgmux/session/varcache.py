@@ -53,8 +53,22 @@ REPORTED = {
     )
 }
 
+# Of these the server makes one spelling of all: "utf8" is "UTF8". Elsewhere case is part of the
+# value: search_path "Acme" is another schema than "acme".
+_CASELESS = frozenset(
+    {
+        "client_encoding",
+        "datestyle",
+        "default_transaction_read_only",
+        "intervalstyle",
+        "standard_conforming_strings",
+        "timezone",
+    }
+)
+
 UNKNOWN = "\0"  # a value that no parameter can have: set it anew, whatever it is now
 _OID_TEXT = 25
+_WRITTEN_MAX = 256  # longer spellings are not remembered: a client may send 64 kB of them
 
 
 class Vars:
@@ -152,6 +166,8 @@ class VarSpace:
 
     def learn(self, name: str, written: str, value: str) -> None:
         """Remember how the server spells what a client wrote."""
+        if len(written) > _WRITTEN_MAX:
+            return
         if len(self.canonical) >= 1000:
             self.canonical.clear()
         self.canonical[name.lower(), written] = value
@@ -160,13 +176,20 @@ class VarSpace:
 def differences(have: Vars, want: Vars) -> dict[str, str | None]:
     """What is to be set on a server that has the first for a client that wants the second.
 
-    Values that differ only in case are the same, as for PgBouncer: the server's spelling counts.
+    Where case has no meaning the server's spelling counts.
     """
     return {
         name: wanted
         for name, had, wanted in zip(have.space.names, have.values, want.values, strict=True)
-        if had != wanted and (had is None or wanted is None or had.lower() != wanted.lower())
+        if had != wanted and not _is_spelling(name, had, wanted)
     }
+
+
+def _is_spelling(name: str, one: str | None, other: str | None) -> bool:
+    """Whether two values differ in their spelling only."""
+    if one is None or other is None or name.lower() not in _CASELESS:
+        return False
+    return one.lower() == other.lower()
 
 
 def build_set(changes: Mapping[str, str | None]) -> bytes:
