@@ -95,9 +95,22 @@ def test_only_what_differs_is_set() -> None:
     assert differences(want, tracked.defaults) == {"TimeZone": "UTC", "statement_timeout": None}
 
 
-def test_values_that_differ_in_case_alone_are_the_same() -> None:
+def test_encodings_that_differ_in_case_alone_are_the_same() -> None:
     tracked = space()
     assert differences(tracked.defaults, tracked.for_client({"client_encoding": "utf8"})) == {}
+
+
+@pytest.mark.parametrize("name", ["application_name", "search_path"])
+def test_names_that_differ_in_case_alone_are_others(name: str) -> None:
+    tracked = space()
+    have, want = tracked.for_client({name: "acme"}), tracked.for_client({name: "Acme"})
+    assert differences(have, want) == {name: "Acme"}
+
+
+def test_long_spellings_are_not_remembered() -> None:
+    tracked = space()
+    tracked.learn("application_name", "x" * 60_000, "x" * 63)
+    assert not tracked.canonical
 
 
 def test_an_unknown_value_differs_from_all_others() -> None:
