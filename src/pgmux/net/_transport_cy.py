@@ -109,7 +109,8 @@ class Poller:
         deadline: cython.double = 0.0 if left <= 0 else monotonic() + left
         self.wake = False
         while True:
-            self.fresh.clear()
+            if self.fresh:
+                self.fresh.clear()
             for fd, mask in self.epoll.poll(left, MAX_EVENTS):
                 if self.fresh and fd in self.fresh:
                     continue
