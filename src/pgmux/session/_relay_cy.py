@@ -828,6 +828,11 @@ class ServerRelay(Relay):
         return len(self.prepared)
 
     @property
+    def mid_message(self) -> bool:
+        """The rest of a message that its client has begun to get is still to come."""
+        return self.skip > 0 and not self.drop
+
+    @property
     def outstanding_count(self) -> int:
         """Requests that the server has not answered."""
         return self.asked

@@ -188,10 +188,14 @@ class PoolControl(StateKeeper):
         *,
         tell: bool = True,
     ) -> None:
-        """End a client's connection, and tell it why unless it went by itself."""
+        """End a client's connection, and tell it why unless it went by itself, or has begun to get
+        a message: whatever it got now would be taken for the rest of that.
+        """
         if client.closed:
             return
         client.closed = True
+        server = client.linked_server
+        tell = tell and (server is None or not server.mid_message)
         settings = self.pooler.config.settings
         if tell and settings.log_pooler_errors:
             self.pooler.log.warning(f"{self.name(client)} pooler error: {reason}")
@@ -252,12 +256,12 @@ class PoolControl(StateKeeper):
         server.closed = True
         if self.pooler.config.settings.log_disconnections:
             self.pooler.log_end(self.name(server), reason, server.connect_time)
-        client = server.linked_client
+        client, mid_message = server.linked_client, server.mid_message
         server.unlink()
         close_with(server.transport, build_terminate() if terminate else b"")
         self.pool.lists.move_server(server, SV_GONE)
         if client is not None:
-            self.close_client(client, reason)
+            self.close_client(client, reason, tell=not mid_message)
         self.pooler.on_server_gone(self)
 
     def on_release(self, server: ServerRelay) -> None:

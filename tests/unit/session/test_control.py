@@ -170,6 +170,20 @@ def test_a_server_that_dies_tells_its_client() -> None:
     assert rig.control().pool.server_count() == 0
 
 
+@pytest.mark.parametrize("who", ["the server", "the client"])
+def test_a_client_that_has_half_a_row_gets_no_error_for_its_other_half(who: str) -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    half = b"D\0\0\1\0half"
+    server.send(half)
+    if who == "the server":
+        server.lose()
+    else:
+        rig.pooler.kill_client(client.relay.owner.id)
+    assert bytes(client.transport.written) == half
+    assert client.is_closed and server.is_closed
+
+
 def test_an_idle_server_that_dies_is_nobodys_loss() -> None:
     rig = Rig()
     client, server = linked(rig)
