@@ -37,9 +37,11 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def shared_memory_ids() -> set[str]:
-    table = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    return {line.split()[1] for line in table}
+def shared_memory_of(pid: int) -> set[str]:
+    """Ids of the segments that a process has made; other tests' servers have theirs."""
+    table = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+    maker = table[0].index("cpid")
+    return {row[table[0].index("shmid")] for row in table[1:] if row[maker] == str(pid)}
 
 
 def test_it_answers_over_tcp_and_unix_socket(postgres: EmbeddedPostgres) -> None:
@@ -116,11 +118,11 @@ def test_close_leaves_no_process_no_file_and_no_shared_memory() -> None:
         server.kill()
     assert not directory.exists()
     assert not is_alive(pid)
-    before = shared_memory_ids()
     with EmbeddedPostgres() as server:
-        running = shared_memory_ids() - before
+        pid = server.pid
+        assert shared_memory_of(pid)
         server.kill()
-        assert not running & shared_memory_ids()
+        assert not shared_memory_of(pid)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
