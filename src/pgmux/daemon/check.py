@@ -11,14 +11,16 @@ import os
 import pwd
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pgmux.config import Config
 from pgmux.config.model import Settings
 from pgmux.daemon.command_line import Options
 from pgmux.daemon.configuration import describe, read_configuration
 from pgmux.errors import ConfigError, Problem
+from pgmux.net.listener import ListenError, check_port, find_group
 
 _LOOKUPS_AT_ONCE = 32
 
@@ -48,6 +50,14 @@ def find_problems(config: Config, user: str | None) -> Iterator[Problem]:
     for name, directory in _directories(config.settings):
         if not os.path.isdir(directory):
             yield Problem(f"{name}: there is no directory {directory}", file, hint="make it")
+    looks: list[Callable[[], object]] = [partial(check_port, settings.listen_port)]
+    if settings.unix_socket_group:
+        looks.append(partial(find_group, settings.unix_socket_group))
+    for look in looks:
+        try:
+            look()
+        except ListenError as error:
+            yield Problem(str(error), file)
     user = settings.user if user is None else user
     if user and not _is_user(user):
         yield Problem(f"could not find user '{user}' to switch to", file, hint="see -u and user")

@@ -119,6 +119,7 @@ class Listener:
     def _resolve(self, host: str) -> list[Address]:
         """Blocks, which hurts nobody yet. Raises: ListenError."""
         port = self._settings.listen_port
+        check_port(port)
         if host == "*":
             return numeric_addresses(None, port)
         try:
@@ -187,7 +188,7 @@ class Listener:
         self._unix_file = (path, os.lstat(path))
         mode, group = self._settings.unix_socket_mode, self._settings.unix_socket_group
         if group:
-            gid = _find_group(group)
+            gid = find_group(group)
             try:
                 os.chown(path, -1, gid)
             except OSError as error:
@@ -205,7 +206,13 @@ class Listener:
             self._log.warning(f"tune_accept: {act} TCP_DEFER_ACCEPT: {error.strerror}")
 
 
-def _find_group(group: str) -> int:
+def check_port(port: int) -> None:
+    """Raises: ListenError. getaddrinfo would take any number, and cut it to 16 bits."""
+    if not 0 < port <= 0xFFFF:
+        raise ListenError(f"invalid listen_port: {port} (a port from 1 to 65535 is expected)")
+
+
+def find_group(group: str) -> int:
     """The id of a group given by name or number. Raises: ListenError."""
     if group.isdecimal():
         return int(group)

@@ -78,3 +78,20 @@ def test_what_a_start_would_miss_on_this_machine_is_said(
 def test_the_user_of_the_command_line_counts(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write(ini, settings="user=no-such-user")
     assert check(ini, capfd, "-u", "nobody")[0] == 0
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 70000])
+def test_a_port_that_nobody_can_listen_on_is_said(
+    port: int, ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(ini, settings=f"listen_port = {port}")
+    code, _, err = check(ini, capfd)
+    assert code == 1
+    assert f"invalid listen_port: {port} (a port from 1 to 65535 is expected)" in err[0]
+
+
+def test_a_group_that_is_not_there_is_said(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(ini, settings="unix_socket_group = no-such-group")
+    code, _, err = check(ini, capfd)
+    assert code == 1
+    assert "could not find group 'no-such-group'; see unix_socket_group" in err[0]
