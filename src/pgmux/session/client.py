@@ -22,7 +22,7 @@ from pgmux.auth.steps import Compute, Done, Send, Step
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
 from pgmux.errors import PoolerError
-from pgmux.session.varcache import REPORTED
+from pgmux.session.varcache import accepted
 from pgmux.wire import codes
 from pgmux.wire.build import build_negotiate_protocol_version
 from pgmux.wire.messages import MessageReader
@@ -210,9 +210,7 @@ class ClientLogin:
         names = config.pgmux.startup_parameters
         if database is not None:
             names = config.startup_parameters(database)
-        tracked = REPORTED | {
-            n.lower(): n for n in (*config.settings.track_extra_parameters, *names)
-        }
+        tracked = accepted(*config.settings.track_extra_parameters, *names)
         ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
         found: dict[str, str] = {}
         for name, value in message.parameters.items():

@@ -30,7 +30,7 @@ from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
 from pgmux.session.control import Log, PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.prepare import Statements
-from pgmux.session.varcache import VarSpace
+from pgmux.session.varcache import VarSpace, accepted
 from pgmux.session.welcome import build_welcome
 
 # Cancel requests on their way to one server; whoever holds a key could open any number otherwise.
@@ -238,13 +238,31 @@ class Pooler:
         server = ServerRelay(control.relay, transport, info)
         names = {name.lower() for name in reported}
         if control.space is None or not names <= {n.lower() for n in control.space.reported}:
-            database = self.databases[pool.key.database].config
-            control.space = VarSpace(reported, self.config.startup_parameters(database))
+            control.space = VarSpace(reported, self._accepted(control))
         else:
             control.space.refresh(reported)
         server.vars = control.space.from_reported(reported)
         pool.lists.add_server(server)
         return server
+
+    def _accepted(self, control: PoolControl) -> tuple[str, ...]:
+        """Startup parameters that logins take, whether or not this pool's server reports them."""
+        config, database = self.config, self.databases[control.pool.key.database].config
+        extra = config.settings.track_extra_parameters
+        return tuple(accepted(*extra, *config.startup_parameters(database)).values())
+
+    def _follow_accepted(self, control: PoolControl) -> None:
+        """After a RELOAD: what logins take from now on is set on the servers that are there, too.
+
+        What they take no more stays tracked: servers may carry it.
+        """
+        old, names = control.space, self._accepted(control)
+        if old is None or old.follows(names):
+            return
+        control.space = VarSpace(old.reported, (*old.unreported, *names))
+        for server in control.pool.lists.all_servers():
+            if server.vars.space is old:
+                server.vars = control.space.adopt(server.vars)
 
     def admit(self, server: ServerRelay) -> None:
         """A logged-in server, whose relay now is its transport's protocol, starts to work."""
@@ -364,6 +382,7 @@ class Pooler:
         for key, control in self.pools.items():
             control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
             control.apply_limits()
+            self._follow_accepted(control)
 
     def server_login(self, control: PoolControl) -> ServerLogin:
         """What a connect of this pool logs in with."""

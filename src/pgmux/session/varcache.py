@@ -53,6 +53,14 @@ REPORTED = {
     )
 }
 
+
+def accepted(*named: str) -> dict[str, str]:
+    """What a StartupMessage may set, lower case -> as it is spelled: `named`, and what servers
+    report.
+    """
+    return REPORTED | {name.lower(): name for name in named}
+
+
 # Of these the server makes one spelling of all: "utf8" is "UTF8". Elsewhere case is part of the
 # value: search_path "Acme" is another schema than "acme".
 _CASELESS = frozenset(
@@ -104,7 +112,7 @@ class VarSpace:
         self.reported = dict(reported)
         settable = [name for name in reported if name.lower() not in NOT_SETTABLE]
         known = {name.lower() for name in settable}
-        extra = [name for name in unreported if name.lower() not in known]
+        extra = {name.lower(): name for name in unreported if name.lower() not in known}.values()
         self.names = (*settable, *extra)
         self.unreported = frozenset(extra)
         self.index = {name.lower(): i for i, name in enumerate(self.names)}
@@ -135,6 +143,14 @@ class VarSpace:
         if found is None:
             found = self._interned[values] = Vars(self, values)
         return found
+
+    def follows(self, names: Iterable[str]) -> bool:
+        """Whether all of these are tracked."""
+        return all(name.lower() in self.index for name in names)
+
+    def adopt(self, values: Vars) -> Vars:
+        """The same values, of another space, in this one."""
+        return self.intern(tuple(values.get(name) for name in self.names))
 
     def from_reported(self, reported: Mapping[str, str]) -> Vars:
         """What a server carries that has just logged in."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pgmux.config import PoolMode
-from pgmux.wire import build
-from tests.unit.session.rig import REPORTED, ClientEnd, Rig, ServerEnd, configure, linked
+from pgmux.config.model import PgmuxSettings
+from pgmux.wire import build, codes
+from tests.unit.session.rig import REPORTED, ClientEnd, Rig, ServerEnd, configure, idle, linked
 
 
 def session() -> Rig:
@@ -23,6 +26,50 @@ def test_a_client_that_wants_nothing_else_is_linked_at_once() -> None:
     other = rig.enter()
     other.query("SELECT 2")
     assert server.asked() == ["SELECT 2"]
+
+
+def named(*names: str) -> PgmuxSettings:
+    return PgmuxSettings(startup_parameters=names)
+
+
+def test_what_a_login_accepts_is_set_though_the_server_does_not_report_it() -> None:
+    rig = Rig(replace(configure(track_extra_parameters=("lock_timeout",)), pgmux=named()))
+    client = rig.enter({"search_path": "tenant", "lock_timeout": "1s"})
+    client.query()
+    assert rig.log_in().assigned() == {"search_path": "tenant", "lock_timeout": "1s"}
+
+
+def test_what_logins_accept_since_a_reload_is_set_on_servers_that_are_there() -> None:
+    rig = Rig(replace(configure(default_pool_size=1), pgmux=named()))
+    _, server = linked(rig)
+    server.answer()
+    rig.pooler.reload(replace(rig.pooler.config, pgmux=named("work_mem")))
+    other = rig.enter({"work_mem": "1MB"})
+    other.query("SELECT 2")
+    assert server.assigned() == {"work_mem": "1MB"}
+    server.accept()
+    server.answer()
+    server.messages()
+    rig.pooler.reload(replace(rig.pooler.config, pgmux=named()))
+    rig.enter().query("SELECT 3")
+    assert server.assigned() == {"work_mem": None}
+
+
+def test_a_client_keeps_its_parameters_through_a_reload_in_its_transaction() -> None:
+    rig = Rig(replace(configure(default_pool_size=1), pgmux=named()))
+    client, server = idle(rig)
+    client.query("BEGIN")
+    server.answer("BEGIN", codes.TRANSACTION_BLOCK)
+    rig.pooler.reload(replace(rig.pooler.config, pgmux=named("work_mem")))
+    server.report("TimeZone", "CET")
+    client.query("COMMIT")
+    server.answer("COMMIT")
+    server.messages()
+    client.query("SELECT 2")
+    assert server.asked() == ["SELECT 2"]
+    server.answer()
+    rig.enter().query("SELECT 3")
+    assert server.assigned() == {"TimeZone": "UTC"}
 
 
 def test_differing_parameters_are_set_before_the_query() -> None:
