@@ -276,10 +276,13 @@ class Pooler:
         self.launch(control)
 
     def on_connect_failed(self, attempt: Attempt, failure: Failure, *, transient: bool) -> None:
-        """A connect has failed. What the server said itself reaches everybody who waits, now."""
+        """A connect has failed. What the server said itself reaches everybody who waits, now,
+        unless there are servers to wait for: one connection too many costs nobody his own.
+        """
         control, _ = self.attempts.pop(attempt)
         control.pool.on_connect_failed(failure)
-        if failure.message and not transient:
+        is_served = any(not server.close_needed for server in control.pool.lists.all_servers())
+        if failure.message and not transient and not is_served:
             for client in control.pool.lists.waiting_clients():
                 control.close_client(client, failure.message, failure.sqlstate)
         self.on_change()

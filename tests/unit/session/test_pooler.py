@@ -288,6 +288,27 @@ def test_a_hopeless_pool_is_tried_again_after_server_login_retry() -> None:
     assert client.kinds() == "RSSSKZ"
 
 
+def test_a_refusal_ends_nobody_who_can_wait_for_another_server() -> None:
+    rig = Rig()
+    _, server = linked(rig)
+    other = rig.enter()
+    other.query()
+    rig.refuse("login failed", "53300", "sorry, too many clients already")
+    server.answer()
+    assert other.relay.linked_server is server.relay
+
+
+def test_a_refusal_ends_who_waits_where_the_other_servers_are_to_be_closed() -> None:
+    rig = Rig()
+    linked(rig)
+    other = rig.enter()
+    other.messages()
+    other.query()
+    rig.pooler.reconnect(None)
+    rig.refuse("login failed", "28P01", "password authentication failed")
+    assert other.error() == ("FATAL", "28P01", "password authentication failed")
+
+
 def test_the_servers_other_refusals_reach_who_waits_and_are_cached() -> None:
     rig = Rig()
     client, server = idle(rig)
