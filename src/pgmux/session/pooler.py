@@ -402,7 +402,8 @@ class Pooler:
         """Close the clients and servers of a database."""
         for control in self.pools_of(database):
             lists = control.pool.lists
-            for client in lists.active_clients() + lists.waiting_clients():
+            # Who waits goes first: a server that becomes free would still run what it waits with.
+            for client in lists.waiting_clients() + lists.active_clients():
                 control.close_client(client, reason)
             for server in lists.all_servers():
                 control.close_server(server, reason)
@@ -443,7 +444,7 @@ class Pooler:
         """Stop giving servers to the clients of a database (or all), or go on."""
         if database is None:
             self.paused = held
-        else:
+        elif database in self.databases:  # else a RELOAD has dropped it since its PAUSE
             self.databases[database].paused = held
         for control in self.pools_of(database):
             state = self.databases[control.pool.key.database]

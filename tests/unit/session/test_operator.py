@@ -349,3 +349,21 @@ def test_startup_parameters_are_those_of_the_database() -> None:
     rig = Rig(config)
     rig.enter({"work_mem": "1MB", "lock_timeout": "5s"}).query()
     assert rig.log_in().assigned() == {"work_mem": "1MB"}
+
+
+def test_nothing_of_who_waits_is_run_when_a_database_goes() -> None:
+    rig = Rig(configure(PoolMode.SESSION, default_pool_size=1, server_reset_query=""))
+    _, server = idle(rig)
+    other = rig.enter()
+    other.query("DELETE")
+    rig.reload(databases={})
+    assert other.is_closed and server.is_closed
+    assert "DELETE" not in server.asked()
+
+
+def test_a_pause_can_be_ended_whose_database_has_gone() -> None:
+    rig = Rig()
+    linked(rig)
+    rig.pooler.hold("app", held=True)
+    rig.reload(databases={})
+    rig.pooler.hold("app", held=False)
