@@ -875,11 +875,12 @@ class ServerRelay(Relay):
         names: dict[bytes, PreparedStatement] = {}
         self.prepared.clear()
         self.last_used = None
-        tracked = iter(self.tracked)
-        for request in self.queue[self.head :]:
-            if not request & TRACKED:
-                continue
-            statement, name = next(tracked)
+        at: cython.Py_ssize_t = self.head
+        for statement, name in self.tracked:
+            while not self.queue[at] & TRACKED:
+                at += 1
+            request: cython.int = self.queue[at]
+            at += 1
             if statement is None or request & DUPLICATE:
                 continue
             if request & KIND == REQ_CLOSE:
