@@ -157,8 +157,7 @@ class Pooler:
         if database.disabled:
             raise PoolerError(f'database "{info.database}" is disabled')
         control = self.find_pool(database, credentials.user)
-        login = find_server_login(credentials, scram_keys, database.config, self.config.userlist)
-        self._remember_login(control.pool.key, login)
+        self._remember_login(control.pool.key, self._login_of(credentials, scram_keys, database))
         client = ClientRelay(control.relay, transport, info)
         self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
         control.pool.lists.add_client(client)
@@ -171,6 +170,17 @@ class Pooler:
         else:
             self.welcome(control, client)
         return client
+
+    def _login_of(
+        self, credentials: Credentials, scram_keys: ScramKeys | None, database: DatabaseState
+    ) -> ServerLogin:
+        """What a client's login makes known for its pool's servers. A RELOAD since it began may
+        have changed the secret: then the new one counts, and the keys are the old one's.
+        """
+        userlist = self.config.userlist
+        current = find_client_login("trust", credentials.user, database.config, userlist)
+        keys = scram_keys if current.secret == credentials.secret else None
+        return find_server_login(current, keys, database.config, userlist)
 
     def _remember_login(self, key: PoolKey, login: ServerLogin) -> None:
         """What the pool's next connect logs in with; SCRAM keys of an earlier client stay while its
@@ -348,10 +358,14 @@ class Pooler:
             else:
                 self._reload_database(state, database, change)
         self.forget_dropped()
-        for key in [k for k in self.pools if k.user in change.users_changed]:
-            self.logins.pop(key, None)
-            self.pools[key].pool.failure = None  # the new password may be the right one
+        changed = [c for k, c in self.pools.items() if k.user in change.users_changed]
+        for control in changed:
+            self.logins.pop(control.pool.key, None)
+            control.pool.failure = None  # the new password may be the right one
+            self._give_up_all(control, "password changed")
         self.use_config(self.config)
+        for control in changed:
+            self.launch(control)
         return change
 
     def drop_database(self, name: str) -> None:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from pgmux.auth.credentials import Credentials
+from pgmux.auth.secrets import parse_secret
 from pgmux.config import Config, Database, PoolMode, Settings
 from pgmux.pool.pool import Failure, PoolKey
 from pgmux.session.control import PoolControl
@@ -257,12 +258,13 @@ class Rig:
         *,
         database: str = "app",
         user: str = "bob",
+        secret: str | None = None,
         long_key: bool = False,
     ) -> ClientEnd:
-        """A client that has authenticated."""
+        """A client that has authenticated, with `secret` where it matters which that was."""
         transport = FakeTransport()
         info = ClientInfo(next(self.pooler.ids), database, user, FakeEnds(), startup or {})
-        credentials = Credentials(user)
+        credentials = Credentials(user, None if secret is None else parse_secret(secret))
         relay = self.pooler.enter(transport, info, credentials, None, long_key=long_key)
         return ClientEnd(relay, transport)
 

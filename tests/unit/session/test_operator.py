@@ -333,6 +333,25 @@ def test_a_users_new_password_is_tried_at_once() -> None:
     assert login.secret.text == b"new"
 
 
+def test_a_connect_under_way_with_the_old_password_is_begun_anew() -> None:
+    rig = Rig()
+    rig.enter()
+    (old,) = rig.pending()
+    rig.reload(userlist={"bob": "new"})
+    (new,) = rig.pending()
+    assert (old.canceled, new is old) == ("password changed", False)
+
+
+def test_who_logged_in_with_the_old_password_does_not_bring_it_back() -> None:
+    rig = Rig()
+    rig.enter()
+    rig.reload(userlist={"bob": "new"})
+    rig.enter(secret="old")
+    login = rig.pooler.server_login(rig.control())
+    assert login.secret is not None
+    assert login.secret.text == b"new"
+
+
 def test_a_reload_that_fails_changes_nothing() -> None:
     rig = Rig()
     idle(rig)
