@@ -137,8 +137,9 @@ class PoolerProcess:
                 self._directory = None
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """It says so last, when all its sockets listen and signals are handled."""
         deadline = time.monotonic() + START_TIMEOUT
-        while not is_listening(self.host, self.port):
+        while "process up" not in self.log() or not is_listening(self.host, self.port):
             if process.poll() is not None or time.monotonic() > deadline:
                 command = " ".join(self._command)
                 raise PoolerProcessError(
