@@ -38,9 +38,13 @@ def check(options: Options) -> int:
         print(f"WARNING {describe(warning)}", file=sys.stderr)
     for problem in problems:
         print(f"ERROR {describe(problem)}", file=sys.stderr)
-    counts = f"{len(problems)} problems, {len(warnings)} warnings"
+    counts = f"{_count(len(problems), 'problem')}, {_count(len(warnings), 'warning')}"
     print(f"{options.config_file}: {counts if problems or warnings else 'configuration is good'}")
     return 1 if problems else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def find_problems(config: Config, user: str | None) -> Iterator[Problem]:

@@ -6,7 +6,6 @@ PgBouncer shows them.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from pgmux.metrics.snapshot import (
     sum_stats,
 )
 from pgmux.net.client_connection import Door
-from pgmux.net.console_connection import Consoles
+from pgmux.net.console_connection import Consoles, wall_time
 from pgmux.pool import states
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.control import PoolControl
@@ -256,8 +255,7 @@ class DaemonSnapshot:
         )
 
     def _wall(self, at: float) -> str:
-        seconds = time.time() - (self._pooler.clock() - at)
-        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
+        return wall_time(self._pooler.clock() - at)
 
     # ---- SHOW STATS
 

@@ -24,6 +24,11 @@ from pgmux.wire import build
 _KEY_LEN = 4
 
 
+def wall_time(age: float) -> str:
+    """When that was, `age` seconds ago, as SHOW prints it: in the local zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(time.time() - age))
+
+
 class Consoles:
     """All console connections of the process, and how many queries they have run."""
 
@@ -219,5 +224,4 @@ class ConsoleConnection(asyncio.Protocol):
         )
 
     def _wall(self, at: float) -> str:
-        seconds = time.time() - (self._consoles.pooler.clock() - at)
-        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
+        return wall_time(self._consoles.pooler.clock() - at)
