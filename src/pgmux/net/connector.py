@@ -25,7 +25,6 @@ from pgmux.auth import credentials
 from pgmux.auth.server_auth import SaltedCache
 from pgmux.auth.steps import Compute, Send
 from pgmux.config.model import Database, LoadBalanceHosts, Settings, SslMode
-from pgmux.net import Log
 from pgmux.net.compute import Computer, TooManyJobs
 from pgmux.net.loop import open_transport
 from pgmux.net.sockets import (
@@ -37,6 +36,7 @@ from pgmux.net.sockets import (
     tune,
     unix_address,
 )
+from pgmux.session.log import Log
 from pgmux.session.server import (
     REASON_CONN_CRASHED,
     REASON_CONNECT_FAILED,

@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 from pgmux.config.model import Settings
 from pgmux.errors import PgmuxError
-from pgmux.net import Log
 from pgmux.net.loop import Server, open_server
 from pgmux.net.sockets import (
     Address,
@@ -28,6 +27,7 @@ from pgmux.net.sockets import (
     tune_accept,
     unix_address,
 )
+from pgmux.session.log import Log
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 

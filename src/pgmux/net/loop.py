@@ -16,8 +16,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol, TypeVarTuple
 
-from pgmux.net import Log
 from pgmux.net._transport_cy import Poller, Transport
+from pgmux.session.log import Log
 
 Ts = TypeVarTuple("Ts")
 

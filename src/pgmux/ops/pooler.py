@@ -16,10 +16,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 from pgmux.ops.account import unprivileged_account
 from pgmux.ops.installation import give_to, make_directory
+from pgmux.ops.owned import Owned
 
 PGMUX = (sys.executable, "-P", "-m", "pgmux", "run")
 START_TIMEOUT = 15.0  # seconds
@@ -32,7 +32,7 @@ class PoolerProcessError(RuntimeError):
     """The pooler did not start."""
 
 
-class PoolerProcess:
+class PoolerProcess(Owned):
     """One pooler: runs from `start()` to `close()`; `with` does both.
 
     `databases` and `settings` are pgbouncer.ini's sections, `users` is userlist.txt. It listens on
@@ -57,17 +57,6 @@ class PoolerProcess:
         self._account = unprivileged_account()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     @property
     def directory(self) -> Path:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 from pgmux.ops.account import process_account, unprivileged_account
@@ -31,6 +31,7 @@ from pgmux.ops.installation import (
     make_directory,
     server_bindir,
 )
+from pgmux.ops.owned import Owned
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -46,7 +47,7 @@ LOG_TAIL = 2000
 IPC_RMID = 0
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Owned):
     """One cluster: made by the first `start()`, gone after `close()`; `with` does both.
 
     `settings` are postgresql.conf, `hba` the lines of pg_hba.conf (by default `auth_method` for
@@ -81,17 +82,6 @@ class EmbeddedPostgres:
         self._server_bindir = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self._alive_fd = -1
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     @property
     def directory(self) -> Path:

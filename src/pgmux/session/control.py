@@ -30,6 +30,7 @@ from pgmux.pool.states import (
 )
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
+from pgmux.session.log import Log
 from pgmux.session.prepare import Statements
 from pgmux.session.state import StateKeeper, read_error
 from pgmux.session.varcache import VarSpace
@@ -46,16 +47,6 @@ _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
 # SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such
 # database.
 _HOPELESS = frozenset({"28P01", "28000", "3D000"})
-
-
-class Log(Protocol):
-    """Where lines go; `daemon.log.Log`."""
-
-    def error(self, text: str) -> None: ...
-    def warning(self, text: str) -> None: ...
-    def log(self, text: str) -> None: ...
-    def debug(self, text: str) -> None: ...
-    def exception(self, text: str, error: BaseException) -> None: ...
 
 
 class Surroundings(Protocol):

@@ -93,7 +93,6 @@ def _drop_unused_databases(pooler: Pooler, now: float) -> None:
     """autodb_idle_timeout: what a client named once, and `*` serves, is not kept for ever."""
     timeout = pooler.config.settings.autodb_idle_timeout
     used = {key.database for key, control in pooler.pools.items() if _is_used(control)}
-    dropped = False
     for state in list(pooler.databases.values()):
         if not state.is_auto or state.name in used or state.paused or state.disabled:
             state.unused_since = None
@@ -101,9 +100,6 @@ def _drop_unused_databases(pooler: Pooler, now: float) -> None:
             state.unused_since = now
         elif 0 < timeout < now - state.unused_since:
             pooler.drop_database(state.name)
-            dropped = True
-    if dropped:
-        pooler.forget_dropped()
 
 
 def _is_used(control: PoolControl) -> bool:

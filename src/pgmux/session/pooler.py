@@ -27,8 +27,9 @@ from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED, SV_IDLE, SV_USED
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
-from pgmux.session.control import Log, PoolControl
+from pgmux.session.control import PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.log import Log
 from pgmux.session.prepare import Statements
 from pgmux.session.varcache import VarSpace, accepted
 from pgmux.session.welcome import build_welcome
@@ -357,7 +358,6 @@ class Pooler:
                 self.drop_database(state.name)
             else:
                 self._reload_database(state, database, change)
-        self.forget_dropped()
         changed = [c for k, c in self.pools.items() if k.user in change.users_changed]
         for control in changed:
             self.logins.pop(control.pool.key, None)
@@ -369,18 +369,15 @@ class Pooler:
         return change
 
     def drop_database(self, name: str) -> None:
-        """Close all that belongs to a database; `forget_dropped` is to follow."""
+        """Close all that belongs to a database, and keep nothing of it."""
         self.log.warning(
             f"dropping database '{name}' as it does not exist anymore or inactive auto-database"
         )
         self.kill(name, "database removed")
+        for control in self.pools_of(name):
+            del self.pools[control.pool.key]
+            self.logins.pop(control.pool.key, None)
         del self.databases[name]
-
-    def forget_dropped(self) -> None:
-        """Nothing is kept of databases that were dropped."""
-        for key in [k for k in self.pools if k.database not in self.databases]:
-            del self.pools[key]
-            self.logins.pop(key, None)
 
     def _reload_database(self, state: DatabaseState, new: Database, change: Reload) -> None:
         """Go over to what the configuration says now of a database that stays."""
@@ -406,9 +403,7 @@ class Pooler:
         key = control.pool.key
         login = self.logins.get(key)
         if login is None:
-            database = self.databases[key.database].config
-            known = find_client_login("trust", key.user, database, self.config.userlist)
-            login = find_server_login(known, None, database, self.config.userlist)
+            login = self._login_of(Credentials(key.user), None, self.databases[key.database])
             self.logins[key] = login
         return login
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from pgmux.net import Log
 from pgmux.net.loop import Loop
+from pgmux.session.log import Log
 
 Run = Callable[[Coroutine[Any, Any, Any]], None]
 
