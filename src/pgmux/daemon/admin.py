@@ -11,6 +11,7 @@ from pgmux.config.model import ADMIN_DATABASE
 from pgmux.daemon.log import Log
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.version import PGBOUNCER, PGMUX
+from pgmux.session import operator
 from pgmux.session.pooler import Pooler
 
 
@@ -94,29 +95,29 @@ class DaemonAdmin:
 
     def pause(self, database: str | None) -> bool:
         """Close servers as they become free; True where none was left."""
-        self._pooler.hold(database, held=True)
-        return self._pooler.busy_count(database) == 0
+        operator.hold(self._pooler, database, held=True)
+        return operator.busy_count(self._pooler, database) == 0
 
     def resume(self, database: str | None) -> None:
         """End a pause."""
-        self._pooler.hold(database, held=False)
+        operator.hold(self._pooler, database, held=False)
 
     def reconnect(self, database: str | None) -> None:
         """Servers are closed when they are released."""
-        self._pooler.reconnect(database)
+        operator.reconnect(self._pooler, database)
 
     def wait_close(self, database: str | None) -> bool:
         """True where no server is left that RECONNECT or RELOAD has marked."""
-        return self._pooler.close_needed_count(database) == 0
+        return operator.close_needed_count(self._pooler, database) == 0
 
     def kill(self, database: str | None) -> None:
         """Close all clients and servers, and leave the databases paused."""
-        self._pooler.hold(database, held=True)
-        self._pooler.kill(database, "database removed")
+        operator.hold(self._pooler, database, held=True)
+        operator.kill(self._pooler, database, "database removed")
 
     def kill_client(self, client_id: int) -> bool:
         """Close the client of that id; False where there is none."""
-        return self._pooler.kill_client(client_id)
+        return operator.kill_client(self._pooler, client_id)
 
     def set_disabled(self, database: str, disabled: bool) -> None:
         """Whether new clients of the database are refused."""

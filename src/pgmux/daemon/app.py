@@ -31,6 +31,7 @@ from pgmux.net.listener import Listener
 from pgmux.net.sockets import Address, Addresses
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
+from pgmux.session import operator
 from pgmux.session.client import LoginContext
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import ServerInfo
@@ -111,9 +112,9 @@ class App:
             case "QUIT":
                 self.shut_down(ShutdownMode.IMMEDIATE)
             case "USR1":
-                self.pooler.hold(None, held=True)
+                operator.hold(self.pooler, None, held=True)
             case "USR2":
-                self.pooler.hold(None, held=False)
+                operator.hold(self.pooler, None, held=False)
 
     # ---- configuration
 
@@ -125,7 +126,7 @@ class App:
     def reload(self) -> None:
         """RELOAD, whole or not at all. Raises: ConfigError, when it is in the log already."""
         try:
-            change = self.pooler.reload(self._read_config())
+            change = operator.reload(self.pooler, self._read_config())
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))
@@ -150,7 +151,7 @@ class App:
         self._listener.close_tcp()
         self.door.is_open = False
         if mode is ShutdownMode.WAIT_FOR_SERVERS:
-            self.pooler.hold(None, held=True)
+            operator.hold(self.pooler, None, held=True)
         self._on_change()
 
     def _on_change(self) -> None:
@@ -163,7 +164,10 @@ class App:
         """Whether what a shutdown waits for has come."""
         if self._shutdown is ShutdownMode.WAIT_FOR_CLIENTS:
             return self.pooler.client_count == 0
-        return self._shutdown is ShutdownMode.WAIT_FOR_SERVERS and self.pooler.busy_count() == 0
+        return (
+            self._shutdown is ShutdownMode.WAIT_FOR_SERVERS
+            and operator.busy_count(self.pooler) == 0
+        )
 
     def _end(self) -> None:
         if not self._closed.done():

@@ -16,6 +16,7 @@ from pgmux.admin.pooler import AdminPooler
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.sockets import Addresses
+from pgmux.session import operator
 from pgmux.session.client import EnterConsole
 from pgmux.session.farewell import close_with
 from pgmux.session.pooler import Pooler
@@ -151,9 +152,9 @@ class ConsoleConnection(asyncio.Protocol):
             return
         pooler = self._consoles.pooler
         if waiting.command == "PAUSE":
-            is_done = pooler.busy_count(waiting.database) == 0
+            is_done = operator.busy_count(pooler, waiting.database) == 0
         else:
-            is_done = pooler.close_needed_count(waiting.database) == 0
+            is_done = operator.close_needed_count(pooler, waiting.database) == 0
         if is_done:
             self._do(self._console.complete())
 

@@ -11,6 +11,7 @@ from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_USED
+from pgmux.session import operator
 from pgmux.session.control import PoolControl
 from pgmux.session.pooler import Pooler
 from pgmux.wire.build import build_notice_response
@@ -99,7 +100,7 @@ def _drop_unused_databases(pooler: Pooler, now: float) -> None:
         elif state.unused_since is None:
             state.unused_since = now
         elif 0 < timeout < now - state.unused_since:
-            pooler.drop_database(state.name)
+            operator.drop_database(pooler, state.name)
 
 
 def _is_used(control: PoolControl) -> bool:

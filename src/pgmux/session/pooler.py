@@ -1,9 +1,9 @@
-"""The pooler: databases, pools, clients, and what an operator does to them. One per process, no
-sockets.
+"""The pooler: databases, pools, clients and servers. One per process, no sockets.
 
 What touches the outside is handed in as `Outside`: connecting to a server, sending a cancel
 request, the clock, random bytes.
-Source: PgBouncer's objects.c, admin.c in outline.
+What an operator does to it is in `operator`, what is due in `maintenance`.
+Source: PgBouncer's objects.c in outline.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from pgmux.auth.credentials import (
 )
 from pgmux.auth.scram import ScramKeys
 from pgmux.config import Config, Database
-from pgmux.config.diff import Reload, diff_config
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
-from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED, SV_IDLE, SV_USED
+from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
 from pgmux.session.control import PoolControl
@@ -93,11 +92,11 @@ class Pooler:
         self.on_change: Callable[[], None] = lambda: None
         self._statement_numbers = count(1)
         for name, database in config.databases.items():
-            self._add_database(name, database, is_auto=False)
+            self.add_database(name, database, is_auto=False)
 
     # ---- databases and pools
 
-    def _add_database(self, name: str, database: Database, *, is_auto: bool) -> DatabaseState:
+    def add_database(self, name: str, database: Database, *, is_auto: bool) -> DatabaseState:
         statements = Statements(self._statement_numbers)
         state = DatabaseState(name, database, statements, is_auto=is_auto)
         self.databases[name] = state
@@ -112,7 +111,7 @@ class Pooler:
         if database is None:
             return None
         self.log.log(f"registered new auto-database: {name}")
-        return self._add_database(name, database, is_auto=True)
+        return self.add_database(name, database, is_auto=True)
 
     def find_pool(self, database: DatabaseState, user: str) -> PoolControl:
         """The pool of a database and a user, made at its first use."""
@@ -275,6 +274,23 @@ class Pooler:
             if server.vars.space is old:
                 server.vars = control.space.adopt(server.vars)
 
+    def server_login(self, control: PoolControl) -> ServerLogin:
+        """What a connect of this pool logs in with."""
+        key = control.pool.key
+        login = self.logins.get(key)
+        if login is None:
+            login = self._login_of(Credentials(key.user), None, self.databases[key.database])
+            self.logins[key] = login
+        return login
+
+    def use_config(self, config: Config) -> None:
+        """Go by these settings from now on; databases are those that are there."""
+        self.config = config
+        for key, control in self.pools.items():
+            control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
+            control.apply_limits()
+            self._follow_accepted(control)
+
     def admit(self, server: ServerRelay) -> None:
         """A logged-in server, whose relay now is its transport's protocol, starts to work."""
         control: PoolControl = server.pool_relay.control
@@ -303,6 +319,14 @@ class Pooler:
         control, _ = self.attempts.pop(attempt)
         attempt.cancel(failure.reason)
         control.pool.on_connect_failed(failure)
+
+    def give_up_all(self, control: PoolControl, reason: str) -> None:
+        """End a pool's connects under way, which says nothing about its server."""
+        for attempt, (owner, _) in list(self.attempts.items()):
+            if owner is control:
+                del self.attempts[attempt]
+                attempt.cancel(reason)
+                control.pool.on_connect_given_up()
 
     def on_server_gone(self, control: PoolControl) -> None:
         """A server has left its pool; its place may be wanted."""
@@ -342,146 +366,3 @@ class Pooler:
             control.refresh_special(server)
             if server.state == SV_BEING_CANCELED and server.owner.cancels == 0:
                 control.on_release(server)
-
-    # ---- what an operator does
-
-    def reload(self, new: Config) -> Reload:
-        """Go over to a new configuration, whole. Raises: ConfigError; nothing has changed then."""
-        change = diff_config(self.config, new)
-        self.config = change.config
-        for name in change.databases_added:
-            if name not in self.databases:
-                self._add_database(name, self.config.databases[name], is_auto=False)
-        for state in list(self.databases.values()):
-            database = self.config.find_database(state.name)
-            if database is None:
-                self.drop_database(state.name)
-            else:
-                self._reload_database(state, database, change)
-        changed = [c for k, c in self.pools.items() if k.user in change.users_changed]
-        for control in changed:
-            self.logins.pop(control.pool.key, None)
-            control.pool.failure = None  # the new password may be the right one
-            self._give_up_all(control, "password changed")
-        self.use_config(self.config)
-        for control in changed:
-            self.launch(control)
-        return change
-
-    def drop_database(self, name: str) -> None:
-        """Close all that belongs to a database, and keep nothing of it."""
-        self.log.warning(
-            f"dropping database '{name}' as it does not exist anymore or inactive auto-database"
-        )
-        self.kill(name, "database removed")
-        for control in self.pools_of(name):
-            del self.pools[control.pool.key]
-            self.logins.pop(control.pool.key, None)
-        del self.databases[name]
-
-    def _reload_database(self, state: DatabaseState, new: Database, change: Reload) -> None:
-        """Go over to what the configuration says now of a database that stays."""
-        old, was_auto = state.config, state.is_auto
-        state.config, state.is_auto = new, state.name not in self.config.databases
-        if (old.user, old.password) != (new.user, new.password):
-            for key in [k for k in self.logins if k.database == state.name]:
-                del self.logins[key]
-        moved = state.is_auto != was_auto and old != new
-        if moved or state.name in change.databases_dirty or (was_auto and change.autodb_dirty):
-            self.reconnect(state.name)
-
-    def use_config(self, config: Config) -> None:
-        """Go by these settings from now on; databases are those that are there."""
-        self.config = config
-        for key, control in self.pools.items():
-            control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
-            control.apply_limits()
-            self._follow_accepted(control)
-
-    def server_login(self, control: PoolControl) -> ServerLogin:
-        """What a connect of this pool logs in with."""
-        key = control.pool.key
-        login = self.logins.get(key)
-        if login is None:
-            login = self._login_of(Credentials(key.user), None, self.databases[key.database])
-            self.logins[key] = login
-        return login
-
-    def kill(self, database: str | None, reason: str) -> None:
-        """Close the clients and servers of a database."""
-        for control in self.pools_of(database):
-            lists = control.pool.lists
-            # Who waits goes first: a server that becomes free would still run what it waits with.
-            for client in lists.waiting_clients() + lists.active_clients():
-                control.close_client(client, reason)
-            for server in lists.all_servers():
-                control.close_server(server, reason)
-            self._give_up_all(control, reason)
-
-    def _give_up_all(self, control: PoolControl, reason: str) -> None:
-        """End a pool's connects under way, which says nothing about its server."""
-        for attempt, (owner, _) in list(self.attempts.items()):
-            if owner is control:
-                del self.attempts[attempt]
-                attempt.cancel(reason)
-                control.pool.on_connect_given_up()
-
-    def kill_client(self, client_id: int) -> bool:
-        """Close the client of that id; False where there is none."""
-        for control in self.pools.values():
-            for client in (
-                control.pool.lists.active_clients() + control.pool.lists.waiting_clients()
-            ):
-                if client.owner.id == client_id:
-                    control.close_client(client, "admin forced disconnect")
-                    return True
-        return False
-
-    def reconnect(self, database: str | None) -> None:
-        """Each server of a database is closed when it is released, unused ones at once."""
-        for control in self.pools_of(database):
-            control.pool.failure = None
-            self._give_up_all(control, "database configuration changed")
-            for server in control.pool.lists.all_servers():
-                server.close_needed = True
-                control.refresh_special(server)
-                if server.state in (SV_IDLE, SV_USED):
-                    control.close_server(server, "database configuration changed")
-            self.launch(control)
-
-    def hold(self, database: str | None, *, held: bool) -> None:
-        """Stop giving servers to the clients of a database (or all), or go on."""
-        if database is None:
-            self.paused = held
-        elif database in self.databases:  # else a RELOAD has dropped it since its PAUSE
-            self.databases[database].paused = held
-        for control in self.pools_of(database):
-            state = self.databases[control.pool.key.database]
-            control.pool.lists.held = self.paused or state.paused
-            if control.pool.lists.held:
-                self._give_up_all(control, "pause mode")
-            for server in control.pool.lists.all_servers():
-                control.refresh_special(server)
-                if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):
-                    control.close_server(server, "pause mode")
-            if not control.pool.lists.held:
-                self.resume_pool(control)
-        self.on_change()
-
-    def resume_pool(self, control: PoolControl) -> None:
-        """Serve whoever waited while the pool was held."""
-        for server in control.pool.lists.servers(SV_IDLE):
-            control.make_available(server)
-        self.launch(control)
-
-    def busy_count(self, database: str | None = None) -> int:
-        """Servers that still work for a client or are being tested."""
-        return sum(control.pool.busy_count() for control in self.pools_of(database))
-
-    def close_needed_count(self, database: str | None = None) -> int:
-        """Servers that RECONNECT or RELOAD has marked and that are still there."""
-        return sum(
-            server.close_needed
-            for control in self.pools_of(database)
-            for server in control.pool.lists.all_servers()
-        )

@@ -13,6 +13,7 @@ from pgmux.auth.credentials import Credentials
 from pgmux.auth.secrets import parse_secret
 from pgmux.config import Config, Database, PoolMode, Settings
 from pgmux.pool.pool import Failure, PoolKey
+from pgmux.session import operator
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.maintenance import maintain
@@ -297,7 +298,9 @@ class Rig:
         old = self.pooler.config
         names = {"databases", "autodb", "userlist"} & changes.keys()
         whole = {name: changes.pop(name) for name in names}
-        self.pooler.reload(replace(old, settings=replace(old.settings, **changes), **whole))
+        operator.reload(
+            self.pooler, replace(old, settings=replace(old.settings, **changes), **whole)
+        )
 
     # ---- what tests look at
 

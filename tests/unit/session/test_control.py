@@ -18,6 +18,7 @@ from pgmux.pool.states import (
     SV_TESTED,
     SV_USED,
 )
+from pgmux.session import operator
 from pgmux.wire import build, codes
 from tests.unit.session.rig import Rig, ServerEnd, configure, linked
 
@@ -179,7 +180,7 @@ def test_a_client_that_has_half_a_row_gets_no_error_for_its_other_half(who: str)
     if who == "the server":
         server.lose()
     else:
-        rig.pooler.kill_client(client.relay.owner.id)
+        operator.kill_client(rig.pooler, client.relay.owner.id)
     assert bytes(client.transport.written) == half
     assert client.is_closed and server.is_closed
 

@@ -17,6 +17,7 @@ from pgmux.pool.states import (
     SV_IDLE,
     SV_TESTED,
 )
+from pgmux.session import operator
 from pgmux.wire import build
 from tests.unit.session.rig import Rig, configure, idle, linked, with_databases
 
@@ -36,22 +37,22 @@ def test_pause_closes_unused_servers_and_waits_for_the_others() -> None:
     busy.query()
     server = rig.log_in()
     unused.answer()
-    assert rig.pooler.busy_count() == 1
-    rig.pooler.hold(None, held=True)
-    assert (unused.is_closed, server.is_closed, rig.pooler.busy_count()) == (True, False, 1)
+    assert operator.busy_count(rig.pooler) == 1
+    operator.hold(rig.pooler, None, held=True)
+    assert (unused.is_closed, server.is_closed, operator.busy_count(rig.pooler)) == (True, False, 1)
     server.answer()
-    assert (server.is_closed, rig.pooler.busy_count()) == (True, 0)
+    assert (server.is_closed, operator.busy_count(rig.pooler)) == (True, 0)
     assert not busy.is_closed
 
 
 def test_who_asks_while_paused_waits_for_resume() -> None:
     rig = Rig()
     client, _ = idle(rig)
-    rig.pooler.hold("app", held=True)
+    operator.hold(rig.pooler, "app", held=True)
     client.query("SELECT 2")
     rig.pass_time(1.0)
     assert (client.relay.state, rig.pending()) == (CL_WAITING, [])
-    rig.pooler.hold("app", held=False)
+    operator.hold(rig.pooler, "app", held=False)
     assert rig.log_in().asked() == ["SELECT 2"]
 
 
@@ -59,10 +60,10 @@ def test_pause_ends_connects_under_way() -> None:
     rig = Rig()
     client = rig.enter()
     (attempt,) = rig.pending()
-    rig.pooler.hold(None, held=True)
+    operator.hold(rig.pooler, None, held=True)
     assert attempt.canceled == "pause mode"
     assert (rig.pending(), rig.control().pool.failure) == ([], None)
-    rig.pooler.hold(None, held=False)
+    operator.hold(rig.pooler, None, held=False)
     rig.log_in()
     assert client.kinds() == "RSSSKZ"
 
@@ -72,22 +73,22 @@ def test_a_paused_database_stays_paused_when_another_or_all_resume() -> None:
     for name in ("a", "b"):
         rig.enter(database=name)
         rig.log_in()
-    rig.pooler.hold("a", held=True)
-    rig.pooler.hold(None, held=True)
-    rig.pooler.hold(None, held=False)
+    operator.hold(rig.pooler, "a", held=True)
+    operator.hold(rig.pooler, None, held=True)
+    operator.hold(rig.pooler, None, held=False)
     assert rig.control("a").pool.lists.held
     assert not rig.control("b").pool.lists.held
-    rig.pooler.hold(None, held=True)
-    rig.pooler.hold("a", held=False)
+    operator.hold(rig.pooler, None, held=True)
+    operator.hold(rig.pooler, "a", held=False)
     assert rig.control("a").pool.lists.held
 
 
 def test_a_pool_made_while_paused_is_paused() -> None:
     rig = Rig()
-    rig.pooler.hold(None, held=True)
+    operator.hold(rig.pooler, None, held=True)
     client = rig.enter()
     assert rig.pending() == []
-    rig.pooler.hold(None, held=False)
+    operator.hold(rig.pooler, None, held=False)
     rig.log_in()
     assert client.kinds() == "RSSSKZ"
 
@@ -96,7 +97,7 @@ def test_pause_ends_a_session_at_its_end_without_a_reset() -> None:
     rig = session()
     client, server = linked(rig)
     server.answer()
-    rig.pooler.hold(None, held=True)
+    operator.hold(rig.pooler, None, held=True)
     assert not server.is_closed
     client.lose()
     assert server.asked() == []
@@ -109,10 +110,10 @@ def test_a_server_being_tested_or_canceled_is_closed_when_that_is_over() -> None
     tested.answer()
     client.lose()
     assert tested.relay.state == SV_TESTED
-    rig.pooler.hold(None, held=True)
-    assert (tested.is_closed, rig.pooler.busy_count()) == (False, 1)
+    operator.hold(rig.pooler, None, held=True)
+    assert (tested.is_closed, operator.busy_count(rig.pooler)) == (False, 1)
     tested.answer("DISCARD ALL")
-    assert (tested.is_closed, rig.pooler.busy_count()) == (True, 0)
+    assert (tested.is_closed, operator.busy_count(rig.pooler)) == (True, 0)
 
 
 def test_a_cancel_request_that_is_through_while_paused_frees_no_server() -> None:
@@ -122,7 +123,7 @@ def test_a_cancel_request_that_is_through_while_paused_frees_no_server() -> None
     rig.pooler.cancel(info.cancel_pid, info.cancel_key)
     server.answer()
     assert server.relay.state == SV_BEING_CANCELED
-    rig.pooler.hold(None, held=True)
+    operator.hold(rig.pooler, None, held=True)
     rig.cancels[0].done()
     assert server.is_closed
 
@@ -130,9 +131,9 @@ def test_a_cancel_request_that_is_through_while_paused_frees_no_server() -> None
 def test_what_ends_is_told_to_who_waits_for_it() -> None:
     rig = Rig()
     told: list[int] = []
-    rig.pooler.on_change = lambda: told.append(rig.pooler.busy_count())
+    rig.pooler.on_change = lambda: told.append(operator.busy_count(rig.pooler))
     _, server = linked(rig)
-    rig.pooler.hold(None, held=True)
+    operator.hold(rig.pooler, None, held=True)
     server.answer()
     assert told[-1] == 0
 
@@ -148,11 +149,11 @@ def test_reconnect_closes_unused_servers_at_once_and_others_at_their_release() -
     busy.query()
     server = rig.log_in()
     unused.answer()
-    rig.pooler.reconnect("app")
+    operator.reconnect(rig.pooler, "app")
     assert (unused.is_closed, server.is_closed) == (True, False)
-    assert rig.pooler.close_needed_count() == 1
+    assert operator.close_needed_count(rig.pooler) == 1
     server.answer()
-    assert (server.is_closed, rig.pooler.close_needed_count("app")) == (True, 0)
+    assert (server.is_closed, operator.close_needed_count(rig.pooler, "app")) == (True, 0)
     assert not busy.is_closed
 
 
@@ -160,7 +161,7 @@ def test_reconnect_begins_connects_under_way_anew() -> None:
     rig = Rig()
     client = rig.enter()
     (attempt,) = rig.pending()
-    rig.pooler.reconnect(None)
+    operator.reconnect(rig.pooler, None)
     assert attempt.canceled == "database configuration changed"
     assert len(rig.pending()) == 1
     rig.log_in()
@@ -171,7 +172,7 @@ def test_reconnect_forgets_the_last_failure() -> None:
     rig = Rig()
     rig.enter()
     rig.refuse()
-    rig.pooler.reconnect("app")
+    operator.reconnect(rig.pooler, "app")
     assert len(rig.pending()) == 1
 
 
@@ -180,7 +181,7 @@ def test_reconnect_closes_a_server_after_its_reset_query() -> None:
     client, server = linked(rig)
     server.answer()
     client.lose()
-    rig.pooler.reconnect(None)
+    operator.reconnect(rig.pooler, None)
     assert not server.is_closed
     server.answer("DISCARD ALL")
     assert server.is_closed
@@ -195,7 +196,7 @@ def test_kill_ends_clients_servers_and_connects_of_one_database() -> None:
         end.messages()
     ends[0].query()
     ends[1].query()
-    rig.pooler.kill("a", "database killed")
+    operator.kill(rig.pooler, "a", "database killed")
     assert [end.is_closed for end in ends] == [True, True, False]
     assert ends[1].error() == ("FATAL", "08P01", "database killed")
     pool = rig.control("a").pool
@@ -207,10 +208,10 @@ def test_kill_client_ends_one_client() -> None:
     rig = Rig()
     client, _ = idle(rig)
     other = rig.enter()
-    assert rig.pooler.kill_client(client.relay.owner.id)
+    assert operator.kill_client(rig.pooler, client.relay.owner.id)
     assert client.error() == ("FATAL", "08P01", "admin forced disconnect")
     assert not other.is_closed
-    assert not rig.pooler.kill_client(client.relay.owner.id)
+    assert not operator.kill_client(rig.pooler, client.relay.owner.id)
 
 
 # RELOAD
@@ -358,7 +359,7 @@ def test_a_reload_that_fails_changes_nothing() -> None:
     before = rig.pooler.config
     broken = replace(before, databases={}, auth_file_problems=(Problem("no such file", "f", 1),))
     with pytest.raises(ConfigError):
-        rig.pooler.reload(broken)
+        operator.reload(rig.pooler, broken)
     assert rig.pooler.config is before
     assert list(rig.pooler.databases) == ["app"]
 
@@ -383,6 +384,6 @@ def test_nothing_of_who_waits_is_run_when_a_database_goes() -> None:
 def test_a_pause_can_be_ended_whose_database_has_gone() -> None:
     rig = Rig()
     linked(rig)
-    rig.pooler.hold("app", held=True)
+    operator.hold(rig.pooler, "app", held=True)
     rig.reload(databases={})
-    rig.pooler.hold("app", held=False)
+    operator.hold(rig.pooler, "app", held=False)

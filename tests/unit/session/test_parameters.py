@@ -8,6 +8,7 @@ import pytest
 
 from pgmux.config import PoolMode
 from pgmux.config.model import PgmuxSettings
+from pgmux.session import operator
 from pgmux.wire import build, codes
 from tests.unit.session.rig import REPORTED, ClientEnd, Rig, ServerEnd, configure, idle, linked
 
@@ -43,14 +44,14 @@ def test_what_logins_accept_since_a_reload_is_set_on_servers_that_are_there() ->
     rig = Rig(replace(configure(default_pool_size=1), pgmux=named()))
     _, server = linked(rig)
     server.answer()
-    rig.pooler.reload(replace(rig.pooler.config, pgmux=named("work_mem")))
+    operator.reload(rig.pooler, replace(rig.pooler.config, pgmux=named("work_mem")))
     other = rig.enter({"work_mem": "1MB"})
     other.query("SELECT 2")
     assert server.assigned() == {"work_mem": "1MB"}
     server.accept()
     server.answer()
     server.messages()
-    rig.pooler.reload(replace(rig.pooler.config, pgmux=named()))
+    operator.reload(rig.pooler, replace(rig.pooler.config, pgmux=named()))
     rig.enter().query("SELECT 3")
     assert server.assigned() == {"work_mem": None}
 
@@ -60,7 +61,7 @@ def test_a_client_keeps_its_parameters_through_a_reload_in_its_transaction() -> 
     client, server = idle(rig)
     client.query("BEGIN")
     server.answer("BEGIN", codes.TRANSACTION_BLOCK)
-    rig.pooler.reload(replace(rig.pooler.config, pgmux=named("work_mem")))
+    operator.reload(rig.pooler, replace(rig.pooler.config, pgmux=named("work_mem")))
     server.report("TimeZone", "CET")
     client.query("COMMIT")
     server.answer("COMMIT")

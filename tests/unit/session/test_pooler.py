@@ -16,6 +16,7 @@ from pgmux.pool.states import (
     SV_GONE,
     SV_IDLE,
 )
+from pgmux.session import operator
 from pgmux.wire import build, parse
 from tests.unit.session.rig import Rig, configure, idle, linked, with_databases
 
@@ -304,7 +305,7 @@ def test_a_refusal_ends_who_waits_where_the_other_servers_are_to_be_closed() -> 
     other = rig.enter()
     other.messages()
     other.query()
-    rig.pooler.reconnect(None)
+    operator.reconnect(rig.pooler, None)
     rig.refuse("login failed", "28P01", "password authentication failed")
     assert other.error() == ("FATAL", "28P01", "password authentication failed")
 
@@ -461,9 +462,9 @@ def test_while_servers_are_waited_for_who_waits_ends() -> None:
     waiting = rig.enter()
     waiting.messages()
     waiting.query()
-    rig.pooler.hold(None, held=True)
+    operator.hold(rig.pooler, None, held=True)
     rig.pass_time(0.3, shutting_down=True)
     assert waiting.error()[2] == "server shutting down"
     assert not client.is_closed
     server.answer()
-    assert rig.pooler.busy_count() == 0
+    assert operator.busy_count(rig.pooler) == 0

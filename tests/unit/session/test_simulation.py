@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from pgmux.config import Database, PoolMode
 from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_GONE, SV_IDLE
+from pgmux.session import operator
 from pgmux.session.control import PoolControl
 from tests.unit.session.rig import Rig, configure
 from tests.unit.session.simulation import SimulatedClient, SimulatedServer
@@ -232,7 +233,7 @@ class Simulation(RuleBasedStateMachine):
         self.settle()
 
     def reconnect(self, data: st.DataObject) -> None:
-        self.rig.pooler.reconnect("app")
+        operator.reconnect(self.rig.pooler, "app")
 
     def reload(self, data: st.DataObject) -> None:
         self.rig.reload(
@@ -247,12 +248,12 @@ class Simulation(RuleBasedStateMachine):
         self.rig.reload(databases={"app": Database("app", "app")})
 
     def pause(self, data: st.DataObject) -> None:
-        self.rig.pooler.hold(None, held=True)
+        operator.hold(self.rig.pooler, None, held=True)
 
     @precondition(lambda self: self.rig.pooler.paused)
     @rule()
     def resume(self) -> None:
-        self.rig.pooler.hold(None, held=False)
+        operator.hold(self.rig.pooler, None, held=False)
         self.settle()
 
     # ---- what always holds
@@ -343,7 +344,7 @@ class Simulation(RuleBasedStateMachine):
         """Everybody gets an answer once servers are well and the operator rests."""
         if not hasattr(self, "rig"):
             return
-        self.rig.pooler.hold(None, held=False)
+        operator.hold(self.rig.pooler, None, held=False)
         for _ in range(100):
             if not any(client.outstanding for client in self.open_clients()):
                 break

@@ -1,0 +1,137 @@
+"""What an operator does to a running pooler: RELOAD, KILL, RECONNECT, PAUSE and RESUME.
+
+`database` is None for all of them. Whether what was begun is done, `busy_count` and
+`close_needed_count` say. Source: PgBouncer's admin.c and loader.c in outline.
+"""
+
+from __future__ import annotations
+
+from pgmux.config import Config, Database
+from pgmux.config.diff import Reload, diff_config
+from pgmux.pool.states import SV_IDLE, SV_USED
+from pgmux.session.control import PoolControl
+from pgmux.session.pooler import DatabaseState, Pooler
+
+
+def reload(pooler: Pooler, new: Config) -> Reload:
+    """Go over to a new configuration, whole. Raises: ConfigError; nothing has changed then."""
+    change = diff_config(pooler.config, new)
+    pooler.config = change.config
+    for name in change.databases_added:
+        if name not in pooler.databases:
+            pooler.add_database(name, pooler.config.databases[name], is_auto=False)
+    for state in list(pooler.databases.values()):
+        database = pooler.config.find_database(state.name)
+        if database is None:
+            drop_database(pooler, state.name)
+        else:
+            _reload_database(pooler, state, database, change)
+    changed = [c for k, c in pooler.pools.items() if k.user in change.users_changed]
+    for control in changed:
+        pooler.logins.pop(control.pool.key, None)
+        control.pool.failure = None  # the new password may be the right one
+        pooler.give_up_all(control, "password changed")
+    pooler.use_config(pooler.config)
+    for control in changed:
+        pooler.launch(control)
+    return change
+
+
+def drop_database(pooler: Pooler, name: str) -> None:
+    """Close all that belongs to a database, and keep nothing of it."""
+    pooler.log.warning(
+        f"dropping database '{name}' as it does not exist anymore or inactive auto-database"
+    )
+    kill(pooler, name, "database removed")
+    for control in pooler.pools_of(name):
+        del pooler.pools[control.pool.key]
+        pooler.logins.pop(control.pool.key, None)
+    del pooler.databases[name]
+
+
+def _reload_database(pooler: Pooler, state: DatabaseState, new: Database, change: Reload) -> None:
+    """Go over to what the configuration says now of a database that stays."""
+    old, was_auto = state.config, state.is_auto
+    state.config, state.is_auto = new, state.name not in pooler.config.databases
+    if (old.user, old.password) != (new.user, new.password):
+        for key in [k for k in pooler.logins if k.database == state.name]:
+            del pooler.logins[key]
+    moved = state.is_auto != was_auto and old != new
+    if moved or state.name in change.databases_dirty or (was_auto and change.autodb_dirty):
+        reconnect(pooler, state.name)
+
+
+def kill(pooler: Pooler, database: str | None, reason: str) -> None:
+    """Close the clients and servers of a database."""
+    for control in pooler.pools_of(database):
+        lists = control.pool.lists
+        # Who waits goes first: a server that becomes free would still run what it waits with.
+        for client in lists.waiting_clients() + lists.active_clients():
+            control.close_client(client, reason)
+        for server in lists.all_servers():
+            control.close_server(server, reason)
+        pooler.give_up_all(control, reason)
+
+
+def kill_client(pooler: Pooler, client_id: int) -> bool:
+    """Close the client of that id; False where there is none."""
+    for control in pooler.pools.values():
+        for client in control.pool.lists.active_clients() + control.pool.lists.waiting_clients():
+            if client.owner.id == client_id:
+                control.close_client(client, "admin forced disconnect")
+                return True
+    return False
+
+
+def reconnect(pooler: Pooler, database: str | None) -> None:
+    """Each server of a database is closed when it is released, unused ones at once."""
+    for control in pooler.pools_of(database):
+        control.pool.failure = None
+        pooler.give_up_all(control, "database configuration changed")
+        for server in control.pool.lists.all_servers():
+            server.close_needed = True
+            control.refresh_special(server)
+            if server.state in (SV_IDLE, SV_USED):
+                control.close_server(server, "database configuration changed")
+        pooler.launch(control)
+
+
+def hold(pooler: Pooler, database: str | None, *, held: bool) -> None:
+    """Stop giving servers to the clients of a database (or all), or go on."""
+    if database is None:
+        pooler.paused = held
+    elif database in pooler.databases:  # else a RELOAD has dropped it since its PAUSE
+        pooler.databases[database].paused = held
+    for control in pooler.pools_of(database):
+        state = pooler.databases[control.pool.key.database]
+        control.pool.lists.held = pooler.paused or state.paused
+        if control.pool.lists.held:
+            pooler.give_up_all(control, "pause mode")
+        for server in control.pool.lists.all_servers():
+            control.refresh_special(server)
+            if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):
+                control.close_server(server, "pause mode")
+        if not control.pool.lists.held:
+            _resume_pool(pooler, control)
+    pooler.on_change()
+
+
+def _resume_pool(pooler: Pooler, control: PoolControl) -> None:
+    """Serve whoever waited while the pool was held."""
+    for server in control.pool.lists.servers(SV_IDLE):
+        control.make_available(server)
+    pooler.launch(control)
+
+
+def busy_count(pooler: Pooler, database: str | None = None) -> int:
+    """Servers that still work for a client or are being tested."""
+    return sum(control.pool.busy_count() for control in pooler.pools_of(database))
+
+
+def close_needed_count(pooler: Pooler, database: str | None = None) -> int:
+    """Servers that RECONNECT or RELOAD has marked and that are still there."""
+    return sum(
+        server.close_needed
+        for control in pooler.pools_of(database)
+        for server in control.pool.lists.all_servers()
+    )
