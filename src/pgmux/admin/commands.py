@@ -250,7 +250,7 @@ _FDS_IS_GONE = (
 
 _SHOW_LATER = (
     *("sockets", "active_sockets", "peers", "peer_pools"),
-    *("mem", "dns_hosts", "dns_zones"),
+    "mem",
 )
 
 

@@ -18,7 +18,7 @@ from pgmux.admin.table import Getter, Table, TableColumn, attributes, items
 from pgmux.admin.values import Type
 from pgmux.config.show import show_config
 
-TEXT, INT4, NUMERIC = Type.TEXT, Type.INT4, Type.NUMERIC
+TEXT, INT4, INT8, NUMERIC = Type.TEXT, Type.INT4, Type.INT8, Type.NUMERIC
 USEC = 1_000_000
 
 # What drivers ask for without need: answered so that they go on.
@@ -33,6 +33,7 @@ FAKE_PARAMETERS: Mapping[str, str] = {
 HELP = """
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
 \tSHOW LISTS|STATE
+\tSHOW DNS_HOSTS|DNS_ZONES
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
 \tSET key = arg
 \tRELOAD
@@ -208,6 +209,14 @@ TABLES: Mapping[str, Table] = {
             _whole("disabled"),
         ),
         lambda pooler: pooler.snapshot.databases(),
+    ),
+    "dns_hosts": Table(
+        (*attributes(TEXT, "hostname"), *attributes(INT8, "ttl"), *attributes(TEXT, "addrs")),
+        lambda pooler: pooler.snapshot.dns_hosts(),
+    ),
+    "dns_zones": Table(
+        (*attributes(TEXT, "zonename"), *attributes(INT8, "serial"), *attributes(INT4, "count")),
+        lambda pooler: pooler.snapshot.dns_zones(),
     ),
     "lists": Table((*items(TEXT, "list"), *items(INT4, "items", at=1)), _list_rows),
     "pools": Table(

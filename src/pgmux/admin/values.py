@@ -1,6 +1,7 @@
 """The types of SHOW's columns, and their values as PostgreSQL sends them, text and binary.
 
     Int4     text: decimal    binary: Int32
+    Int8     text: decimal    binary: Int64
     Numeric  text: decimal    binary: Int16 ndigits, Int16 weight, Int16 sign, Int16 dscale,
                                       Int16 digit[ndigits] (base 10000); here whole and positive
     Text     text = binary
@@ -24,6 +25,7 @@ class Type(Enum):
 
     TEXT = (25, -1)
     INT4 = (23, 4)
+    INT8 = (20, 8)
     NUMERIC = (1700, -1)
 
     @property
@@ -51,16 +53,25 @@ def _decimal(value: int) -> bytes:
     return b"%d" % value
 
 
-def _int4(value: int) -> int:
-    return (value + 2**31) % 2**32 - 2**31
+def _wrap(value: int, bits: int) -> int:
+    half: int = 1 << (bits - 1)
+    return (value + half) % (2 * half) - half
 
 
 def _int4_text(value: int) -> bytes:
-    return b"%d" % _int4(value)
+    return b"%d" % _wrap(value, 32)
 
 
 def _int4_binary(value: int) -> bytes:
-    return struct.pack(">i", _int4(value))
+    return struct.pack(">i", _wrap(value, 32))
+
+
+def _int8_text(value: int) -> bytes:
+    return b"%d" % _wrap(value, 64)
+
+
+def _int8_binary(value: int) -> bytes:
+    return struct.pack(">q", _wrap(value, 64))
 
 
 def _numeric_binary(value: int) -> bytes:
@@ -79,6 +90,8 @@ _ENCODERS: dict[tuple[Type, int], Encoder] = {
     (Type.TEXT, FORMAT_BINARY): _text,
     (Type.INT4, FORMAT_TEXT): _int4_text,
     (Type.INT4, FORMAT_BINARY): _int4_binary,
+    (Type.INT8, FORMAT_TEXT): _int8_text,
+    (Type.INT8, FORMAT_BINARY): _int8_binary,
     (Type.NUMERIC, FORMAT_TEXT): _decimal,
     (Type.NUMERIC, FORMAT_BINARY): _numeric_binary,
 }

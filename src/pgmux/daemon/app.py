@@ -20,7 +20,7 @@ from pgmux.config import Config
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.daemon.configuration import describe
 from pgmux.daemon.log import Log
-from pgmux.daemon.snapshot import DaemonSnapshot
+from pgmux.daemon.snapshot import DaemonSnapshot, NoDnsCache
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import stats_line
 from pgmux.net.client_connection import Door
@@ -69,7 +69,7 @@ class App:
         self.admin = DaemonAdmin(self)
         self.consoles = Consoles(self.pooler, self.admin)
         self.door = Door(self.pooler, self._login_context(), self._computer, self.consoles)
-        self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles)
+        self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, NoDnsCache())
         self._listener = Listener(config.settings, log, self.door)
 
     def _login_context(self) -> LoginContext:

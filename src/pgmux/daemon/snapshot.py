@@ -17,6 +17,9 @@ from pgmux.metrics.snapshot import (
     COUNTERS,
     ConnectionRow,
     DatabaseRow,
+    DnsCache,
+    DnsHostRow,
+    DnsZoneRow,
     ListsRow,
     PoolRow,
     StatsRow,
@@ -51,10 +54,25 @@ _CONSOLE_ROW = DatabaseRow(
 )
 
 
+class NoDnsCache:
+    """`metrics.snapshot.DnsCache` where names aren't remembered."""
+
+    query_count = 0
+
+    def entries(self) -> Sequence[DnsHostRow]:
+        """None."""
+        return ()
+
+    def zones(self) -> Sequence[DnsZoneRow]:
+        """None."""
+        return ()
+
+
 class DaemonSnapshot:
     """`metrics.snapshot.Snapshot` of a running pooler."""
 
-    def __init__(self, pooler: Pooler, door: Door, consoles: Consoles) -> None:
+    def __init__(self, pooler: Pooler, door: Door, consoles: Consoles, dns: DnsCache) -> None:
+        self._dns = dns
         self._pooler = pooler
         self._door = door
         self._consoles = consoles
@@ -159,11 +177,19 @@ class DaemonSnapshot:
             login_clients=len(self._door.logins),
             free_servers=0,
             used_servers=sum(c.pool.server_count() for c in pooler.pools.values()),
-            dns_names=0,
-            dns_zones=0,
-            dns_queries=0,
+            dns_names=len(self._dns.entries()),
+            dns_zones=len(self._dns.zones()),
+            dns_queries=self._dns.query_count,
             dns_pending=0,
         )
+
+    def dns_hosts(self) -> Sequence[DnsHostRow]:
+        """What the resolver remembers."""
+        return self._dns.entries()
+
+    def dns_zones(self) -> Sequence[DnsZoneRow]:
+        """What the resolver remembers."""
+        return self._dns.zones()
 
     # ---- SHOW CLIENTS, SERVERS
 

@@ -155,6 +155,41 @@ class ListsRow:
     dns_pending: int
 
 
+@dataclass(frozen=True, slots=True)
+class DnsHostRow:
+    """SHOW DNS_HOSTS: a name that was looked up; `ttl` is how many whole seconds its answer is
+    still good for; `addrs` is as PgBouncer has it, "10.0.0.1:0,[::1]:0", and "" where the name has
+    no address.
+    """
+
+    hostname: str
+    ttl: int
+    addrs: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsZoneRow:
+    """SHOW DNS_ZONES: a zone whose serial is looked at; `count` is how many names are in it."""
+
+    zonename: str
+    serial: int
+    count: int
+
+
+class DnsCache(Protocol):
+    """What a resolver remembers of names."""
+
+    @property
+    def query_count(self) -> int:
+        """The queries under way."""
+
+    def entries(self) -> Sequence[DnsHostRow]:
+        """Every name looked up and not yet forgotten, in the order of the names."""
+
+    def zones(self) -> Sequence[DnsZoneRow]:
+        """Every zone known, in the order of the names."""
+
+
 class Snapshot(Protocol):
     """What the pooler tells of itself: each call is a new, consistent copy, rows in SHOW's order.
 
@@ -187,3 +222,9 @@ class Snapshot(Protocol):
 
     def lists(self) -> ListsRow:
         """The counts of SHOW LISTS."""
+
+    def dns_hosts(self) -> Sequence[DnsHostRow]:
+        """Every host name that was looked up."""
+
+    def dns_zones(self) -> Sequence[DnsZoneRow]:
+        """Every zone whose serial is looked at."""

@@ -12,6 +12,8 @@ from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
     ConnectionRow,
     DatabaseRow,
+    DnsHostRow,
+    DnsZoneRow,
     ListsRow,
     PoolRow,
     StatsRow,
@@ -102,6 +104,8 @@ STATS = StatsRow(
     server_parse_count=70,
     bind_count=80,
 )
+DNS_HOST = DnsHostRow("db1.internal", 15, "10.0.0.1:0,10.0.0.2:0")
+DNS_ZONE = DnsZoneRow("internal", 2026112001, 3)
 LISTS = ListsRow(*range(1, 15))
 
 
@@ -137,6 +141,12 @@ class FakeSnapshot:
 
     def lists(self) -> ListsRow:
         return LISTS
+
+    def dns_hosts(self) -> list[DnsHostRow]:
+        return [DNS_HOST]
+
+    def dns_zones(self) -> list[DnsZoneRow]:
+        return [DNS_ZONE]
 
 
 @dataclass

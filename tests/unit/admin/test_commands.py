@@ -102,8 +102,6 @@ def test_a_user_who_is_no_admin_may_only_show(query: str) -> None:
         ("SHOW PEERS", "not yet supported: SHOW PEERS"),
         ("SHOW PEER_POOLS", "not yet supported: SHOW PEER_POOLS"),
         ("SHOW MEM", "not yet supported: SHOW MEM"),
-        ("SHOW DNS_HOSTS", "not yet supported: SHOW DNS_HOSTS"),
-        ("SHOW DNS_ZONES", "not yet supported: SHOW DNS_ZONES"),
     ],
 )
 def test_a_refusal_has_pgbouncers_words_and_changes_nothing(query: str, message: str) -> None:

@@ -13,7 +13,7 @@ from pgmux.wire.parse import Column, parse_row_description
 from tests.unit.admin.pooler import CLIENT, FakePooler, FakeSnapshot
 from tests.unit.admin.talk import READY, ask, messages, rows, tag, types
 
-# One line of "name type" per column, the type a letter of PgBouncer's: s text, i int4, N numeric.
+# One line of "name type" per column, the type a letter of PgBouncer's: s text, i int4, q int8, N numeric.
 CONNECTIONS = """type s, user s, database s, replication s, state s, addr s, port i, local_addr s,
     local_port i, connect_time s, request_time s, wait i, wait_us i, close_needed i, ptr s, link s,
     remote_pid i, tls s, application_name s, prepared_statements i, id i"""
@@ -24,6 +24,8 @@ EXPECTED = {
         reserve_pool_size i, server_lifetime i, pool_mode s, load_balance_hosts s,
         max_connections i, current_connections i, max_client_connections i,
         current_client_connections i, paused i, disabled i""",
+    "dns_hosts": "hostname s, ttl q, addrs s",
+    "dns_zones": "zonename s, serial q, count i",
     "lists": "list s, items i",
     "pools": """database s, user s, cl_active i, cl_waiting i, cl_active_cancel_req i,
         cl_waiting_cancel_req i, sv_active i, sv_active_cancel i, sv_being_canceled i, sv_idle i,
@@ -53,7 +55,7 @@ EXPECTED = {
     "DateStyle": "datestyle s",
     "TimeZone": "timezone s",
 }
-TYPES = {"s": (25, -1), "i": (23, 4), "N": (1700, -1)}
+TYPES = {"s": (25, -1), "i": (23, 4), "q": (20, 8), "N": (1700, -1)}
 
 
 def expected_columns(text: str) -> tuple[Column, ...]:
@@ -150,6 +152,11 @@ def test_lists() -> None:
     )
     expected = [(name, str(count)) for count, name in enumerate(names.split(), 1)]
     assert rows(ask("SHOW LISTS").data) == expected
+
+
+def test_dns() -> None:
+    assert rows(ask("SHOW DNS_HOSTS").data) == [("db1.internal", "15", "10.0.0.1:0,10.0.0.2:0")]
+    assert rows(ask("SHOW DNS_ZONES").data) == [("internal", "2026112001", "3")]
 
 
 def test_state_says_whether_pause_is_in_force() -> None:

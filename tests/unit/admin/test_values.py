@@ -44,6 +44,11 @@ def test_an_int4_that_is_too_large_wraps_as_pgbouncers(number: int, shown: int) 
     assert int.from_bytes(binary, "big", signed=True) == shown and len(binary) == 4
 
 
+def test_an_int8_has_eight_bytes() -> None:
+    assert find_encoder(Type.INT8, FORMAT_TEXT)(2**32) == b"4294967296"
+    assert find_encoder(Type.INT8, FORMAT_BINARY)(2**32) == bytes.fromhex("00000001 00000000")
+
+
 @pytest.mark.parametrize("format_", [FORMAT_TEXT, FORMAT_BINARY])
 def test_a_text_is_the_same_in_both_formats_and_keeps_its_bytes(format_: int) -> None:
     text = b"caf\xc3\xa9 \xff".decode("utf-8", "surrogateescape")
