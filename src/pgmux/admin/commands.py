@@ -99,8 +99,6 @@ def _find_show(query: bytes, name: str, is_admin: bool) -> Statement:
         return partial(Outcome, "SHOW", notice=("Console usage", HELP))
     if name == "fds":
         return partial(_refuse, _FDS_IS_GONE if is_admin else "admin access needed")
-    if name in _SHOW_LATER:
-        return partial(_refuse, f"not yet supported: SHOW {name.upper()}")
     raise invalid_command(query)
 
 
@@ -246,11 +244,6 @@ def _suspend(_: AdminPooler, __: str) -> Outcome:
 _FDS_IS_GONE = (
     "SHOW FDS is gone, with the online restart that it served; start a second pooler with"
     " so_reuseport=1 and end this one by SHUTDOWN WAIT_FOR_CLIENTS"
-)
-
-_SHOW_LATER = (
-    *("sockets", "active_sockets", "peers", "peer_pools"),
-    "mem",
 )
 
 

@@ -113,6 +113,11 @@ class Console:
             parameters.append(("application_name", application_name))
         return b"".join(build.build_parameter_status(*parameter) for parameter in parameters)
 
+    @property
+    def kept_len(self) -> int:
+        """Bytes received and not yet processed."""
+        return self._reader.kept_len
+
     def feed(self, data: bytes) -> Reply:
         """Takes what the client sent, cut anywhere."""
         if self._reason is not None:

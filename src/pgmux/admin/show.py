@@ -32,7 +32,8 @@ FAKE_PARAMETERS: Mapping[str, str] = {
 
 HELP = """
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
-\tSHOW LISTS|STATE
+\tSHOW PEERS|PEER_POOLS
+\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
 \tSHOW DNS_HOSTS|DNS_ZONES
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
 \tSET key = arg
@@ -192,7 +193,20 @@ _CONNECTION = (
     *attributes(INT4, "prepared_statements id"),
 )
 
+_SOCKET = (
+    *_CONNECTION,
+    *attributes(INT4, "recv_pos pkt_pos pkt_remain send_pos send_remain pkt_avail send_avail"),
+)
+
+
+def _zero(name: str) -> TableColumn:
+    return TableColumn(name, INT4, lambda _: 0)
+
+
 TABLES: Mapping[str, Table] = {
+    "active_sockets": Table(
+        _SOCKET, lambda pooler: [row for row in pooler.snapshot.sockets() if row.is_active]
+    ),
     "clients": Table(_CONNECTION, lambda pooler: pooler.snapshot.clients()),
     "config": Table(items(TEXT, "key", "value", "default", "changeable"), _config_rows),
     "databases": Table(
@@ -219,6 +233,30 @@ TABLES: Mapping[str, Table] = {
         lambda pooler: pooler.snapshot.dns_zones(),
     ),
     "lists": Table((*items(TEXT, "list"), *items(INT4, "items", at=1)), _list_rows),
+    "mem": Table(
+        (
+            *attributes(TEXT, "name"),
+            _zero("size"),
+            *attributes(INT4, "used"),
+            *map(_zero, ("free", "memtotal")),
+        ),
+        lambda pooler: pooler.snapshot.mem(),
+    ),
+    "peer_pools": Table(
+        attributes(
+            INT4,
+            "peer_id cl_active_cancel_req cl_waiting_cancel_req sv_active_cancel sv_login",
+        ),
+        lambda pooler: pooler.snapshot.peer_pools(),
+    ),
+    "peers": Table(
+        (
+            *attributes(INT4, "peer_id"),
+            *attributes(TEXT, "host"),
+            *attributes(INT4, "port pool_size"),
+        ),
+        lambda pooler: pooler.snapshot.peers(),
+    ),
     "pools": Table(
         (
             *attributes(TEXT, "database user"),
@@ -231,6 +269,7 @@ TABLES: Mapping[str, Table] = {
         lambda pooler: pooler.snapshot.pools(),
     ),
     "servers": Table(_CONNECTION, lambda pooler: pooler.snapshot.servers()),
+    "sockets": Table(_SOCKET, lambda pooler: pooler.snapshot.sockets()),
     "state": Table(items(TEXT, "key", "value"), _state_rows),
     "stats": Table(
         (

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.daemon.connections import Connections
 from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
     COUNTERS,
@@ -21,37 +21,21 @@ from pgmux.metrics.snapshot import (
     DnsHostRow,
     DnsZoneRow,
     ListsRow,
+    MemRow,
+    PeerPoolRow,
+    PeerRow,
     PoolRow,
+    SocketRow,
     StatsRow,
     UserRow,
     sum_stats,
 )
 from pgmux.net.client_connection import Door
-from pgmux.net.console_connection import Consoles, wall_time
+from pgmux.net.console_connection import Consoles
 from pgmux.pool import states
-from pgmux.session._relay_cy import ClientRelay, ServerRelay
+from pgmux.session._relay_cy import ClientRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.pooler import DatabaseState, Pooler
-
-_CONSOLE_ROW = DatabaseRow(
-    name=ADMIN_DATABASE,
-    host=None,
-    port=0,
-    database=ADMIN_DATABASE,
-    force_user=ADMIN_DATABASE,
-    pool_size=2,
-    min_pool_size=0,
-    reserve_pool_size=0,
-    server_lifetime=0.0,
-    pool_mode="statement",
-    load_balance_hosts=None,
-    max_connections=0,
-    current_connections=0,
-    max_client_connections=0,
-    current_client_connections=0,
-    paused=False,
-    disabled=False,
-)
 
 
 class NoDnsCache:
@@ -76,6 +60,7 @@ class DaemonSnapshot:
         self._pooler = pooler
         self._door = door
         self._consoles = consoles
+        self._connections = Connections(pooler, door, consoles)
         self.averaging = Averages(pooler.clock())
 
     # ---- SHOW DATABASES, POOLS, USERS, LISTS
@@ -83,10 +68,30 @@ class DaemonSnapshot:
     def databases(self) -> Sequence[DatabaseRow]:
         """By name; the console's own is one of them."""
         rows = [self._database(state) for state in self._pooler.databases.values()]
-        port = self._pooler.config.settings.listen_port
-        clients = len(self._consoles.open)
-        rows.append(replace(_CONSOLE_ROW, port=port, current_client_connections=clients))
-        return sorted(rows, key=lambda row: row.name)
+        return sorted([*rows, self._console_database()], key=lambda row: row.name)
+
+    def _console_database(self) -> DatabaseRow:
+        """What is set for all databases is shown here too, though nothing here heeds it."""
+        settings = self._pooler.config.settings
+        return DatabaseRow(
+            name=ADMIN_DATABASE,
+            host=None,
+            port=settings.listen_port,
+            database=ADMIN_DATABASE,
+            force_user=ADMIN_DATABASE,
+            pool_size=2,
+            min_pool_size=settings.min_pool_size,
+            reserve_pool_size=settings.reserve_pool_size,
+            server_lifetime=settings.server_lifetime,
+            pool_mode="statement",
+            load_balance_hosts=None,
+            max_connections=settings.max_db_connections,
+            current_connections=0,
+            max_client_connections=settings.max_db_client_connections,
+            current_client_connections=len(self._consoles.open),
+            paused=False,
+            disabled=False,
+        )
 
     def _database(self, state: DatabaseState) -> DatabaseRow:
         config, database = self._pooler.config, state.config
@@ -107,7 +112,7 @@ class DaemonSnapshot:
             current_connections=sum(c.pool.server_count() for c in pools),
             max_client_connections=config.max_db_client_connections(database),
             current_client_connections=sum(c.pool.lists.client_count() for c in pools),
-            paused=state.paused or self._pooler.paused,
+            paused=state.paused,
             disabled=state.disabled,
         )
 
@@ -121,32 +126,38 @@ class DaemonSnapshot:
         pool, lists = control.pool, control.pool.lists
         waiting = lists.waiting_clients()
         now = self._pooler.clock()
+        cancels = sum(server.owner.cancels for server in lists.all_servers())
         database = self._pooler.databases[pool.key.database].config
         return PoolRow(
             database=pool.key.database,
             user=pool.key.user,
             cl_active=lists.client_count() - len(waiting),
             cl_waiting=len(waiting),
-            cl_active_cancel_req=sum(s.owner.cancels for s in lists.all_servers()),
+            cl_active_cancel_req=cancels,
             cl_waiting_cancel_req=0,
             sv_active=lists.server_count(states.SV_ACTIVE),
-            sv_active_cancel=0,
+            sv_active_cancel=cancels,
             sv_being_canceled=lists.server_count(states.SV_BEING_CANCELED),
             sv_idle=lists.server_count(states.SV_IDLE),
             sv_used=lists.server_count(states.SV_USED),
             sv_tested=lists.server_count(states.SV_TESTED),
-            sv_login=pool.logins,
+            sv_login=pool.logins + lists.server_count(states.SV_LOGIN),
             maxwait=now - waiting[0].wait_start if waiting else 0.0,
             pool_mode=pool.limits.pool_mode,
             load_balance_hosts=_balance(database),
         )
 
     def users(self) -> Sequence[UserRow]:
-        """Everybody in auth_file or [users]."""
-        config = self._pooler.config
-        names = sorted({*config.userlist, *config.users})
+        """Everybody whose name is known: from the files, or from a pool."""
         clients = Counter(row.user for row in self.clients())
-        return [self._user(name, clients[name]) for name in names]
+        return [self._user(name, clients[name]) for name in self._user_names()]
+
+    def _user_names(self) -> list[str]:
+        config = self._pooler.config
+        databases = self._pooler.databases.values()
+        forced = (state.config.user for state in databases if state.config.user is not None)
+        pools = (key.user for key in self._pooler.pools)
+        return sorted({ADMIN_DATABASE, *config.userlist, *config.users, *pools, *forced})
 
     def _user(self, name: str, client_count: int) -> UserRow:
         config = self._pooler.config
@@ -168,7 +179,7 @@ class DaemonSnapshot:
         pooler = self._pooler
         return ListsRow(
             databases=len(pooler.databases) + 1,
-            users=len({ADMIN_DATABASE, *pooler.config.userlist, *pooler.config.users}),
+            users=len(self._user_names()),
             peers=len(pooler.config.peers),
             pools=len(pooler.pools) + 1,
             peer_pools=0,
@@ -191,97 +202,55 @@ class DaemonSnapshot:
         """What the resolver remembers."""
         return self._dns.zones()
 
-    # ---- SHOW CLIENTS, SERVERS
+    # ---- SHOW CLIENTS, SERVERS, SOCKETS
 
     def clients(self) -> Sequence[ConnectionRow]:
-        """By pool, then by list; consoles are clients too."""
-        rows = [
-            self._client(control, client)
-            for _, control in sorted(self._pooler.pools.items())
-            for client in (
-                *control.pool.lists.active_clients(),
-                *control.pool.lists.waiting_clients(),
-            )
-        ]
-        return [*rows, *self._consoles.rows()]
+        """Consoles are clients too."""
+        return self._connections.clients()
 
     def servers(self) -> Sequence[ConnectionRow]:
-        """By pool, then by list."""
+        """Those in the making included."""
+        return self._connections.servers()
+
+    def sockets(self) -> Sequence[SocketRow]:
+        """Clients and servers, logins under way included."""
+        return self._connections.sockets()
+
+    # ---- SHOW PEERS, PEER_POOLS, MEM
+
+    def peers(self) -> Sequence[PeerRow]:
+        """By their ids."""
+        default = self._pooler.config.settings.default_pool_size
         return [
-            self._server(server)
-            for _, control in sorted(self._pooler.pools.items())
-            for server in control.pool.lists.all_servers()
+            PeerRow(peer.id, peer.host, peer.port, _or(peer.pool_size, default))
+            for _, peer in sorted(self._pooler.config.peers.items())
         ]
 
-    def _client(self, control: PoolControl, client: ClientRelay) -> ConnectionRow:
-        info, server = client.owner, client.linked_server
-        waiting = client.state == states.CL_WAITING
-        since = client.wait_start if waiting else client.query_start
-        state = "waiting" if waiting else "idle" if server is None else "active"
-        return self._row(
-            "C",
-            client,
-            state=state,
-            wait=self._pooler.clock() - since if since else 0.0,
-            link=None if server is None else server.owner.id,
-            close_needed=False,
-            remote_pid=info.addresses.peer.pid,
-            user=info.user,
-        )
+    def peer_pools(self) -> Sequence[PeerPoolRow]:
+        """None yet: cancel requests aren't passed on."""
+        return ()
 
-    def _server(self, server: ServerRelay) -> ConnectionRow:
-        client = server.linked_client
-        return self._row(
-            "S",
-            server,
-            state=states.SERVER_STATES[server.state],
-            wait=0.0,
-            link=None if client is None else client.owner.id,
-            close_needed=server.close_needed,
-            remote_pid=server.owner.cancel_pid,
-            user=server.owner.user,
-        )
-
-    def _row(
-        self,
-        kind: str,
-        relay: ClientRelay | ServerRelay,
-        *,
-        state: str,
-        wait: float,
-        link: int | None,
-        close_needed: bool,
-        remote_pid: int,
-        user: str,
-    ) -> ConnectionRow:
-        info = relay.owner
-        peer, local = info.addresses.peer, info.addresses.local
-        name = None if relay.vars is None else relay.vars.get("application_name")
-        return ConnectionRow(
-            type=kind,
-            user=user,
-            database=info.database,
-            replication="none",
-            state=state,
-            addr=peer.host,
-            port=peer.port,
-            local_addr=local.host,
-            local_port=local.port,
-            connect_time=self._wall(relay.connect_time),
-            request_time=self._wall(relay.request_time),
-            wait=wait,
-            close_needed=close_needed,
-            ptr=info.id,
-            link=link,
-            remote_pid=remote_pid,
-            tls="",
-            application_name=name or "",
-            prepared_statements=relay.prepared_count,
-            id=info.id,
-        )
-
-    def _wall(self, at: float) -> str:
-        return wall_time(self._pooler.clock() - at)
+    def mem(self) -> Sequence[MemRow]:
+        """How many there are of what PgBouncer allocates from caches of these names."""
+        pooler = self._pooler
+        clients = [client for c in pooler.pools.values() for client in _clients(c)]
+        servers = [server for c in pooler.pools.values() for server in c.pool.lists.all_servers()]
+        sockets = [row for row in self.sockets() if row.is_active]
+        counts = {
+            "user_cache": len(self._user_names()),
+            "credentials_cache": len(pooler.logins),
+            "db_cache": len(pooler.databases) + 1,
+            "peer_cache": len(pooler.config.peers),
+            "peer_pool_cache": 0,
+            "pool_cache": len(pooler.pools) + 1,
+            "outstanding_request_cache": sum(server.outstanding_count for server in servers),
+            "server_cache": self.lists().used_servers,
+            "client_cache": self.lists().used_clients,
+            "iobuf_cache": len(sockets),
+            "var_list_cache": len({id(relay.vars) for relay in (*clients, *servers)}),
+            "server_prepared_statement_cache": sum(server.prepared_count for server in servers),
+        }
+        return [MemRow(name, count) for name, count in counts.items()]
 
     # ---- SHOW STATS
 
@@ -306,6 +275,15 @@ class DaemonSnapshot:
         return sum_stats(totals), self.averaging.overall(self._pooler.clock(), totals)
 
 
+def _clients(control: PoolControl) -> list[ClientRelay]:
+    lists = control.pool.lists
+    return [*lists.active_clients(), *lists.waiting_clients()]
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
 def _named(database: str, rows: list[StatsRow]) -> StatsRow:
     total = sum_stats(rows)
     return StatsRow(database, **{name: getattr(total, name) for name in COUNTERS})
@@ -317,20 +295,20 @@ def _balance(database: Database) -> LoadBalanceHosts | None:
 
 def _console_pool(clients: int) -> PoolRow:
     return PoolRow(
-        ADMIN_DATABASE,
-        ADMIN_DATABASE,
-        clients,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0.0,
-        "statement",
-        None,
+        database=ADMIN_DATABASE,
+        user=ADMIN_DATABASE,
+        cl_active=clients,
+        cl_waiting=0,
+        cl_active_cancel_req=0,
+        cl_waiting_cancel_req=0,
+        sv_active=0,
+        sv_active_cancel=0,
+        sv_being_canceled=0,
+        sv_idle=0,
+        sv_used=0,
+        sv_tested=0,
+        sv_login=0,
+        maxwait=0.0,
+        pool_mode="statement",
+        load_balance_hosts=None,
     )

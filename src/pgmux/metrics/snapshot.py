@@ -92,6 +92,54 @@ class ConnectionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketRow(ConnectionRow):
+    """SHOW SOCKETS and SHOW ACTIVE_SOCKETS: a connection, and the bytes on their way through it.
+
+    `pkt_avail` were received and wait to be processed; `pkt_remain` are to come of a message whose
+    beginning has been passed on; `send_avail` have been processed, but the other side's socket has
+    not taken them. PgBouncer's positions follow, in a buffer that begins with what is unsent.
+    """
+
+    pkt_remain: int
+    pkt_avail: int
+    send_avail: int
+
+    @classmethod
+    def of(
+        cls, row: ConnectionRow, state: str, *, pkt_remain: int, pkt_avail: int, send_avail: int
+    ) -> SocketRow:
+        """The same connection, its state as SHOW SOCKETS calls it."""
+        same = {field.name: getattr(row, field.name) for field in fields(ConnectionRow)}
+        same["state"] = state
+        return cls(**same, pkt_remain=pkt_remain, pkt_avail=pkt_avail, send_avail=send_avail)
+
+    @property
+    def is_active(self) -> bool:
+        """Something is on its way: SHOW ACTIVE_SOCKETS has it."""
+        return bool(self.pkt_remain or self.pkt_avail or self.send_avail)
+
+    @property
+    def recv_pos(self) -> int:
+        """Where the next byte received goes."""
+        return self.send_avail + self.pkt_avail
+
+    @property
+    def pkt_pos(self) -> int:
+        """How far it is processed."""
+        return self.send_avail
+
+    @property
+    def send_pos(self) -> int:
+        """How far it is sent: what is sent is kept no longer."""
+        return 0
+
+    @property
+    def send_remain(self) -> int:
+        """PgBouncer always says 0."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
 class UserRow:
     """SHOW USERS. None where nothing is set for the user."""
 
@@ -156,6 +204,35 @@ class ListsRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRow:
+    """SHOW PEERS."""
+
+    peer_id: int
+    host: str
+    port: int
+    pool_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPoolRow:
+    """SHOW PEER_POOLS: cancel requests on their way to a peer, and the connections for them."""
+
+    peer_id: int
+    cl_active_cancel_req: int
+    cl_waiting_cancel_req: int
+    sv_active_cancel: int
+    sv_login: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemRow:
+    """SHOW MEM: how many objects of a kind there are, by the name of PgBouncer's cache of them."""
+
+    name: str
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
 class DnsHostRow:
     """SHOW DNS_HOSTS: a name that was looked up; `ttl` is how many whole seconds its answer is
     still good for; `addrs` is as PgBouncer has it, "10.0.0.1:0,[::1]:0", and "" where the name has
@@ -208,6 +285,9 @@ class Snapshot(Protocol):
     def servers(self) -> Sequence[ConnectionRow]:
         """Every server connection."""
 
+    def sockets(self) -> Sequence[SocketRow]:
+        """Every client and server, logins under way included; a pool's clients first."""
+
     def users(self) -> Sequence[UserRow]:
         """Every user known."""
 
@@ -222,6 +302,15 @@ class Snapshot(Protocol):
 
     def lists(self) -> ListsRow:
         """The counts of SHOW LISTS."""
+
+    def peers(self) -> Sequence[PeerRow]:
+        """The entries of [peers], by their ids."""
+
+    def peer_pools(self) -> Sequence[PeerPoolRow]:
+        """Every peer that a cancel request was passed on to."""
+
+    def mem(self) -> Sequence[MemRow]:
+        """The objects of each kind, in PgBouncer's order."""
 
     def dns_hosts(self) -> Sequence[DnsHostRow]:
         """Every host name that was looked up."""

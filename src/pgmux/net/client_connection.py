@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation
+from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.net.compute import Computer, TooManyJobs
+from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses, read_addresses
 from pgmux.session.client import (
     Answer,
@@ -111,6 +113,28 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._closed:
             self._guarded(lambda: self._login.feed(data))
+
+    # ---- SHOW SOCKETS
+
+    @property
+    def kept_len(self) -> int:
+        """Bytes received that are no whole message yet."""
+        return self._login.kept_len
+
+    def row(self) -> ConnectionRow:
+        """What is known of it so far."""
+        return connection_row(
+            self._door.pooler.clock,
+            "C",
+            self._id,
+            self._addresses,
+            user=self._login.user,
+            database=self._login.database,
+            state="login",
+            connect_time=self.connect_time,
+            request_time=self.connect_time,
+            remote_pid=self._addresses.peer.pid,
+        )
 
     # ---- the login
 

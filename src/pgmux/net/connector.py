@@ -159,6 +159,16 @@ class Attempt:
         self.started_at = connector.clock()
         self._task: asyncio.Task[None] | None = connector.loop.create_task(self._run())
 
+    @property
+    def id(self) -> int:
+        """What the log and SHOW call the connection."""
+        return self._request.id
+
+    @property
+    def ends(self) -> Addresses | None:
+        """Its addresses, once a socket is open."""
+        return None if self._protocol is None else self._protocol.ends(self._request.database.port)
+
     def cancel(self, reason: str) -> None:
         """Close what is open and call nobody. After the end of the attempt: do nothing."""
         task = self._task
@@ -315,6 +325,13 @@ class _LoginProtocol(asyncio.Protocol):
             transport.abort()
             return
         transport.write(self._login.first())
+
+    def ends(self, port: int) -> Addresses | None:
+        """Both addresses, while the connection is open; `port` names a Unix socket's."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return None
+        return read_addresses(transport.get_extra_info("socket"), port)
 
     def data_received(self, data: bytes) -> None:
         if self._login is not None:

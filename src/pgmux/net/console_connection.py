@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 
 from pgmux.admin.console import Console, Reply
 from pgmux.admin.pooler import AdminPooler
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.metrics.snapshot import ConnectionRow, StatsRow
+from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses
 from pgmux.session import operator
 from pgmux.session.client import EnterConsole
@@ -23,11 +23,6 @@ from pgmux.session.pooler import Pooler
 from pgmux.wire import build
 
 _KEY_LEN = 4
-
-
-def wall_time(age: float) -> str:
-    """When that was, `age` seconds ago, as SHOW prints it: in the local zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(time.time() - age))
 
 
 class Consoles:
@@ -72,10 +67,6 @@ class Consoles:
                 connection.cancel()
                 return True
         return False
-
-    def rows(self) -> list[ConnectionRow]:
-        """SHOW CLIENTS' rows of the consoles."""
-        return [connection.row() for connection in self.open]
 
     def stats(self) -> StatsRow:
         """Each console query is a transaction of its own."""
@@ -198,31 +189,23 @@ class ConsoleConnection(asyncio.Protocol):
 
     # ---- SHOW CLIENTS
 
+    @property
+    def kept_len(self) -> int:
+        """Bytes received and not yet processed."""
+        return self._console.kept_len
+
     def row(self) -> ConnectionRow:
         """This console's row."""
-        peer, local = self._addresses.peer, self._addresses.local
-        return ConnectionRow(
-            type="C",
+        return connection_row(
+            self._consoles.pooler.clock,
+            "C",
+            self._id,
+            self._addresses,
             user=self._step.user,
             database=ADMIN_DATABASE,
-            replication="none",
             state="idle",
-            addr=peer.host,
-            port=peer.port,
-            local_addr=local.host,
-            local_port=local.port,
-            connect_time=self._wall(self._connect_time),
-            request_time=self._wall(self._request_time),
-            wait=0.0,
-            close_needed=False,
-            ptr=self._id,
-            link=None,
-            remote_pid=peer.pid,
-            tls="",
+            connect_time=self._connect_time,
+            request_time=self._request_time,
+            remote_pid=self._addresses.peer.pid,
             application_name=self._step.application_name,
-            prepared_statements=0,
-            id=self._id,
         )
-
-    def _wall(self, at: float) -> str:
-        return wall_time(self._consoles.pooler.clock() - at)

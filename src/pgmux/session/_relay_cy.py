@@ -291,6 +291,16 @@ class Relay:
     def pool_relay(self) -> PoolRelay:
         return self.pool
 
+    @property
+    def kept_len(self) -> int:
+        """Bytes received and not yet processed; for SHOW SOCKETS, as is the next."""
+        return 0 if self.gathered is None else len(self.gathered)
+
+    @property
+    def skip_len(self) -> int:
+        """Bytes to come of a message whose beginning has been passed on."""
+        return self.skip
+
     def connection_made(self, transport: Any) -> None:
         """Never called: a relay takes over a transport that has logged in."""
 
@@ -402,6 +412,11 @@ class ClientRelay(Relay):
     def linked_server(self) -> ServerRelay | None:
         """The server that it is linked to."""
         return self.link
+
+    @property
+    def kept_len(self) -> int:
+        gathered = 0 if self.gathered is None else len(self.gathered)
+        return gathered + len(self.pending)
 
     @property
     def prepared_count(self) -> int:

@@ -167,6 +167,11 @@ class ClientLogin:
             steps += self._on_step(self._auth.on_password_message(body))
         return steps
 
+    @property
+    def kept_len(self) -> int:
+        """Bytes received that are no whole message yet."""
+        return (self._startup or self._messages).kept_len
+
     def rest(self) -> bytes:
         """What came behind the login: the client's first requests."""
         return self._messages.rest()

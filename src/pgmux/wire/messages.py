@@ -38,6 +38,11 @@ class MessageReader:
         self._buffer += data
         return self
 
+    @property
+    def kept_len(self) -> int:
+        """Bytes not yet returned as messages."""
+        return len(self._buffer) - self._at
+
     def rest(self) -> bytes:
         """Hands over all bytes not yet returned as messages; the reader is empty afterwards."""
         unread = bytes(self._buffer[self._at :])

@@ -147,6 +147,11 @@ class StartupReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def kept_len(self) -> int:
+        """Bytes that are no whole packet yet."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> StartupPacket | None:
         """The next packet, or None until it is whole; feed the answer to SSLRequest's next bytes.
 

@@ -15,7 +15,11 @@ from pgmux.metrics.snapshot import (
     DnsHostRow,
     DnsZoneRow,
     ListsRow,
+    MemRow,
+    PeerPoolRow,
+    PeerRow,
     PoolRow,
+    SocketRow,
     StatsRow,
     UserRow,
 )
@@ -80,6 +84,12 @@ CLIENT = ConnectionRow(
     id=12,
 )
 SERVER = replace(CLIENT, type="S", state="idle", link=None, remote_pid=4711, close_needed=True)
+SOCKET = SocketRow.of(SERVER, "sv_active", pkt_remain=300, pkt_avail=5, send_avail=70)
+QUIET_SOCKET = SocketRow.of(CLIENT, "cl_active", pkt_remain=0, pkt_avail=0, send_avail=0)
+PEER = PeerRow(peer_id=2, host="10.0.0.2", port=6432, pool_size=20)
+PEER_POOL = PeerPoolRow(
+    peer_id=2, cl_active_cancel_req=1, cl_waiting_cancel_req=3, sv_active_cancel=4, sv_login=5
+)
 USER = UserRow(
     name="bob",
     pool_size=5,
@@ -126,6 +136,18 @@ class FakeSnapshot:
 
     def servers(self) -> list[ConnectionRow]:
         return [SERVER]
+
+    def sockets(self) -> list[SocketRow]:
+        return [QUIET_SOCKET, SOCKET]
+
+    def peers(self) -> list[PeerRow]:
+        return [PEER]
+
+    def peer_pools(self) -> list[PeerPoolRow]:
+        return [PEER_POOL]
+
+    def mem(self) -> list[MemRow]:
+        return [MemRow("user_cache", 4), MemRow("client_cache", 1000)]
 
     def users(self) -> list[UserRow]:
         return [USER]

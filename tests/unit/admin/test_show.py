@@ -10,14 +10,18 @@ from pgmux.admin.show import TABLES
 from pgmux.config.model import Config, Settings
 from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.wire.parse import Column, parse_row_description
-from tests.unit.admin.pooler import CLIENT, FakePooler, FakeSnapshot
+from tests.unit.admin.pooler import CLIENT, QUIET_SOCKET, FakePooler, FakeSnapshot
 from tests.unit.admin.talk import READY, ask, messages, rows, tag, types
 
-# One line of "name type" per column, the type a letter of PgBouncer's: s text, i int4, q int8, N numeric.
+# One line of "name type" per column, the type a letter:
+# s text, i int4, q int8, N numeric.
 CONNECTIONS = """type s, user s, database s, replication s, state s, addr s, port i, local_addr s,
     local_port i, connect_time s, request_time s, wait i, wait_us i, close_needed i, ptr s, link s,
     remote_pid i, tls s, application_name s, prepared_statements i, id i"""
+SOCKETS = f"""{CONNECTIONS}, recv_pos i, pkt_pos i, pkt_remain i, send_pos i, send_remain i,
+    pkt_avail i, send_avail i"""
 EXPECTED = {
+    "active_sockets": SOCKETS,
     "clients": CONNECTIONS,
     "config": "key s, value s, default s, changeable s",
     "databases": """name s, host s, port i, database s, force_user s, pool_size i, min_pool_size i,
@@ -27,11 +31,16 @@ EXPECTED = {
     "dns_hosts": "hostname s, ttl q, addrs s",
     "dns_zones": "zonename s, serial q, count i",
     "lists": "list s, items i",
+    "mem": "name s, size i, used i, free i, memtotal i",
+    "peer_pools": """peer_id i, cl_active_cancel_req i, cl_waiting_cancel_req i,
+        sv_active_cancel i, sv_login i""",
+    "peers": "peer_id i, host s, port i, pool_size i",
     "pools": """database s, user s, cl_active i, cl_waiting i, cl_active_cancel_req i,
         cl_waiting_cancel_req i, sv_active i, sv_active_cancel i, sv_being_canceled i, sv_idle i,
         sv_used i, sv_tested i, sv_login i, maxwait i, maxwait_us i, pool_mode s,
         load_balance_hosts s""",
     "servers": CONNECTIONS,
+    "sockets": SOCKETS,
     "state": "key s, value s",
     "stats": """database s, total_server_assignment_count N, total_xact_count N,
         total_query_count N, total_received N, total_sent N, total_xact_time N, total_query_time N,
@@ -117,6 +126,37 @@ def test_a_client_that_waits_just_under_a_second_shows_no_second() -> None:
     pooler = FakePooler(snapshot=FakeSnapshot([replace(CLIENT, wait=0.9999999)]))
     (row,) = rows(ask("SHOW CLIENTS", pooler).data)
     assert row[11:13] == ("1", "0")  # to the nearest µs, and never 1000000 of them
+
+
+def test_sockets_say_what_is_on_its_way() -> None:
+    quiet, busy = rows(ask("SHOW SOCKETS").data)
+    assert quiet[4] == "cl_active" and quiet[21:] == ("0",) * 7
+    assert busy[4] == "sv_active"
+    (server,) = rows(ask("SHOW SERVERS").data)
+    assert busy[:21] == (*server[:4], "sv_active", *server[5:])
+    assert busy[21:] == ("75", "70", "300", "0", "0", "5", "70")
+
+
+def test_active_sockets_are_those_with_something_on_its_way() -> None:
+    assert rows(ask("SHOW ACTIVE_SOCKETS").data) == rows(ask("SHOW SOCKETS").data)[1:]
+
+
+@pytest.mark.parametrize("busy", ["pkt_remain", "pkt_avail", "send_avail"])
+def test_whatever_is_on_its_way_makes_a_socket_active(busy: str) -> None:
+    assert not QUIET_SOCKET.is_active
+    assert replace(QUIET_SOCKET, **{busy: 1}).is_active
+
+
+def test_peers_and_their_pools() -> None:
+    assert rows(ask("SHOW PEERS").data) == [("2", "10.0.0.2", "6432", "20")]
+    assert rows(ask("SHOW PEER_POOLS").data) == [("2", "1", "3", "4", "5")]
+
+
+def test_mem_counts_objects_and_knows_no_sizes() -> None:
+    assert rows(ask("SHOW MEM").data) == [
+        ("user_cache", "0", "4", "0", "0"),
+        ("client_cache", "0", "1000", "0", "0"),
+    ]
 
 
 def test_users_sizes_are_right_aligned_or_empty() -> None:
