@@ -54,6 +54,11 @@ class LoadBalanceHosts(StrEnum):
     ROUND_ROBIN = "round-robin"
 
 
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
 class Loop(StrEnum):
     EPOLL = "epoll"
     UVLOOP = "uvloop"
@@ -174,6 +179,7 @@ class Settings:
 class PgmuxSettings:
     """Section [pgmux] of pgmux.ini."""
 
+    log_format: LogFormat = LogFormat.TEXT
     loop: Loop = Loop.EPOLL
     startup_parameters: tuple[str, ...] = (
         "statement_timeout",

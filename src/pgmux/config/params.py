@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from pgmux.config.model import AuthType, LoadBalanceHosts, Loop, PoolMode, SslMode
+from pgmux.config.model import AuthType, LoadBalanceHosts, LogFormat, Loop, PoolMode, SslMode
 
 
 class Kind(Enum):
@@ -320,6 +320,9 @@ _STARTUP_PARAMETERS = (
 )
 
 PGMUX_SETTINGS = _table(
+    Param("log_format", CHOICE, "text",
+          "How stderr and logfile are written: PgBouncer's lines, or a JSON object a line.",
+          choices=LogFormat),
     Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
           reloadable=False, choices=Loop),
     Param("startup_parameters", WORDS, _STARTUP_PARAMETERS,

@@ -8,9 +8,10 @@ from typing import Protocol
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.config import Config, apply_set
 from pgmux.config.model import ADMIN_DATABASE
-from pgmux.daemon.log import Log
+from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.version import PGBOUNCER, PGMUX
+from pgmux.errors import PoolerError
 from pgmux.session import operator
 from pgmux.session.pooler import Pooler
 
@@ -91,7 +92,15 @@ class DaemonAdmin:
 
     def set(self, name: str, text: str) -> None:
         """Change one setting until the next start or RELOAD. Raises: PoolerError, fatal=False."""
-        self._pooler.use_config(apply_set(self._pooler.config, name, text))
+        config = apply_set(self._pooler.config, name, text)
+        log, path = self._app.log, config.settings.logfile
+        try:
+            if path != log.path:
+                log.use_file(path)
+        except OSError as error:
+            raise PoolerError(f"SET failed: {cannot_open(path, error)}", fatal=False) from error
+        log.configure(config.settings, config.pgmux)
+        self._pooler.use_config(config)
 
     def pause(self, database: str | None) -> bool:
         """Close servers as they become free; True where none was left."""

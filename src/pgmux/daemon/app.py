@@ -19,10 +19,10 @@ from pgmux.auth.server_auth import SaltedCache
 from pgmux.config import Config
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.daemon.configuration import describe
-from pgmux.daemon.log import Log
+from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.snapshot import DaemonSnapshot, NoDnsCache
 from pgmux.errors import ConfigError
-from pgmux.metrics.averages import stats_line
+from pgmux.metrics.averages import stats_fields, stats_line
 from pgmux.net.client_connection import Door
 from pgmux.net.compute import Computer
 from pgmux.net.connector import Connector, ConnectRequest
@@ -133,8 +133,17 @@ class App:
             self.log.error("config file loading failed")
             raise
         self._listener.tune(self.pooler.config.settings)
+        self._configure_log()
         for name in change.needs_restart:
             self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
+
+    def _configure_log(self) -> None:
+        config = self.pooler.config
+        try:
+            self.log.use_file(config.settings.logfile)
+        except OSError as error:
+            self.log.error(cannot_open(config.settings.logfile, error))
+        self.log.configure(config.settings, config.pgmux)
 
     # ---- the end
 
@@ -184,6 +193,7 @@ class App:
             if timeout > 0:
                 self.door.end_slow_logins(timeout, self.pooler.clock())
             self._on_change()
+            self.log.say_suppressed()
         except Exception as error:
             self.log.exception("internal error in the janitor", error)
 
@@ -192,7 +202,7 @@ class App:
         self._loop.call_later(max(1, settings.stats_period), self._tick)
         averages = self.snapshot.averaging.tick(self.pooler.clock(), self.snapshot.stats())
         if settings.log_stats:
-            self.log.log(stats_line(averages))
+            self.log.log(stats_line(averages), fields=stats_fields(averages))
 
     # ---- what the pooler asks for
 
@@ -213,7 +223,7 @@ class App:
             info.cancel_pid, info.cancel_key = logged_in.cancel_pid, logged_in.cancel_key
             server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
             if logged_in.warning:
-                self.log.warning(f"{control.name(server)} {logged_in.warning}")
+                self.log.warning(logged_in.warning, control.name(server))
             relay: Any = server  # has the methods; a compiled class can't inherit asyncio.Protocol
             transport.set_protocol(relay)
             if logged_in.rest:

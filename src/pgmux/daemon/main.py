@@ -35,7 +35,7 @@ from pgmux.daemon.command_line import (
 )
 from pgmux.daemon.configuration import describe, read_configuration
 from pgmux.daemon.limits import file_descriptor_limits
-from pgmux.daemon.log import Log
+from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.version import PGBOUNCER
 from pgmux.errors import ConfigError, PgmuxError
 
@@ -143,8 +143,8 @@ def _become_daemon(config: Config, options: Options, log: Log) -> None:
         log.use_file(settings.logfile)
     except OSError as error:
         log.set_quiet(False)  # there is no other place to say it
-        raise process.StartError(_cannot_open(settings.logfile, error)) from error
-    log.set_verbose(_verbose(config, options))
+        raise process.StartError(cannot_open(settings.logfile, error)) from error
+    log.configure(settings, config.pgmux)
     _say_problems(config, log)
     process.refuse_second_process(settings.unix_socket_dir, settings.listen_port)
     if settings.pidfile:
@@ -163,30 +163,13 @@ def _say_problems(config: Config, log: Log) -> None:
         write(describe(problem))
 
 
-def _verbose(config: Config, options: Options) -> int:
-    """`verbose` of the file, where it isn't 0, wins over the number of -v, as in PgBouncer."""
-    return config.settings.verbose or options.verbose
-
-
-def _cannot_open(path: str, error: OSError) -> str:
-    return f"Cannot open logfile: '{path}': {error.strerror}"
-
-
 def _reload(options: Options, log: Log) -> Config:
-    """Read the configuration again and open the log file again, also where the former fails.
+    """Open the log file again, which logrotate may have moved away, and read the configuration.
 
     Raises: ConfigError.
     """
-    path = log.path
-    try:
-        config = read_configuration(options)
-        path = config.settings.logfile
-    finally:
-        try:
-            log.use_file(path)
-        except OSError as error:
-            log.error(_cannot_open(path, error))
-    log.set_verbose(_verbose(config, options))
+    log.reopen()
+    config = read_configuration(options)
     _say_problems(config, log)
     return config
 
@@ -215,6 +198,7 @@ async def _serve(
         gc.freeze()  # what exists by now stays: no collection need look at it again
         return await application.wait_closed()
     finally:
+        log.say_suppressed(all_=True)
         if path:
             pidfile.remove(path)
 

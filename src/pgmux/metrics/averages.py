@@ -62,6 +62,22 @@ class Averages:
         return StatsRow(current.database, **average)
 
 
+def stats_fields(average: StatsRow) -> dict[str, int]:
+    """The numbers of that line, named as in SHOW STATS."""
+    return {
+        "avg_xact_count": average.xact_count,
+        "avg_query_count": average.query_count,
+        "avg_client_parse_count": average.client_parse_count,
+        "avg_server_parse_count": average.server_parse_count,
+        "avg_bind_count": average.bind_count,
+        "avg_recv": average.client_bytes,
+        "avg_sent": average.server_bytes,
+        "avg_xact_time": round(average.xact_time * _USEC),
+        "avg_query_time": round(average.query_time * _USEC),
+        "avg_wait_time": round(average.wait_time * _USEC),
+    }
+
+
 def stats_line(average: StatsRow) -> str:
     """The `stats:` line of the log, which pgbadger and others parse."""
     return (

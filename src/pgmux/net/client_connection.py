@@ -33,8 +33,13 @@ from pgmux.session.client import (
 )
 from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
+from pgmux.session.log import Name
 from pgmux.session.pooler import Pooler
 from pgmux.wire.build import build_error_response
+
+# Kinds of lines that a client causes before it has authenticated; the log limits them.
+_ATTEMPT = "login attempt"
+_END = "closing because"
 
 
 class Consoles(Protocol):
@@ -83,11 +88,21 @@ class Door:
 class ClientConnection(asyncio.Protocol):
     """See the module."""
 
-    __slots__ = ("_addresses", "_closed", "_door", "_id", "_login", "_transport", "connect_time")
+    __slots__ = (
+        "_addresses",
+        "_attempt_unsaid",
+        "_closed",
+        "_door",
+        "_id",
+        "_login",
+        "_transport",
+        "connect_time",
+    )
 
     def __init__(self, door: Door) -> None:
         self._door = door
         self._closed = False
+        self._attempt_unsaid = False
         self._id = next(door.pooler.ids)
         self.connect_time = door.pooler.clock()
 
@@ -156,7 +171,7 @@ class ClientConnection(asyncio.Protocol):
         except TooManyJobs as error:
             self.close("bouncer resources exhaustion", logged=str(error))
         except Exception as error:
-            self._door.pooler.log.exception(f"{self._name()} internal error", error)
+            self._door.pooler.log.exception("internal error", error, self._name())
             self.close("internal error", SQLSTATE_INTERNAL_ERROR)
 
     def _do(self, step: LoginStep) -> None:
@@ -166,7 +181,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.pause_reading()
             self._door.computer.submit(step.job, self._on_computed)
         elif isinstance(step, Attempted):
-            self._log_attempt()
+            self._on_attempt()
         elif isinstance(step, Cancel):
             self.close(self._door.cancel(step.pid, step.key), tell=False)
         elif isinstance(step, Enter):
@@ -190,6 +205,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _hand_over(self, protocol: Any) -> None:
         # Any: a compiled class can't inherit asyncio.Protocol, the relay just has its methods.
+        if self._attempt_unsaid:
+            self._log_attempt("")
         rest = self._login.rest()
         self._door.logins.pop(self, None)
         self._closed = True
@@ -213,23 +230,34 @@ class ClientConnection(asyncio.Protocol):
         self._closed = True
         self._door.logins.pop(self, None)
         if tell and self._door.pooler.config.settings.log_pooler_errors:
-            self._door.pooler.log.warning(f"{self._name()} pooler error: {logged or message}")
+            text = f"pooler error: {logged or message}"
+            self._door.pooler.log.warning(text, self._name(), limit="pooler error")
         self._log_end(message)
         last_words = build_error_response("FATAL", sqlstate, message) if tell else b""
         close_with(self._transport, last_words)
 
+    # ---- the log
+
     def _log_end(self, reason: str) -> None:
+        if self._attempt_unsaid:
+            self._log_attempt(_ATTEMPT)
         if self._door.pooler.config.settings.log_disconnections:
-            self._door.pooler.log_end(self._name(), reason, self.connect_time)
+            self._door.pooler.log_end(self._name(), reason, self.connect_time, limit=_END)
 
-    def _log_attempt(self) -> None:
-        if self._door.pooler.config.settings.log_connections:
-            self._door.pooler.log.log(
-                f"{self._name()} login attempt: db={self._login.database} user={self._login.user}"
-                " tls=no replication=no"
-            )
+    def _on_attempt(self) -> None:
+        """In a flood of attempts the line waits till it is known whether this is one of them."""
+        if not self._door.pooler.config.settings.log_connections:
+            return
+        self._attempt_unsaid = self._door.pooler.log.is_flooded(_ATTEMPT)
+        if not self._attempt_unsaid:
+            self._log_attempt(_ATTEMPT)
 
-    def _name(self) -> str:
-        database = self._login.database or "(nodb)"
-        user = self._login.user or "(nouser)"
-        return f"C-{self._id:#x}: {database}/{user}@{self._addresses.peer}"
+    def _log_attempt(self, limit: str) -> None:
+        login = self._login
+        text = f"login attempt: db={login.database} user={login.user} tls=no replication=no"
+        self._door.pooler.log.log(text, self._name(), limit=limit)
+        self._attempt_unsaid = False
+
+    def _name(self) -> Name:
+        login = self._login
+        return Name("client", self._id, login.database, login.user, self._addresses.peer)

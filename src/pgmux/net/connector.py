@@ -36,7 +36,7 @@ from pgmux.net.sockets import (
     tune,
     unix_address,
 )
-from pgmux.session.log import Log
+from pgmux.session.log import Log, Name
 from pgmux.session.server import (
     REASON_CONN_CRASHED,
     REASON_CONNECT_FAILED,
@@ -205,8 +205,8 @@ class Attempt:
         if failure is not None and on_failed is not None:
             if failure.detail:
                 # PgBouncer's "server login failed: …" stands alone.
-                name = "" if failure.from_server else f"{self._name()} "
-                self._connector.log.warning(f"{name}{failure.detail}")
+                name = None if failure.from_server else self._name()
+                self._connector.log.warning(failure.detail, name)
             self._log_end(failure.reason)
             on_failed(failure)
 
@@ -288,22 +288,22 @@ class Attempt:
 
     # ---- PgBouncer's log lines of a server's connection
 
-    def _name(self) -> str:
+    def _name(self) -> Name:
         request = self._request
-        where = self.address or "(bad-af):0"
-        login = f"{request.database.name}/{request.credentials.user}"
-        return f"S-{request.id:#x}: {login}@{where}"
+        user = request.credentials.user
+        return Name("server", request.id, request.database.name, user, self.address)
 
     def _log_connected(self, sock: socket.socket) -> None:
         if self._request.settings.log_connections:
             ends = read_addresses(sock, self._request.database.port)
             origin = "" if ends.local.is_unix else f" (from {ends.local})"
-            self._connector.log.log(f"{self._name()} new connection to server{origin}")
+            self._connector.log.log(f"new connection to server{origin}", self._name())
 
     def _log_end(self, reason: str) -> None:
         if self._request.settings.log_disconnections:
             age = int(self._connector.clock() - self.started_at)
-            self._connector.log.log(f"{self._name()} closing because: {reason} (age={age}s)")
+            text = f"closing because: {reason} (age={age}s)"
+            self._connector.log.log(text, self._name(), {"reason": reason, "age": age})
 
 
 class _LoginProtocol(asyncio.Protocol):

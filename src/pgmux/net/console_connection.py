@@ -19,6 +19,7 @@ from pgmux.net.sockets import Addresses
 from pgmux.session import operator
 from pgmux.session.client import EnterConsole
 from pgmux.session.farewell import close_with
+from pgmux.session.log import Name
 from pgmux.session.pooler import Pooler
 from pgmux.wire import build
 
@@ -184,8 +185,9 @@ class ConsoleConnection(asyncio.Protocol):
             self._console.cancel()  # nobody is left to RESUME what only began
         pooler = self._consoles.pooler
         if pooler.config.settings.log_disconnections:
-            name = f"{ADMIN_DATABASE}/{self._step.user}@{self._addresses.peer}"
-            pooler.log_end(f"C-{self._id:#x}: {name}", reason, self._connect_time)
+            peer = self._addresses.peer
+            name = Name("client", self._id, ADMIN_DATABASE, self._step.user, peer)
+            pooler.log_end(name, reason, self._connect_time)
 
     # ---- SHOW CLIENTS
 

@@ -30,7 +30,7 @@ from pgmux.pool.states import (
 )
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
-from pgmux.session.log import Log
+from pgmux.session.log import Log, Name
 from pgmux.session.prepare import Statements
 from pgmux.session.state import StateKeeper, read_error
 from pgmux.session.varcache import VarSpace
@@ -65,7 +65,7 @@ class Surroundings(Protocol):
     def launch(self, control: PoolControl) -> None:
         """Get servers for the pool's queue."""
 
-    def log_end(self, name: str, reason: str, connect_time: float) -> None:
+    def log_end(self, name: Name, reason: str, connect_time: float) -> None:
         """The line "closing because"."""
 
     def on_client_gone(self, client: ClientRelay) -> None:
@@ -189,7 +189,8 @@ class PoolControl(StateKeeper):
         tell = tell and (server is None or not server.mid_message)
         settings = self.pooler.config.settings
         if tell and settings.log_pooler_errors:
-            self.pooler.log.warning(f"{self.name(client)} pooler error: {reason}")
+            text = f"pooler error: {reason}"
+            self.pooler.log.warning(text, self.name(client), limit="pooler error")
         if settings.log_disconnections:  # before the client can know, as whoever tests it expects
             self.pooler.log_end(self.name(client), reason, client.connect_time)
         close_with(
@@ -234,7 +235,7 @@ class PoolControl(StateKeeper):
 
     def on_bug(self, relay: ClientRelay | ServerRelay, error: Exception) -> None:
         """Our own mistake: that connection ends, the process goes on."""
-        self.pooler.log.exception(f"{self.name(relay)} internal error", error)
+        self.pooler.log.exception("internal error", error, self.name(relay))
         if isinstance(relay, ClientRelay):
             self.close_client(relay, "internal error", SQLSTATE_INTERNAL_ERROR)
         else:
@@ -333,14 +334,14 @@ class PoolControl(StateKeeper):
             codes.NOTIFICATION_RESPONSE,
         ):
             self.pooler.log.warning(
-                f"{self.name(server)} got packet '{chr(kind)}' from server when not linked"
+                f"got packet '{chr(kind)}' from server when not linked", self.name(server)
             )
             self.close_server(server, "idle server got dirty")
 
     def _on_private_error(self, server: ServerRelay, body: bytes) -> None:
         error = read_error(body)
         self.pooler.log.warning(
-            f"{self.name(server)} server error: {error.severity} {error.sqlstate} {error.message}"
+            f"server error: {error.severity} {error.sqlstate} {error.message}", self.name(server)
         )
         if server.linked_client is not None:
             reason = "invalid server parameter"
@@ -376,7 +377,8 @@ class PoolControl(StateKeeper):
 
     # ---- names in the log
 
-    def name(self, relay: ClientRelay | ServerRelay) -> str:
-        """PgBouncer's socket prefix, `C-0x2f: db/user@host:port`; its number is SHOW's `ptr`."""
-        side = "C" if isinstance(relay, ClientRelay) else "S"
-        return f"{side}-{relay.owner.id:#x}: {relay.owner}"
+    def name(self, relay: ClientRelay | ServerRelay) -> Name:
+        """What a line about this connection begins with."""
+        side = "client" if isinstance(relay, ClientRelay) else "server"
+        owner = relay.owner
+        return Name(side, owner.id, owner.database, owner.user, owner.addresses.peer)

@@ -28,7 +28,7 @@ from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
-from pgmux.session.log import Log
+from pgmux.session.log import Log, Name
 from pgmux.session.prepare import Statements
 from pgmux.session.varcache import VarSpace, accepted
 from pgmux.session.welcome import build_welcome
@@ -124,10 +124,11 @@ class Pooler:
             control = self.pools[key] = PoolControl(self, pool, database.statements)
         return control
 
-    def log_end(self, name: str, reason: str, connect_time: float) -> None:
+    def log_end(self, name: Name, reason: str, connect_time: float, *, limit: str = "") -> None:
         """The line that PgBouncer's readers of logs look for."""
         age = int(self.clock() - connect_time)
-        self.log.log(f"{name} closing because: {reason} (age={age}s)")
+        text = f"closing because: {reason} (age={age}s)"
+        self.log.log(text, name, {"reason": reason, "age": age}, limit=limit)
 
     def pools_of(self, database: str | None) -> Iterator[PoolControl]:
         """The pools of one database, or all."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgmux.config.model import PgmuxSettings, Settings
 from pgmux.daemon.log import Log
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ \[\d+\] (\w+) (.*)\n")
@@ -88,7 +89,7 @@ def test_quiet_leaves_the_file_alone(log: Log, capfd: pytest.CaptureFixture[str]
     ],
 )
 def test_verbose_says_which_levels_are_written(log: Log, verbose: int, levels: list[str]) -> None:
-    log.set_verbose(verbose)
+    log.configure(Settings(verbose=verbose), PgmuxSettings())
     for write in (log.fatal, log.error, log.warning, log.log, log.debug, log.noise):
         write("x")
     assert re.findall(r"(\w+) x", text_of(log)) == levels

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from pgmux.net.loop import Loop
-from pgmux.session.log import Log
+from pgmux.session.log import NONE, Fields, Log, Name
 
 Run = Callable[[Coroutine[Any, Any, Any]], None]
 
@@ -25,16 +25,28 @@ class RecordingLog(Log):
     def warnings(self) -> list[str]:
         return [text for level, text in self.lines if level == "WARNING"]
 
-    def error(self, text: str) -> None:
-        self.lines.append(("ERROR", text))
+    def _add(self, level: str, text: str, about: Name | None) -> None:
+        self.lines.append((level, f"{about} {text}" if about else text))
 
-    def warning(self, text: str) -> None:
-        self.lines.append(("WARNING", text))
+    def error(
+        self, text: str, about: Name | None = None, fields: Fields = NONE, *, limit: str = ""
+    ) -> None:
+        self._add("ERROR", text, about)
 
-    def log(self, text: str) -> None:
-        self.lines.append(("LOG", text))
+    def warning(
+        self, text: str, about: Name | None = None, fields: Fields = NONE, *, limit: str = ""
+    ) -> None:
+        self._add("WARNING", text, about)
 
-    def exception(self, text: str, error: BaseException) -> None:
+    def log(
+        self, text: str, about: Name | None = None, fields: Fields = NONE, *, limit: str = ""
+    ) -> None:
+        self._add("LOG", text, about)
+
+    def debug(self, text: str, about: Name | None = None) -> None:
+        pass
+
+    def exception(self, text: str, error: BaseException, about: Name | None = None) -> None:
         raise error
 
 

@@ -16,6 +16,7 @@ from pgmux.pool.pool import Failure, PoolKey
 from pgmux.session import operator
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.log import NONE, Fields, Name
 from pgmux.session.maintenance import maintain
 from pgmux.session.pooler import Outside, Pooler
 from pgmux.wire import build, codes, parse
@@ -191,15 +192,24 @@ class FakeAttempt:
 class FakeLog:
     lines: list[str] = field(default_factory=list)
     exceptions: list[BaseException] = field(default_factory=list)
+    is_debug: bool = True
 
-    def error(self, text: str) -> None:
-        self.lines.append(text)
+    def error(
+        self, text: str, about: Name | None = None, fields: Fields = NONE, *, limit: str = ""
+    ) -> None:
+        self.lines.append(f"{about} {text}" if about else text)
 
-    warning = log = debug = error
+    warning = log = error
 
-    def exception(self, text: str, error: BaseException) -> None:
-        self.lines.append(text)
+    def debug(self, text: str, about: Name | None = None) -> None:
+        pass
+
+    def exception(self, text: str, error: BaseException, about: Name | None = None) -> None:
+        self.error(text, about)
         self.exceptions.append(error)
+
+    def is_flooded(self, kind: str) -> bool:
+        return False
 
 
 def configure(
