@@ -12,6 +12,7 @@ import click
 from pgmux import __version__, _pure
 
 COMMANDS = {
+    "console": "Run commands of the admin console, of pgmux or PgBouncer.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "run": "Run the pooler: pgmux run [OPTIONS] FILE.ini [PGMUX.ini]",
     "shim": "Write an executable named pgbouncer into a directory.",

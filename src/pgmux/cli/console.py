@@ -1,0 +1,165 @@
+"""`pgmux console [SQL]`: the admin console of pgmux or PgBouncer, without psql.
+
+Exit codes: 0; 1 after an error that the console answered; 2 without a connection, or when it was
+lost; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import getpass
+import io
+import os
+import sys
+from collections.abc import Iterable
+
+import click
+
+from pgmux.ops.console.client import FAILURES, Client, describe, tell
+from pgmux.ops.console.connection import ConsoleError, Interrupted
+from pgmux.ops.console.output import Expanded, Format, Style
+from pgmux.ops.console.place import Asked, Machine, Place, PlaceError, find_place
+
+FAILED, NO_CONNECTION, INTERRUPTED = 1, 2, 130
+
+
+@click.command("console", context_settings={"help_option_names": ["--help"]})
+@click.argument("sql", nargs=-1)
+@click.option("-c", "--command", "commands", multiple=True, metavar="SQL", help="The same as SQL.")
+@click.option("-d", "--url", metavar="URL", help="postgresql://USER@HOST:PORT, or host=… port=….")
+@click.option("-h", "--host", help="Host, or the directory of the Unix socket.")
+@click.option("-p", "--port", type=click.IntRange(1, 65535), help="The pooler's listen_port.")
+@click.option("-U", "--user", help="One of admin_users or stats_users.")
+@click.option("-w", "--no-password", is_flag=True, help="Never ask for a password.")
+@click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is.")
+@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
+@click.option("-x", "--expanded", is_flag=True, help="A line for each column.")
+@click.option("--watch", metavar="SECONDS", type=click.FloatRange(0.1), help="Again and again.")
+def command(
+    sql: tuple[str, ...],
+    commands: tuple[str, ...],
+    url: str | None,
+    host: str | None,
+    port: int | None,
+    user: str | None,
+    no_password: bool,
+    config: str | None,
+    as_json: bool,
+    as_csv: bool,
+    expanded: bool,
+    watch: float | None,
+) -> None:
+    """Run commands of the admin console, of pgmux or of PgBouncer.
+
+    \b
+    pgmux console 'SHOW POOLS'
+    pgmux console --json -h db1 -p 6432 -U admin 'SHOW STATS'
+    pgmux console PAUSE RELOAD RESUME
+
+    Without SQL, commands are read from stdin, on a terminal from a prompt. Without a host, the
+    place is looked up in ./pgbouncer.ini or /etc/pgbouncer/pgbouncer.ini. libpq's variables
+    (PGHOST, PGPORT, PGUSER, PGPASSWORD …) and ~/.pgpass count.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    statements = (*commands, *sql)
+    if watch is not None and len(statements) != 1:
+        raise click.UsageError("--watch takes one SQL")
+    asked = Asked(url, host, None if port is None else str(port), user, config)
+    try:
+        place = find_place(asked, this_machine())
+    except PlaceError as error:
+        raise click.UsageError(str(error)) from error
+    format_ = Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
+    style = Style(format_, Expanded.ON if expanded else Expanded.AUTO)
+    client = Client(place, (lambda: None) if no_password else lambda: ask_password(place), style)
+    sys.exit(run(client, statements, watch))
+
+
+def run(client: Client, statements: tuple[str, ...], watch: float | None) -> int:
+    """Everything that was asked for; the exit code."""
+    make_streams_tolerant()
+    try:
+        if watch is not None:
+            client.watch(statements[0], watch)
+        elif statements:
+            for statement in statements:
+                client.run(statement)
+        elif sys.stdin.isatty() and sys.stdout.isatty():
+            prompt(client)
+        else:
+            run_lines(client, sys.stdin)
+    except FAILURES as error:
+        tell(describe(error, client.place))
+        if isinstance(error, Interrupted):
+            return INTERRUPTED
+        return FAILED if isinstance(error, ConsoleError) else NO_CONNECTION
+    except KeyboardInterrupt:
+        return 0 if watch is not None else INTERRUPTED
+    finally:
+        client.session.close()
+    return 0
+
+
+def run_lines(client: Client, lines: Iterable[str]) -> None:
+    """What is piped in, up to the first error."""
+    for line in lines:
+        if not client.run_line(line):
+            return
+
+
+def prompt(client: Client) -> None:
+    """The interactive console."""
+    from pgmux.ops.console import interactive  # the line editor is needed here alone
+
+    connection = client.session.open()
+    tell(f"Console of PgBouncer {connection.version}: help shows its commands, Ctrl-D leaves.")
+    history = interactive.open_history(interactive.history_path(os.environ))
+    client.run_prompt(interactive.read_lines(client.session, connection.name, history))
+
+
+def this_machine() -> Machine:
+    """What the place of the console depends on, besides the command line."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        user = ""
+    return Machine(os.environ, read_text, find_owner, os.geteuid(), user)
+
+
+def read_text(path: str) -> str:
+    """A configuration file as it is. Raises: OSError."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def find_owner(path: str) -> int | None:
+    """The uid of a path's owner, None where there is no such path."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
+
+
+def ask_password(place: Place) -> str | None:
+    """The password, typed at the terminal and not shown; None where there is no terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return None  # getpass would read it from stdin, and show it
+    user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
+    try:
+        return getpass.getpass(f"Password for user {user}: ")
+    except EOFError:
+        return None
+
+
+def make_streams_tolerant() -> None:
+    """Bytes that aren't text pass through stdin; what a stream can't show doesn't stop it."""
+    for stream, errors in (
+        (sys.stdin, "surrogateescape"),
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
