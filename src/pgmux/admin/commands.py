@@ -2,8 +2,7 @@
 
 `find_statement` decides all that a query's text decides; the rest is decided when it runs.
 Source: PgBouncer's src/admin.c (1.25.2), its words and the order of its checks; SUSPEND and
-SHOW FDS are gone as in its 1.26. Ours, for the sake of drivers: BEGIN, COMMIT and ROLLBACK, which
-change nothing but what ReadyForQuery says, and DEALLOCATE.
+SHOW FDS are gone as in its 1.26. What drivers send besides is in `drivers`.
 Errors: PoolerError, fatal=False. RELOAD's has the ConfigError as its cause.
 """
 
@@ -14,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from pgmux.admin.drivers import FAKE_PARAMETERS, fake_table, find_answer, find_answers
+from pgmux.admin.outcome import Outcome, Statement, Waiting
 from pgmux.admin.parser import Command, invalid_command, parse_command
 from pgmux.admin.pooler import AdminPooler, ShutdownMode
-from pgmux.admin.show import FAKE_PARAMETERS, HELP, TABLES, fake_table
-from pgmux.admin.table import Table
+from pgmux.admin.show import HELP, TABLES
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.errors import (
     SQLSTATE_CONFIG_FILE_ERROR,
@@ -25,37 +25,10 @@ from pgmux.errors import (
     ConfigError,
     PoolerError,
 )
-from pgmux.wire.codes import TRANSACTION_BLOCK, TRANSACTION_IDLE
 
 _CLIENT_ID = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]+)")  # as C's sscanf reads it
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A command that isn't done yet; `database` is None for all of them."""
-
-    command: str
-    database: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a command without rows has done.
-
-    `tag` is its CommandComplete's, to be sent when `waiting` is over; `notice` is a message and
-    its detail; `status` is what ReadyForQuery says from now on, None for no change;
-    `deallocate` is the prepared statement to forget, "all" for all of them.
-    """
-
-    tag: str
-    waiting: Waiting | None = None
-    notice: tuple[str, str] | None = None
-    status: int | None = None
-    deallocate: str | None = None
-
-
-Action = Callable[[], Outcome]
-Statement = Table | Action
 _Handler = Callable[[AdminPooler, str], Outcome]
 
 
@@ -65,7 +38,14 @@ class _Rule:
 
     run: _Handler
     arguments: tuple[str, ...] | None = None
-    needs_admin: bool = True
+
+
+def find_statements(query: bytes, pooler: AdminPooler, is_admin: bool) -> list[Statement]:
+    """What a simple query asks for: one statement, or several of those that drivers send.
+
+    Raises: PoolerError; so do actions.
+    """
+    return find_answers(query) or [_find_command(query, pooler, is_admin)]
 
 
 def find_statement(query: bytes, pooler: AdminPooler, is_admin: bool) -> Statement:
@@ -73,6 +53,10 @@ def find_statement(query: bytes, pooler: AdminPooler, is_admin: bool) -> Stateme
 
     Raises: PoolerError; so does the action.
     """
+    return find_answer(query) or _find_command(query, pooler, is_admin)
+
+
+def _find_command(query: bytes, pooler: AdminPooler, is_admin: bool) -> Statement:
     command = parse_command(query)
     if command.value is not None:
         return partial(_set, pooler, command.argument, command.value, is_admin)
@@ -81,7 +65,7 @@ def find_statement(query: bytes, pooler: AdminPooler, is_admin: bool) -> Stateme
     rule = _RULES.get(command.word)
     if rule is None or not _takes(rule, command):
         raise invalid_command(query)
-    if rule.needs_admin and not is_admin:
+    if not is_admin:
         return partial(_refuse, "admin access needed")
     return partial(rule.run, pooler, command.argument)
 
@@ -247,22 +231,7 @@ _FDS_IS_GONE = (
 )
 
 
-def _deallocate(_: AdminPooler, name: str) -> Outcome:
-    is_all = name.lower() == "all"
-    return Outcome(
-        "DEALLOCATE ALL" if is_all else "DEALLOCATE", deallocate="all" if is_all else name
-    )
-
-
-def _transaction(tag: str, status: int) -> _Rule:
-    return _Rule(lambda *_: Outcome(tag, status=status), arguments=("",), needs_admin=False)
-
-
 _RULES: Mapping[str, _Rule] = {
-    "begin": _transaction("BEGIN", TRANSACTION_BLOCK),
-    "commit": _transaction("COMMIT", TRANSACTION_IDLE),
-    "rollback": _transaction("ROLLBACK", TRANSACTION_IDLE),
-    "deallocate": _Rule(_deallocate, needs_admin=False),
     "disable": _Rule(_disable),
     "enable": _Rule(_enable),
     "kill": _Rule(_kill),

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from pgmux.admin.commands import Outcome, Waiting, find_statement
+from pgmux.admin.commands import find_statement, find_statements
 from pgmux.admin.extended import ExtendedQuery, Portal
+from pgmux.admin.outcome import Outcome, Waiting
 from pgmux.admin.pooler import AdminPooler
 from pgmux.admin.table import Table
 from pgmux.errors import (
@@ -73,7 +74,7 @@ class Console:
         "_answer",
         "_errors",
         "_extended",
-        "_find_statement",
+        "_find_statements",
         "_held_len",
         "_is_simple",
         "_is_skipping",
@@ -93,8 +94,8 @@ class Console:
         self._on_query = on_query
         self._reader = MessageReader(MAX_MESSAGE_LEN, "client")
         # No method of ours: a console is not to be part of a reference cycle.
-        self._find_statement = partial(find_statement, pooler=pooler, is_admin=is_admin)
-        self._extended = ExtendedQuery(self._find_statement)
+        self._find_statements = partial(find_statements, pooler=pooler, is_admin=is_admin)
+        self._extended = ExtendedQuery(partial(find_statement, pooler=pooler, is_admin=is_admin))
         self._answer: Iterator[bytes] = iter(())
         self._errors: list[str] = []
         self._held_len = 0
@@ -107,8 +108,7 @@ class Console:
 
     def welcome(self, application_name: str | None) -> bytes:
         """The ParameterStatus messages of a login; None where the client gave no such name."""
-        version = self._pooler.version_lines[0].rpartition(" ")[2]
-        parameters = [("server_version", f"{version}/bouncer"), *_WELCOME]
+        parameters = [("server_version", self._pooler.server_version), *_WELCOME]
         if application_name is not None:
             parameters.append(("application_name", application_name))
         return b"".join(build.build_parameter_status(*parameter) for parameter in parameters)
@@ -250,10 +250,11 @@ class Console:
             raise PoolerError("incomplete query")
         self._on_query()
         self._extended.forget_unnamed_statement()
-        portal = Portal.of(self._find_statement(query))
-        if isinstance(portal.statement, Table):
-            yield portal.description()
-        yield from self._execute(portal, 0)
+        for statement in self._find_statements(query):
+            portal = Portal.of(statement)
+            if isinstance(statement, Table):
+                yield portal.description()
+            yield from self._execute(portal, 0)
         yield self._ready()
 
     def _execute(self, portal: Portal, max_rows: int) -> Iterator[bytes]:
@@ -282,7 +283,10 @@ class Console:
         if outcome.waiting is not None:
             self._waiting = outcome.waiting
             yield b""  # here complete() goes on
-        yield build.build_command_complete(outcome.tag)
+        if outcome.tag is None:
+            yield build.build_empty_query_response()
+        else:
+            yield build.build_command_complete(outcome.tag)
 
 
 _EXTENDED = {

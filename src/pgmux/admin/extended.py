@@ -1,7 +1,8 @@
 """The extended query protocol of one console: prepared statements and portals.
 
 As in PostgreSQL: the unnamed ones are replaced, named ones aren't; a portal lives until the end of
-its transaction, which is the next Sync outside a BEGIN. Commands have no parameters.
+its transaction, which is the next Sync outside a BEGIN. Commands have no parameters, and those of
+what drivers ask for aren't read.
 Source: PostgreSQL's src/backend/tcop/postgres.c, for texts and SQLSTATEs.
 Errors: PoolerError, fatal=False; ProtocolViolation for a message that can't be read.
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pgmux.admin.commands import Statement
+from pgmux.admin.outcome import Statement
 from pgmux.admin.table import Table
+from pgmux.admin.values import Type
 from pgmux.errors import (
     SQLSTATE_DUPLICATE_PREPARED_STATEMENT,
     SQLSTATE_INVALID_SQL_STATEMENT_NAME,
@@ -76,10 +78,11 @@ class ExtendedQuery:
         """Makes a portal of a statement."""
         message = parse_bind(body)
         statement = self._statement(message.statement)
-        if message.parameters:
+        wanted, given = _parameter_count(statement), len(message.parameters)
+        if given != wanted:
             name = decode_text(message.statement)
-            count = f"bind message supplies {len(message.parameters)} parameters"
-            raise _error(f'{count}, but prepared statement "{name}" requires 0')
+            count = f"bind message supplies {given} parameters"
+            raise _error(f'{count}, but prepared statement "{name}" requires {wanted}')
         if message.portal and message.portal in self._portals:
             text = f'cursor "{decode_text(message.portal)}" already exists'
             raise _error(text, SQLSTATE_DUPLICATE_CURSOR)
@@ -92,8 +95,9 @@ class ExtendedQuery:
         target = parse_describe(body)
         if target.kind == codes.KIND_PORTAL:
             return self.find_portal(target.name).description()
-        description = Portal.of(self._statement(target.name)).description()
-        return build.build_parameter_description(()) + description
+        statement = self._statement(target.name)
+        oids = [Type.TEXT.oid] * _parameter_count(statement)
+        return build.build_parameter_description(oids) + Portal.of(statement).description()
 
     def close(self, body: bytes) -> bytes:
         """Forgets a statement or portal; that there is none is no error."""
@@ -135,6 +139,10 @@ class ExtendedQuery:
             text = f'prepared statement "{decode_text(name)}" does not exist'
             raise _error(text, SQLSTATE_INVALID_SQL_STATEMENT_NAME)
         return statement
+
+
+def _parameter_count(statement: Statement) -> int:
+    return statement.parameter_count if isinstance(statement, Table) else 0
 
 
 def _check_room(count: int, limit: int, what: str) -> None:

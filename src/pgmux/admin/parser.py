@@ -2,7 +2,6 @@
 
     WORD [WORD] [;]          WORD: letters, digits, _; or "…", in which "" is a quote
     SET WORD (= | TO) (WORD | '…') [;]
-    BEGIN …, COMMIT, ROLLBACK [;]      ours, for drivers that wrap everything in these
 
 Source: PgBouncer's src/admin.c (1.25.2), with its limits: 15 bytes for the word, 63 for the
 argument, 255 for the value, quotes included.
@@ -40,11 +39,6 @@ def _compile(pattern: str) -> re.Pattern[bytes]:
 
 _COMMAND = _compile("W(?:_++W)?")
 _SET = _compile("set_++W_*+(?:=|to)_*+(?:S|W)")
-_TRANSACTION = (
-    ("begin", _compile("(?:begin|start_++transaction)(?:(?:_|,)++[a-z]++)*+")),
-    ("commit", _compile("(?:commit|end)(?:_++(?:work|transaction))?")),
-    ("rollback", _compile("(?:rollback|abort)(?:_++(?:work|transaction))?")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +55,23 @@ def parse_command(query: bytes) -> Command:
 
     Raises: PoolerError for what isn't of the grammar, or too long for it.
     """
-    for word, pattern in _TRANSACTION:
-        if pattern.match(query):
-            return Command(word)
     if match := _COMMAND.match(query):
-        word = _unquote(match[1], MAX_WORD_LEN).lower()
-        return Command(word, _unquote(match[2] or b"", MAX_ARGUMENT_LEN))
+        word = unquote(match[1], MAX_WORD_LEN).lower()
+        return Command(word, unquote(match[2] or b"", MAX_ARGUMENT_LEN))
     if match := _SET.match(query):
         return _set_command(match[1], match[2] or match[3])
     raise invalid_command(query)
 
 
 def _set_command(name: bytes, value: bytes) -> Command:
-    command = Command("set", _unquote(name, MAX_ARGUMENT_LEN), _unquote(value, MAX_VALUE_LEN))
+    command = Command("set", unquote(name, MAX_ARGUMENT_LEN), unquote(value, MAX_VALUE_LEN))
     if not command.argument:
         raise _bad_arguments()
     return command
 
 
-def _unquote(raw: bytes, max_len: int) -> str:
+def unquote(raw: bytes, max_len: int) -> str:
+    """A word or a string as text. Raises: PoolerError if it is longer than `max_len`."""
     if len(raw) > max_len:
         raise _bad_arguments()
     quote = raw[:1]

@@ -54,6 +54,10 @@ class AdminPooler(Protocol):
         """`PgBouncer 1.25.2`, then pgmux's own name, version and form."""
 
     @property
+    def server_version(self) -> str:
+        """What a client is told as its parameter of that name: `1.25.2/bouncer`."""
+
+    @property
     def snapshot(self) -> Snapshot:
         """What SHOW tells."""
 

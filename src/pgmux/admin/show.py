@@ -21,15 +21,6 @@ from pgmux.config.show import show_config
 TEXT, INT4, INT8, NUMERIC = Type.TEXT, Type.INT4, Type.INT8, Type.NUMERIC
 USEC = 1_000_000
 
-# What drivers ask for without need: answered so that they go on.
-FAKE_PARAMETERS: Mapping[str, str] = {
-    "client_encoding": "UTF-8",
-    "default_transaction_isolation": "read committed",
-    "standard_conforming_strings": "on",
-    "datestyle": "ISO",
-    "timezone": "GMT",
-}
-
 HELP = """
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
 \tSHOW PEERS|PEER_POOLS
@@ -50,11 +41,6 @@ HELP = """
 \tWAIT_CLOSE [<db>]"""
 
 _SECRET = re.compile(r"""(ldapbindpasswd=)("(?:[^"]|"")*"?|[^\s,"]+)""", re.IGNORECASE)
-
-
-def fake_table(name: str) -> Table:
-    """SHOW of one of FAKE_PARAMETERS."""
-    return Table(items(TEXT, name), lambda _: [(FAKE_PARAMETERS[name],)])
 
 
 # Columns that aren't just an attribute

@@ -30,10 +30,13 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What one SHOW returns; `rows` is called when it runs."""
+    """What one SHOW returns; `rows` is called when it runs. Parameters, if it has any, are texts
+    that nobody reads.
+    """
 
     columns: tuple[TableColumn, ...]
     rows: Callable[[AdminPooler], Iterable[Any]]
+    parameter_count: int = 0
 
     def formats(self, asked: Sequence[int] = ()) -> tuple[int, ...]:
         """One format code a column, from those of a Bind: none, one for all, or one each.

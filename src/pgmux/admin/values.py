@@ -4,7 +4,8 @@
     Int8     text: decimal    binary: Int64
     Numeric  text: decimal    binary: Int16 ndigits, Int16 weight, Int16 sign, Int16 dscale,
                                       Int16 digit[ndigits] (base 10000); here whole and positive
-    Text     text = binary
+    Oid      text: decimal    binary: Int32
+    Text     text = binary    Void is an empty one
 
 Source: PostgreSQL's numeric_send; PgBouncer's src/pktbuf.c (1.25.2) for which types there are.
 Errors: none; an integer that its type can't hold wraps, as PgBouncer's do.
@@ -27,6 +28,8 @@ class Type(Enum):
     INT4 = (23, 4)
     INT8 = (20, 8)
     NUMERIC = (1700, -1)
+    OID = (26, 4)
+    VOID = (2278, 4)
 
     @property
     def oid(self) -> int:
@@ -85,6 +88,10 @@ def _numeric_binary(value: int) -> bytes:
     return struct.pack(f">HhHH{len(digits)}H", len(digits), weight, 0, 0, *digits)
 
 
+def _oid_binary(value: int) -> bytes:
+    return struct.pack(">I", value)
+
+
 _ENCODERS: dict[tuple[Type, int], Encoder] = {
     (Type.TEXT, FORMAT_TEXT): _text,
     (Type.TEXT, FORMAT_BINARY): _text,
@@ -94,4 +101,8 @@ _ENCODERS: dict[tuple[Type, int], Encoder] = {
     (Type.INT8, FORMAT_BINARY): _int8_binary,
     (Type.NUMERIC, FORMAT_TEXT): _decimal,
     (Type.NUMERIC, FORMAT_BINARY): _numeric_binary,
+    (Type.OID, FORMAT_TEXT): _decimal,
+    (Type.OID, FORMAT_BINARY): _oid_binary,
+    (Type.VOID, FORMAT_TEXT): _text,
+    (Type.VOID, FORMAT_BINARY): _text,
 }

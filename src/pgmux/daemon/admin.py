@@ -56,6 +56,11 @@ class DaemonAdmin:
         return (PGBOUNCER, PGMUX)
 
     @property
+    def server_version(self) -> str:
+        """As PgBouncer's console says it."""
+        return f"{PGBOUNCER.removeprefix('PgBouncer ')}/bouncer"
+
+    @property
     def snapshot(self) -> DaemonSnapshot:
         """What SHOW tells."""
         return self._app.snapshot

@@ -177,6 +177,7 @@ class FakePooler:
 
     config: Config = field(default_factory=lambda: Config(settings=Settings()))
     version_lines: tuple[str, ...] = ("PgBouncer 1.25.2", "pgmux 0.1 (compiled)")
+    server_version: str = "1.25.2/bouncer"
     snapshot: FakeSnapshot = field(default_factory=FakeSnapshot)
     is_paused: bool = False
     is_shutting_down: bool = False

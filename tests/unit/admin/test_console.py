@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmux.admin.commands import Waiting
 from pgmux.admin.console import CHUNK_LEN, MAX_HELD_LEN, Console
+from pgmux.admin.outcome import Waiting
 from pgmux.errors import LocalProtocolError
 from pgmux.wire import build
 from tests.unit.admin.pooler import CLIENT, FakePooler, FakeSnapshot

@@ -43,22 +43,6 @@ def test_set_takes_a_word_or_a_string(query: str, name: str, value: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("query", "word"),
-    [
-        ("BEGIN", "begin"),
-        ("begin isolation level read committed, read only;", "begin"),
-        ("START TRANSACTION", "begin"),
-        ("COMMIT;", "commit"),
-        ("end transaction", "commit"),
-        ("ROLLBACK WORK", "rollback"),
-        ("abort", "rollback"),
-    ],
-)
-def test_what_drivers_wrap_everything_in_is_known(query: str, word: str) -> None:
-    assert parse_command(query.encode()) == Command(word)
-
-
-@pytest.mark.parametrize(
     "query",
     ["", ";", "show a b", "show a; show b", "show-a", 'show"a"', "set a = 1 2", 'show "a'],
 )
@@ -103,7 +87,6 @@ def test_an_error_repeats_no_more_than_a_line_of_the_query() -> None:
         b"set " + b"to" * 100_000 + b"!",
         b'"' * 200_001,
         b"set a = " + b"'" * 200_001,
-        b"begin " + b"a " * 100_000 + b"!",
         b'show "' + b"a" * 200_000,
     ],
 )
