@@ -48,6 +48,15 @@ _SIGNAL_TEXTS = {
     "USR1": "got SIGUSR1, pausing all activity",
     "USR2": "got SIGUSR2, continuing from PAUSE",
 }
+_TEXTS_WHILE_SHUTTING_DOWN = {
+    "TERM": "got SIGTERM while shutting down, fast exit",
+    "INT": "got SIGINT while shutting down, fast exit",
+    "USR2": "got SIGUSR2 while shutting down, ignoring",
+}
+_LAST_TEXTS = {
+    ShutdownMode.WAIT_FOR_CLIENTS: "client connections dropped, exiting",
+    ShutdownMode.WAIT_FOR_SERVERS: "server connections dropped, exiting",
+}
 
 
 class App:
@@ -98,10 +107,9 @@ class App:
 
     def on_signal(self, name: str) -> None:
         """What PgBouncer does on this signal."""
+        self.log.log(self._signal_text(name))
         if name == "USR2" and self._shutdown is not None:
-            self.log.log("got SIGUSR2 while shutting down, ignoring")
             return
-        self.log.log(_SIGNAL_TEXTS[name])
         match name:
             case "HUP":
                 self.reload_quietly()
@@ -115,6 +123,15 @@ class App:
                 operator.hold(self.pooler, None, held=True)
             case "USR2":
                 operator.hold(self.pooler, None, held=False)
+
+    def _signal_text(self, name: str) -> str:
+        if self._shutdown is not None and name in _TEXTS_WHILE_SHUTTING_DOWN:
+            return _TEXTS_WHILE_SHUTTING_DOWN[name]
+        if name == "USR1" and self.pooler.paused:
+            return "got SIGUSR1, but already paused/suspended"
+        if name == "USR2" and not self.pooler.paused:
+            return "got SIGUSR2, but not paused/suspended"
+        return _SIGNAL_TEXTS[name]
 
     # ---- configuration
 
@@ -130,7 +147,7 @@ class App:
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))
-            self.log.error("config file loading failed")
+            self.log.warning("config file loading failed")
             raise
         self._listener.tune(self.pooler.config.settings)
         self._configure_log()
@@ -166,7 +183,8 @@ class App:
     def _on_change(self) -> None:
         """Something has ended: is it what somebody waits for?"""
         self.consoles.on_change()
-        if self._is_over():
+        if self._shutdown is not None and self._is_over() and not self._closed.done():
+            self.log.log(_LAST_TEXTS[self._shutdown])
             self._end()
 
     def _is_over(self) -> bool:

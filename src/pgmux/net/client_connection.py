@@ -122,7 +122,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed:
             self._closed = True
-            self._log_end("client unexpected eof")
+            if self._login.kept_len:  # else it may be a monitoring probe, of which nothing is said
+                self._log_end("client unexpected eof")
         self._door.logins.pop(self, None)
 
     def data_received(self, data: bytes) -> None:
@@ -164,12 +165,14 @@ class ClientConnection(asyncio.Protocol):
             for step in advance():
                 self._do(step)
         except PoolerError as error:
-            reason = getattr(error, "reason", error.message)
-            self.close(error.message, error.sqlstate, logged=reason)
+            reason = getattr(error, "reason", "")
+            self.close(
+                error.message, error.sqlstate, reason="" if reason == error.message else reason
+            )
         except ProtocolViolation as error:
             self.close(error.message, tell=error.message != "bad cancel request")
         except TooManyJobs as error:
-            self.close("bouncer resources exhaustion", logged=str(error))
+            self.close("bouncer resources exhaustion", reason=str(error))
         except Exception as error:
             self._door.pooler.log.exception("internal error", error, self._name())
             self.close("internal error", SQLSTATE_INTERNAL_ERROR)
@@ -193,6 +196,8 @@ class ClientConnection(asyncio.Protocol):
         if not self._door.is_open:
             raise PoolerError("pooler is shutting down", sqlstate="57P01")
         pooler = self._door.pooler
+        if pooler.find_database(step.database) is None:
+            self._log_unknown_database()
         info = ClientInfo(self._id, step.database, self._login.user, self._addresses, step.startup)
         client = pooler.enter(
             self._transport, info, step.credentials, step.scram_keys, long_key=step.long_key
@@ -222,17 +227,19 @@ class ClientConnection(asyncio.Protocol):
         sqlstate: str = "08P01",
         *,
         tell: bool = True,
-        logged: str = "",
+        reason: str = "",
     ) -> None:
-        """End the connection; the client is told `message`, the log `logged` where that differs."""
+        """End the connection; the client is told `message`, the log alone `reason`, if any."""
         if self._closed:
             return
         self._closed = True
         self._door.logins.pop(self, None)
-        if tell and self._door.pooler.config.settings.log_pooler_errors:
-            text = f"pooler error: {logged or message}"
-            self._door.pooler.log.warning(text, self._name(), limit="pooler error")
+        log = self._door.pooler.log
+        if reason:
+            log.error(reason, self._name(), limit="login failed")
         self._log_end(message)
+        if tell and self._door.pooler.config.settings.log_pooler_errors:
+            log.warning(f"pooler error: {message}", self._name(), limit="pooler error")
         last_words = build_error_response("FATAL", sqlstate, message) if tell else b""
         close_with(self._transport, last_words)
 
@@ -251,6 +258,11 @@ class ClientConnection(asyncio.Protocol):
         self._attempt_unsaid = self._door.pooler.log.is_flooded(_ATTEMPT)
         if not self._attempt_unsaid:
             self._log_attempt(_ATTEMPT)
+
+    def _log_unknown_database(self) -> None:
+        if self._door.pooler.config.settings.log_connections:
+            text = f"login failed: db={self._login.database} user={self._login.user}"
+            self._door.pooler.log.log(text, self._name(), limit="login failed")
 
     def _log_attempt(self, limit: str) -> None:
         login = self._login

@@ -157,6 +157,7 @@ class ConsoleConnection(asyncio.Protocol):
 
     def _do(self, reply: Reply) -> None:
         self._reply = reply
+        self._log_errors(reply.errors)
         if reply.data:
             self._transport.write(reply.data)
         if reply.reason:
@@ -185,9 +186,18 @@ class ConsoleConnection(asyncio.Protocol):
             self._console.cancel()  # nobody is left to RESUME what only began
         pooler = self._consoles.pooler
         if pooler.config.settings.log_disconnections:
-            peer = self._addresses.peer
-            name = Name("client", self._id, ADMIN_DATABASE, self._step.user, peer)
-            pooler.log_end(name, reason, self._connect_time)
+            pooler.log_end(self._name(), reason, self._connect_time)
+
+    def _log_errors(self, messages: tuple[str, ...]) -> None:
+        pooler = self._consoles.pooler
+        if pooler.config.settings.log_pooler_errors:
+            for message in messages:
+                text = f"pooler error: {message}"
+                pooler.log.warning(text, self._name(), limit="pooler error")
+
+    def _name(self) -> Name:
+        peer = self._addresses.peer
+        return Name("client", self._id, ADMIN_DATABASE, self._step.user, peer)
 
     # ---- SHOW CLIENTS
 

@@ -188,11 +188,11 @@ class PoolControl(StateKeeper):
         server = client.linked_server
         tell = tell and (server is None or not server.mid_message)
         settings = self.pooler.config.settings
+        if settings.log_disconnections:  # before the client can know, as whoever tests it expects
+            self.pooler.log_end(self.name(client), reason, client.connect_time)
         if tell and settings.log_pooler_errors:
             text = f"pooler error: {reason}"
             self.pooler.log.warning(text, self.name(client), limit="pooler error")
-        if settings.log_disconnections:  # before the client can know, as whoever tests it expects
-            self.pooler.log_end(self.name(client), reason, client.connect_time)
         close_with(
             client.transport, build_error_response("FATAL", sqlstate, reason) if tell else b""
         )
