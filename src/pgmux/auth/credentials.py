@@ -1,8 +1,8 @@
 """Whose secret applies: for a client's login, and for the logins to its server.
 
 Source: PgBouncer's `user=` and `password=` of a database (the forced user), auth_file and
-auth_type=any. `userlist` is auth_file's, secrets by user as they stand there; whoever else knows a
-user's secret passes it in as `Credentials`.
+auth_type=any; auth_query for who isn't in auth_file. `userlist` is auth_file's, secrets by user as
+they stand there; whoever else knows a user's secret passes it in as `Credentials`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from pgmux.config.model import Database
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user that a client logs in as, and the stored secret; None: nobody knows this user."""
+    """A user that a client logs in as, and the stored secret; None: nobody knows this user.
+
+    `as_of` is 0, or the number of the auth_query that found it: the higher, the newer.
+    """
 
     user: str
     secret: Secret | None = None
+    as_of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLogin:
-    """What a pool's server connections log in with."""
+    """What a pool's server connections log in with; `as_of` as in Credentials."""
 
     user: str
     secret: Secret | None
     scram_keys: ScramKeys | None = None
+    as_of: int = 0
 
 
 def find_client_login(
@@ -48,6 +53,11 @@ def find_client_login(
     return Credentials(database.user, _find_forced_secret(database, userlist))
 
 
+def is_looked_up(auth_type: str, user: str, userlist: Mapping[str, str]) -> bool:
+    """Whether auth_query has to say who this is, where there is an auth_user."""
+    return auth_type != "any" and user not in userlist
+
+
 def find_server_login(
     login: Credentials,
     scram_keys: ScramKeys | None,
@@ -59,8 +69,13 @@ def find_server_login(
     `scram_keys` are those of the client's login; they are not the forced user's, and dropped then.
     """
     if database.user is None:
-        return ServerLogin(login.user, login.secret, scram_keys)
+        return ServerLogin(login.user, login.secret, scram_keys, login.as_of)
     return ServerLogin(database.user, _find_forced_secret(database, userlist))
+
+
+def find_lookup_login(user: str, userlist: Mapping[str, str]) -> ServerLogin:
+    """What auth_user logs in with where the database forces another user upon its clients."""
+    return ServerLogin(user, _find_secret(user, userlist))
 
 
 def _find_secret(user: str, userlist: Mapping[str, str]) -> Secret | None:

@@ -71,8 +71,10 @@ class Connections:
             yield self._client(client)
 
     def _client_relays(self, key: PoolKey) -> list[ClientRelay]:
+        """Without those that run auth_query: who waits for one is in a list of its own."""
         lists = self._pooler.pools[key].pool.lists
-        return [*lists.active_clients(), *lists.waiting_clients()]
+        clients = [*lists.active_clients(), *lists.waiting_clients()]
+        return [client for client in clients if not client.owner.is_lookup]
 
     def _client(self, client: ClientRelay) -> ConnectionRow:
         info, server = client.owner, client.linked_server

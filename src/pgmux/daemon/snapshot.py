@@ -111,7 +111,9 @@ class DaemonSnapshot:
             max_connections=config.max_db_connections(database),
             current_connections=sum(c.pool.server_count() for c in pools),
             max_client_connections=config.max_db_client_connections(database),
-            current_client_connections=sum(c.pool.lists.client_count() for c in pools),
+            current_client_connections=sum(
+                c.pool.lists.client_count() - c.lookup_count for c in pools
+            ),
             paused=state.paused,
             disabled=state.disabled,
         )
@@ -131,7 +133,7 @@ class DaemonSnapshot:
         return PoolRow(
             database=pool.key.database,
             user=pool.key.user,
-            cl_active=lists.client_count() - len(waiting),
+            cl_active=sum(not client.owner.is_lookup for client in lists.active_clients()),
             cl_waiting=len(waiting),
             cl_active_cancel_req=cancels,
             cl_waiting_cancel_req=0,

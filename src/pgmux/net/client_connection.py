@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from pgmux.auth.credentials import Credentials
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation
 from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.net.compute import Computer, TooManyJobs
@@ -30,10 +31,13 @@ from pgmux.session.client import (
     EnterConsole,
     LoginContext,
     LoginStep,
+    LookUp,
+    Unknown,
 )
 from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
 from pgmux.session.log import Name
+from pgmux.session.lookups import Lookup, Lookups
 from pgmux.session.pooler import Pooler
 from pgmux.wire.build import build_error_response
 
@@ -57,7 +61,7 @@ class Consoles(Protocol):
 class Door:
     """What all logins share, and the logins that are under way."""
 
-    __slots__ = ("computer", "consoles", "context", "is_open", "logins", "pooler")
+    __slots__ = ("computer", "consoles", "context", "is_open", "logins", "lookups", "pooler")
 
     def __init__(
         self, pooler: Pooler, context: LoginContext, computer: Computer, consoles: Consoles
@@ -66,6 +70,7 @@ class Door:
         self.context = context
         self.computer = computer
         self.consoles = consoles
+        self.lookups = Lookups(pooler, lambda f: asyncio.get_running_loop().call_soon(f))
         self.logins: dict[ClientConnection, None] = {}
         self.is_open = True  # False: shutting down, only the console lets anybody in
 
@@ -83,6 +88,7 @@ class Door:
         """client_login_timeout."""
         for connection in [c for c in self.logins if now - c.connect_time > timeout]:
             connection.close("client_login_timeout")
+        self.lookups.end_slow(timeout, now)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -94,7 +100,9 @@ class ClientConnection(asyncio.Protocol):
         "_closed",
         "_door",
         "_id",
+        "_is_held",
         "_login",
+        "_lookup",
         "_transport",
         "connect_time",
     )
@@ -103,6 +111,8 @@ class ClientConnection(asyncio.Protocol):
         self._door = door
         self._closed = False
         self._attempt_unsaid = False
+        self._is_held = False  # it said something while its user was looked up: read no further
+        self._lookup: Lookup | None = None
         self._id = next(door.pooler.ids)
         self.connect_time = door.pooler.clock()
 
@@ -124,11 +134,12 @@ class ClientConnection(asyncio.Protocol):
             self._closed = True
             if self._login.kept_len:  # else it may be a monitoring probe, of which nothing is said
                 self._log_end("client unexpected eof")
-        self._door.logins.pop(self, None)
+        self._leave()
 
     def data_received(self, data: bytes) -> None:
         if not self._closed:
             self._guarded(lambda: self._login.feed(data))
+            self._hold_while_looked_up()
 
     # ---- SHOW SOCKETS
 
@@ -159,6 +170,27 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
             self._guarded(lambda: self._login.on_computed(result))
 
+    def _look_up(self, step: LookUp) -> None:
+        """Reading goes on, to see whether the client leaves; it has nothing to say till then."""
+        self._lookup = self._door.lookups.begin(step.database, step.user, self._on_looked_up)
+
+    def _hold_while_looked_up(self) -> None:
+        if self._lookup is not None and self._login.kept_len > 0 and not self._is_held:
+            self._is_held = True
+            self._transport.pause_reading()
+
+    def _on_looked_up(self, result: Credentials | PoolerError | None) -> None:
+        self._lookup = None
+        if self._is_held:
+            self._is_held = False
+            self._transport.resume_reading()
+        self._guarded(lambda: self._after_lookup(result))
+
+    def _after_lookup(self, result: Credentials | PoolerError | None) -> list[LoginStep]:
+        if isinstance(result, PoolerError):
+            raise result
+        return self._login.on_looked_up(result)
+
     def _guarded(self, advance: Callable[[], list[LoginStep]]) -> None:
         """Do the login's next steps; whatever goes wrong ends this connection and no other."""
         try:
@@ -183,6 +215,11 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(step, Derive):
             self._transport.pause_reading()
             self._door.computer.submit(step.job, self._on_computed)
+        elif isinstance(step, LookUp):
+            self._look_up(step)
+        elif isinstance(step, Unknown):
+            text = f"no such user: {step.user}"
+            self._door.pooler.log.log(text, self._name(), limit="no such user")
         elif isinstance(step, Attempted):
             self._on_attempt()
         elif isinstance(step, Cancel):
@@ -213,7 +250,7 @@ class ClientConnection(asyncio.Protocol):
         if self._attempt_unsaid:
             self._log_attempt("")
         rest = self._login.rest()
-        self._door.logins.pop(self, None)
+        self._leave()
         self._closed = True
         self._transport.set_protocol(protocol)
         if rest:
@@ -233,7 +270,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closed:
             return
         self._closed = True
-        self._door.logins.pop(self, None)
+        self._leave()
         log = self._door.pooler.log
         if reason:
             log.error(reason, self._name(), limit="login failed")
@@ -242,6 +279,13 @@ class ClientConnection(asyncio.Protocol):
             log.warning(f"pooler error: {message}", self._name(), limit="pooler error")
         last_words = build_error_response("FATAL", sqlstate, message) if tell else b""
         close_with(self._transport, last_words)
+
+    def _leave(self) -> None:
+        """This is no login any more."""
+        self._door.logins.pop(self, None)
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
 
     # ---- the log
 

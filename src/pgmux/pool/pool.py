@@ -56,7 +56,7 @@ def limits_of(config: Config, database: Database, user: str) -> PoolLimits:
         idle_transaction_timeout=config.idle_transaction_timeout(user),
         transaction_timeout=config.transaction_timeout(user),
         client_idle_timeout=config.client_idle_timeout(user),
-        forced_user=database.user is not None,
+        forced_user=database.user == user,
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pgmux.auth.client_auth import ClientAuth, ScramCache, start_client_auth
-from pgmux.auth.credentials import Credentials, find_client_login
+from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.auth.steps import Compute, Done, Send, Step
 from pgmux.config import AuthType, Config, Database
@@ -70,6 +70,21 @@ class Derive:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUp:
+    """Ask auth_query for this user, then call `on_looked_up`."""
+
+    database: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows this user; its login goes on and fails at its end."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """A CancelRequest: do it and close."""
 
@@ -79,7 +94,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """The startup packet is in order; authentication begins."""
+    """The startup packet is in order, the user is known or not; authentication begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +117,7 @@ class EnterConsole:
     application_name: str
 
 
-LoginStep = Answer | Derive | Cancel | Attempted | Enter | EnterConsole
+LoginStep = Answer | Derive | LookUp | Unknown | Cancel | Attempted | Enter | EnterConsole
 
 
 class ClientLogin:
@@ -120,7 +135,7 @@ class ClientLogin:
         self._parameters: dict[str, str] = {}
         self._long_key = False
         self._is_admin = False
-        self._is_computing = False
+        self._is_waiting = False  # for a `Derive` or a `LookUp`
         self.user = ""
         self.database = ""
         self.is_done = False
@@ -148,16 +163,30 @@ class ClientLogin:
 
     def on_computed(self, result: bytes) -> list[LoginStep]:
         """What follows the result of a `Derive`. Raises: PoolerError, ProtocolViolation."""
-        assert self._auth is not None
-        self._is_computing = False
-        steps = self._on_step(self._auth.on_computed(result))
+        auth = self._auth
+        assert auth is not None
+        return self._go_on(lambda: self._on_step(auth.on_computed(result)))
+
+    def on_looked_up(self, found: Credentials | None) -> list[LoginStep]:
+        """What follows a `LookUp`; None where there is no such user. Raises: as `on_computed`.
+
+        Who is found counts from now on, also where that isn't who the client said it was.
+        """
+        if found is not None:
+            self.user = found.user
+            self._is_admin = self.user in self._context.config().settings.admin_users
+        return self._go_on(lambda: self._authenticate(found or Credentials(self.user)))
+
+    def _go_on(self, advance: Callable[[], list[LoginStep]]) -> list[LoginStep]:
+        self._is_waiting = False
+        steps = advance()
         self._messages.feed(b"")
         return steps + self._read_answers()
 
     def _read_answers(self) -> list[LoginStep]:
         """The client's password messages; what comes after the last of them is for `rest`."""
         steps: list[LoginStep] = []
-        while not self.is_done and not self._is_computing:
+        while not self.is_done and not self._is_waiting:
             message = next(self._messages, None)
             if message is None:
                 break
@@ -191,11 +220,10 @@ class ClientLogin:
             raise PoolerError("no more connections allowed (max_client_conn)")
         steps = self._negotiate(message)
         self._parameters = self._read_parameters(message, config)
-        steps.append(Attempted())
         if self.database == ADMIN_DATABASE and self._may_skip_auth(config):
             self.is_done = True
-            return [*steps, self._entered(None)]
-        return steps + self._authenticate(config)
+            return [*steps, Attempted(), self._entered(None)]
+        return steps + self._identify(config)
 
     def _negotiate(self, message: StartupMessage) -> list[LoginStep]:
         """3.2 differs from 3.0 in longer cancel keys; 3.1 was never in use; unknown `_pq_.` options
@@ -265,29 +293,47 @@ class ClientLogin:
         self._is_admin = self.user in config.settings.admin_users
         return config.settings.auth_type is AuthType.ANY
 
-    def _authenticate(self, config: Config) -> list[LoginStep]:
+    def _identify(self, config: Config) -> list[LoginStep]:
+        """Whose secret counts: auth_file's or the forced user's, else who is looked up."""
         auth_type = config.settings.auth_type
         if auth_type not in _SUPPORTED:
             raise PoolerError(f"not yet supported: auth_type = {auth_type}")
-        database = config.find_database(self.database) or Database(self.database, self.database)
-        self._credentials = find_client_login(auth_type, self.user, database, config.userlist)
+        known = config.find_database(self.database)
+        database = known or Database(self.database, self.database)
+        if (
+            (known is not None or self.database == ADMIN_DATABASE)
+            and is_looked_up(auth_type, self.user, config.userlist)
+            and config.auth_user(database)
+        ):
+            self._is_waiting = True
+            return [LookUp(self.database, self.user)]
+        found = find_client_login(auth_type, self.user, database, config.userlist)
+        return self._authenticate(found)
+
+    def _authenticate(self, found: Credentials) -> list[LoginStep]:
+        """Begin the password exchange of who has been found, or not."""
+        settings = self._context.config().settings
+        self._credentials = found
+        is_unknown = found.secret is None and settings.auth_type is not AuthType.ANY
+        steps: list[LoginStep] = [Unknown(self.user)] if is_unknown else []
         self._auth = start_client_auth(
-            auth_type,
-            self.user,
-            self._credentials.secret,
-            scram_iterations=config.settings.scram_iterations,
+            settings.auth_type,
+            found.user,
+            found.secret,
+            scram_iterations=settings.scram_iterations,
             salt=self._context.random(_SALT_LEN),
             nonce=self._context.random(_NONCE_LEN).hex(),
             mock_key=self._context.mock_key,
-            scram_cache=self._context.scram_cache,
+            # what is looked up isn't bounded by auth_file
+            scram_cache={} if found.as_of else self._context.scram_cache,
         )
-        return self._on_step(self._auth.first())
+        return [*steps, Attempted(), *self._on_step(self._auth.first())]
 
     def _on_step(self, step: Step) -> list[LoginStep]:
         if isinstance(step, Send):
             return [Answer(step.data)] if step.data else []
         if isinstance(step, Compute):
-            self._is_computing = True
+            self._is_waiting = True
             return [Derive(step.job)]
         self.is_done = True
         answer: list[LoginStep] = [Answer(step.send)] if step.send else []

@@ -84,6 +84,7 @@ class PoolControl(StateKeeper):
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
         self.space: VarSpace | None = None
+        self.lookup_count = 0  # of its clients, those that run auth_query
         self.special = False
         self.apply_limits()
 
@@ -188,9 +189,11 @@ class PoolControl(StateKeeper):
         server = client.linked_server
         tell = tell and (server is None or not server.mid_message)
         settings = self.pooler.config.settings
-        if settings.log_disconnections:  # before the client can know, as whoever tests it expects
+        is_logged = not client.owner.is_lookup  # the login that waits for it has its own lines
+        # before the client can know, as whoever tests it expects
+        if settings.log_disconnections and is_logged:
             self.pooler.log_end(self.name(client), reason, client.connect_time)
-        if tell and settings.log_pooler_errors:
+        if tell and settings.log_pooler_errors and is_logged:
             text = f"pooler error: {reason}"
             self.pooler.log.warning(text, self.name(client), limit="pooler error")
         close_with(
@@ -198,13 +201,20 @@ class PoolControl(StateKeeper):
         )
         self._client_gone(client)
 
+    def dismiss(self, client: ClientRelay) -> None:
+        """A lookup is over: its server is released where it has answered, else closed."""
+        if not client.closed:
+            client.closed = True
+            self._client_gone(client)
+
     def _client_gone(self, client: ClientRelay) -> None:
         server = client.linked_server
         if server is not None:
             self._part(client, server)
         if client.state != CL_GONE:
             self.pool.lists.remove_client(client)
-        self.pooler.on_client_gone(client)
+        if not client.owner.is_lookup:
+            self.pooler.on_client_gone(client)
 
     def _part(self, client: ClientRelay, server: ServerRelay) -> None:
         """A linked client has gone: the server is released where it is clean, else it can't be used

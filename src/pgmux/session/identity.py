@@ -5,7 +5,8 @@ at its login.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from pgmux.session.varcache import Vars
 
@@ -34,6 +35,8 @@ class Ends(Protocol):
 
 class ClientInfo:
     """A logged-in client. `startup` are the tracked parameters of its StartupMessage."""
+
+    is_lookup: ClassVar[bool] = False
 
     __slots__ = (
         "addresses",
@@ -66,6 +69,37 @@ class ClientInfo:
 
     def __str__(self) -> str:
         return f"{self.database}/{self.user}@{self.addresses.peer}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """Both ends of what never leaves the process."""
+
+    host: str = ""
+    port: int = 0
+    pid: int = 0
+
+    @property
+    def peer(self) -> _Here:
+        return self
+
+    local = peer
+
+    def __str__(self) -> str:
+        return "auth_query"
+
+
+class LookupInfo(ClientInfo):
+    """A client of the pooler's own, that runs auth_query. It can't be cancelled, and is no client
+    to who counts or lists clients.
+    """
+
+    __slots__ = ()
+    is_lookup: ClassVar[bool] = True
+
+    def __init__(self, id_: int, database: str, user: str) -> None:
+        super().__init__(id_, database, user, _Here(), {})
+        self.welcomed = True  # it waits for a server, not for parameters
 
 
 class ServerInfo:

@@ -54,8 +54,10 @@ def _reload_database(pooler: Pooler, state: DatabaseState, new: Database, change
     old, was_auto = state.config, state.is_auto
     state.config, state.is_auto = new, state.name not in pooler.config.databases
     if (old.user, old.password) != (new.user, new.password):
-        for key in [k for k in pooler.logins if k.database == state.name]:
-            del pooler.logins[key]
+        for key, login in list(pooler.logins.items()):
+            # What auth_query found isn't the file's, unless this is now the forced user.
+            if key.database == state.name and (login.as_of == 0 or key.user == new.user):
+                del pooler.logins[key]
     moved = state.is_auto != was_auto and old != new
     if moved or state.name in change.databases_dirty or (was_auto and change.autodb_dirty):
         reconnect(pooler, state.name)

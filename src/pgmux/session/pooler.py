@@ -9,7 +9,7 @@ Source: PgBouncer's objects.c in outline.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from pgmux.auth.credentials import (
     Credentials,
     ServerLogin,
     find_client_login,
+    find_lookup_login,
     find_server_login,
 )
 from pgmux.auth.scram import ScramKeys
@@ -114,8 +115,12 @@ class Pooler:
         return self.add_database(name, database, is_auto=True)
 
     def find_pool(self, database: DatabaseState, user: str) -> PoolControl:
-        """The pool of a database and a user, made at its first use."""
-        key = PoolKey(database.name, database.config.user or user)
+        """The pool of a database's clients of that name, made at its first use."""
+        return self.open_pool(database, database.config.user or user)
+
+    def open_pool(self, database: DatabaseState, user: str) -> PoolControl:
+        """The pool of a database whose servers are logged in as `user`, made at its first use."""
+        key = PoolKey(database.name, user)
         control = self.pools.get(key)
         if control is None:
             limits = limits_of(self.config, database.config, key.user)
@@ -158,7 +163,7 @@ class Pooler:
         if database.disabled:
             raise PoolerError(f'database "{info.database}" is disabled')
         control = self.find_pool(database, credentials.user)
-        self._remember_login(control.pool.key, self._login_of(credentials, scram_keys, database))
+        self._remember_login(control, self._login_of(credentials, scram_keys, database))
         client = ClientRelay(control.relay, transport, info)
         self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
         control.pool.lists.add_client(client)
@@ -180,17 +185,34 @@ class Pooler:
         """
         userlist = self.config.userlist
         current = find_client_login("trust", credentials.user, database.config, userlist)
+        if current.secret is None and credentials.as_of > 0:
+            current = credentials
         keys = scram_keys if current.secret == credentials.secret else None
         return find_server_login(current, keys, database.config, userlist)
 
-    def _remember_login(self, key: PoolKey, login: ServerLogin) -> None:
+    def _remember_login(self, control: PoolControl, login: ServerLogin) -> None:
         """What the pool's next connect logs in with; SCRAM keys of an earlier client stay while its
-        secret does.
+        secret does. What auth_query found before what is known by now doesn't count.
         """
+        key = control.pool.key
         old = self.logins.get(key)
-        if old is not None and login.scram_keys is None and old.secret == login.secret:
-            return
+        if old is not None:
+            if 0 < login.as_of < old.as_of:
+                return
+            if old.secret == login.secret and login.scram_keys is None:
+                login = replace(login, scram_keys=old.scram_keys)
+            if (old.secret, old.scram_keys) != (login.secret, login.scram_keys):
+                control.pool.failure = None  # the new one may be the right one
         self.logins[key] = login
+
+    def learn(self, database: str, found: Credentials) -> None:
+        """auth_query has found a secret: it counts for the next connects of a pool that logs in
+        with an earlier one, whoever then gets in with it.
+        """
+        control = self.pools.get(PoolKey(database, found.user))
+        login = None if control is None else self.logins.get(control.pool.key)
+        if control is not None and login is not None and 0 < login.as_of < found.as_of:
+            self._remember_login(control, ServerLogin(found.user, found.secret, None, found.as_of))
 
     def _give_key(self, client: ClientRelay, info: ClientInfo, length: int) -> None:
         while True:
@@ -280,7 +302,11 @@ class Pooler:
         key = control.pool.key
         login = self.logins.get(key)
         if login is None:
-            login = self._login_of(Credentials(key.user), None, self.databases[key.database])
+            database = self.databases[key.database]
+            if database.config.user in (None, key.user):
+                login = self._login_of(Credentials(key.user), None, database)
+            else:
+                login = find_lookup_login(key.user, self.config.userlist)
             self.logins[key] = login
         return login
 
@@ -347,9 +373,14 @@ class Pooler:
         server = client.linked_server
         if server is None or server.ready or server.owner.setting:
             return "cancel request for idle client"
-        info: ServerInfo = server.owner
-        if info.cancels >= MAX_CANCELS:
+        if server.owner.cancels >= MAX_CANCELS:
             return "cancel request already on its way"
+        self.cancel_query(control, server)
+        return "cancel request forwarded"
+
+    def cancel_query(self, control: PoolControl, server: ServerRelay) -> None:
+        """Have the server stop what it works on."""
+        info: ServerInfo = server.owner
         info.cancels += 1
         control.refresh_special(server)
 
@@ -359,7 +390,6 @@ class Pooler:
 
         attempt = self.outside.send_cancel(info, done)
         self.cancels[attempt] = (self.clock(), done)
-        return "cancel request forwarded"
 
     def _cancel_done(self, control: PoolControl, server: ServerRelay) -> None:
         server.owner.cancels -= 1

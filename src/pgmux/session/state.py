@@ -34,7 +34,9 @@ class StateKeeper:
         """What is to be sent to the server so that it carries what the client wants; empty if
         nothing.
         """
-        if client.vars.space is not server.vars.space:
+        if client.owner.is_lookup:
+            client.vars = server.vars.space.for_lookup()
+        elif client.vars.space is not server.vars.space:
             wanted = {
                 n: v
                 for n, v in zip(client.vars.space.names, client.vars.values, strict=True)

@@ -167,6 +167,13 @@ class VarSpace:
             }
         )
 
+    def for_lookup(self) -> Vars:
+        """The connection's startup values. search_path is set anew where the server would not have
+        reported a change: what an earlier client did with it is not to decide who gets in.
+        """
+        is_unseen = any(name.lower() == "search_path" for name in self.unreported)
+        return self.defaults.replace({"search_path": UNKNOWN} if is_unseen else {})
+
     def statuses(self, wanted: Vars) -> bytes:
         """A ParameterStatus for all that the server reports, with the values of `wanted` of those
         that can be set; built anew only where these differ: each login sends them all.

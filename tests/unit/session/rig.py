@@ -270,12 +270,13 @@ class Rig:
         database: str = "app",
         user: str = "bob",
         secret: str | None = None,
+        as_of: int = 0,
         long_key: bool = False,
     ) -> ClientEnd:
         """A client that has authenticated, with `secret` where it matters which that was."""
         transport = FakeTransport()
         info = ClientInfo(next(self.pooler.ids), database, user, FakeEnds(), startup or {})
-        credentials = Credentials(user, None if secret is None else parse_secret(secret))
+        credentials = Credentials(user, None if secret is None else parse_secret(secret), as_of)
         relay = self.pooler.enter(transport, info, credentials, None, long_key=long_key)
         return ClientEnd(relay, transport)
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from pgmux.auth.credentials import Credentials
 from pgmux.auth.md5 import md5_response, md5_secret
 from pgmux.auth.scram import Pbkdf2, ScramProver, derive_keys, derive_secret
+from pgmux.auth.secrets import parse_secret
 from pgmux.config import AuthType, Config, Database, Settings
-from pgmux.config.model import SslMode
+from pgmux.config.model import SslMode, User
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.client import (
     MAX_PASSWORD_LEN,
@@ -26,6 +28,8 @@ from pgmux.session.client import (
     EnterConsole,
     LoginContext,
     LoginStep,
+    LookUp,
+    Unknown,
 )
 from pgmux.wire import build, codes, parse
 from pgmux.wire.messages import MessageReader
@@ -517,3 +521,107 @@ def test_a_console_query_may_come_with_the_startup_packet() -> None:
     steps = login.feed(startup(user="pgbouncer", database="pgbouncer") + QUERY)
     assert isinstance(steps[-1], EnterConsole)
     assert login.rest() == QUERY
+
+
+# auth_query
+
+
+def looked_up(user: str, secret: str = "pencil") -> Credentials:
+    return Credentials(user, parse_secret(secret), as_of=1)
+
+
+@pytest.mark.parametrize(
+    "auth_type", [AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256]
+)
+def test_who_is_not_in_auth_file_is_looked_up(auth_type: AuthType) -> None:
+    login = start(config(auth_type, auth_user="ask"))
+    assert login.feed(startup(user="carol")) == [LookUp("app", "carol")]
+    assert not login.is_done
+
+
+def test_who_is_in_auth_file_is_not_looked_up() -> None:
+    assert isinstance(start(config(auth_user="bob")).feed(startup())[-1], Enter)
+
+
+def test_who_is_in_section_users_only_is_looked_up() -> None:
+    configured = replace(config(auth_user="ask"), users={"carol": User("carol")})
+    assert start(configured).feed(startup(user="carol")) == [LookUp("app", "carol")]
+
+
+@pytest.mark.parametrize("auth_user", [None, ""])
+def test_without_auth_user_nobody_is_looked_up(auth_user: str | None) -> None:
+    message = refusal(config(auth_user=auth_user), startup(user="carol"))
+    assert message == '"trust" authentication failed'
+
+
+def test_a_databases_own_auth_user_is_enough() -> None:
+    own = replace(config(), databases={"app": Database("app", "app", auth_user="ask")})
+    assert start(own).feed(startup(user="carol")) == [LookUp("app", "carol")]
+
+
+def test_with_any_nobody_is_looked_up() -> None:
+    configured = config(AuthType.ANY, auth_user="ask")
+    configured = replace(configured, databases={"app": Database("app", "app", user="boss")})
+    assert log_in(configured, startup(user="carol")).credentials.user == "boss"
+
+
+def test_nobody_is_looked_up_for_a_database_that_is_not_there() -> None:
+    login = start(config(AuthType.PLAIN, auth_user="ask"))
+    steps = login.feed(startup(user="carol", database="nowhere"))
+    assert isinstance(steps[-1], Answer)
+
+
+def test_who_is_found_logs_in_with_the_secret_that_was_found() -> None:
+    login = start(config(AuthType.PLAIN, auth_user="ask"))
+    login.feed(startup(user="carol"))
+    steps = login.on_looked_up(looked_up("carol"))
+    assert [type(step) for step in steps] == [Attempted, Answer]
+    enter = entered(run(login, [build.build_password_message("pencil")]))
+    assert (enter.credentials.user, enter.credentials.as_of) == ("carol", 1)
+
+
+@pytest.mark.parametrize("secret", ["eraser", ""])
+def test_who_is_found_with_another_secret_or_none_is_refused(secret: str) -> None:
+    login = start(config(AuthType.PLAIN, auth_user="ask"))
+    login.feed(startup(user="carol"))
+    login.on_looked_up(looked_up("carol", secret))
+    with pytest.raises(PoolerError, match=r"^password authentication failed$"):
+        run(login, [build.build_password_message("pencil")])
+
+
+@pytest.mark.parametrize("auth_type", [AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256])
+def test_who_is_not_found_is_asked_for_a_password_like_anybody(auth_type: AuthType) -> None:
+    login = start(config(auth_type, auth_user="ask"))
+    login.feed(startup(user="carol"))
+    steps = login.on_looked_up(None)
+    assert steps[0] == Unknown("carol")
+    unknown = start(config(auth_type)).feed(startup(user="carol"))
+    assert steps == unknown
+
+
+def test_what_comes_while_a_user_is_looked_up_waits() -> None:
+    login = start(config(AuthType.PLAIN, auth_user="ask"))
+    password = build.build_password_message("pencil")
+    assert login.feed(startup(user="carol") + password) == [LookUp("app", "carol")]
+    assert login.feed(QUERY) == []
+    assert entered(login.on_looked_up(looked_up("carol"))).credentials.user == "carol"
+    assert login.rest() == QUERY
+
+
+def test_who_is_found_under_another_name_is_that_user() -> None:
+    login = start(config(AuthType.PLAIN, auth_user="ask", admin_users=("carol",)))
+    login.feed(startup(user="carol", database="pgbouncer"))
+    login.on_looked_up(looked_up("nobody"))
+    assert login.user == "nobody"
+    with pytest.raises(PoolerError, match=r"^not allowed$"):
+        run(login, [build.build_password_message("pencil")])
+
+
+def test_an_admin_may_come_from_auth_query() -> None:
+    login = start(config(AuthType.PLAIN, auth_user="ask", admin_users=("carol",)))
+    steps = login.feed(startup(user="carol", database="pgbouncer"))
+    assert steps == [LookUp("pgbouncer", "carol")]
+    login.on_looked_up(looked_up("carol"))
+    step = run(login, [build.build_password_message("pencil")])[-1]
+    assert isinstance(step, EnterConsole)
+    assert step.is_admin
