@@ -145,7 +145,7 @@ def _overall_rows(pooler: AdminPooler) -> Iterator[tuple[str, int]]:
 
 
 def _config_rows(pooler: AdminPooler) -> Iterator[tuple[str | None, ...]]:
-    for row in show_config(pooler.config.settings):
+    for row in show_config(pooler.config):
         yield tuple(text and _SECRET.sub(r'\1"***"', text) for text in row)
 
 

@@ -1,4 +1,4 @@
-"""SHOW CONFIG's texts, and the console's SET.
+"""SHOW CONFIG's texts, and the console's SET: PgBouncer's settings, and behind them pgmux's own.
 
 Source: PgBouncer's src/admin.c admin_set and show_one_param, lib/usual/cfparser.c cf_get_*.
 Errors: `apply_set` raises PoolerError.
@@ -10,22 +10,27 @@ from dataclasses import replace
 from typing import Any
 
 from pgmux.config.model import Config, Settings
-from pgmux.config.params import SETTINGS
+from pgmux.config.params import PGMUX_SETTINGS, SETTINGS
 from pgmux.config.problems import clip, nearest
 from pgmux.config.values import format_value, parse_value, shown_text
 from pgmux.errors import PoolerError
 
+_ALL_SETTINGS = {**SETTINGS, **PGMUX_SETTINGS}
 
-def show_config(settings: Settings) -> list[tuple[str, str | None, str | None, str]]:
+
+def show_config(config: Config) -> list[tuple[str, str | None, str | None, str]]:
     """The rows of SHOW CONFIG: key, value, default, changeable."""
+    values = {name: show_value(name, config.settings) for name in SETTINGS}
+    for name, param in PGMUX_SETTINGS.items():
+        values[name] = format_value(param, getattr(config.pgmux, name))
     return [
-        (name, show_value(name, settings), param.default, "yes" if param.reloadable else "no")
-        for name, param in SETTINGS.items()
+        (name, value, param.default, "yes" if param.reloadable else "no")
+        for (name, value), param in zip(values.items(), _ALL_SETTINGS.values(), strict=True)
     ]
 
 
 def show_value(setting: str, settings: Settings) -> str | None:
-    """The value as SHOW CONFIG prints it, None for NULL."""
+    """PgBouncer's setting as SHOW CONFIG prints it, None for NULL."""
     param = SETTINGS[setting]
     value = getattr(settings, setting)
     text = settings.texts.get(setting)
@@ -41,9 +46,9 @@ def default_text(setting: str) -> str | None:
 
 def apply_set(config: Config, name: str, text: str) -> Config:
     """`config` after `SET name = text`. Raises: PoolerError, which leaves the session open."""
-    param = SETTINGS.get(name)
+    param = _ALL_SETTINGS.get(name)
     if param is None:
-        hint = nearest(name, SETTINGS)
+        hint = nearest(name, _ALL_SETTINGS)
         raise _set_failed(f"unknown parameter: pgbouncer/{clip(name)}" + (hint and f" ({hint})"))
     if not param.reloadable:
         raise _set_failed(f"parameter {name} can only be changed by a restart")
@@ -53,6 +58,8 @@ def apply_set(config: Config, name: str, text: str) -> Config:
         message = f'invalid value "{clip(text)}" for parameter {name} ({error})'
         raise _set_failed(message) from None
     changed: dict[str, Any] = {name: value}
+    if name in PGMUX_SETTINGS:
+        return replace(config, pgmux=replace(config.pgmux, **changed))
     texts = {**config.settings.texts, name: shown_text(param, value, text)}
     return replace(config, settings=replace(config.settings, **changed, texts=texts))
 

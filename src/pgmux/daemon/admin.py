@@ -31,6 +31,9 @@ class Process(Protocol):
     def reload(self) -> None:
         """Raises: ConfigError, and nothing has changed then."""
 
+    def tune_sockets(self) -> None:
+        """Go by the tcp_* settings in force, for connections from now on."""
+
     def shut_down(self, mode: ShutdownMode) -> None:
         """Begin to end."""
 
@@ -106,6 +109,7 @@ class DaemonAdmin:
             raise PoolerError(f"SET failed: {cannot_open(path, error)}", fatal=False) from error
         log.configure(config.settings, config.pgmux)
         self._pooler.use_config(config)
+        self._app.tune_sockets()
 
     def pause(self, database: str | None) -> bool:
         """Close servers as they become free; True where none was left."""
@@ -125,9 +129,11 @@ class DaemonAdmin:
         return operator.close_needed_count(self._pooler, database) == 0
 
     def kill(self, database: str | None) -> None:
-        """Close all clients and servers, and leave the databases paused."""
-        operator.hold(self._pooler, database, held=True)
-        operator.kill(self._pooler, database, "database removed")
+        """Close all clients and servers, and leave the databases paused: each, not the pooler."""
+        pools = {key.database for key in self._pooler.pools}
+        for name in sorted(pools) if database is None else [database]:
+            operator.hold(self._pooler, name, held=True)
+            operator.kill(self._pooler, name, "database removed")
 
     def kill_client(self, client_id: int) -> bool:
         """Close the client of that id; False where there is none."""

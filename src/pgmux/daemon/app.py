@@ -149,10 +149,14 @@ class App:
                 self.log.error(describe(problem))
             self.log.warning("config file loading failed")
             raise
-        self._listener.tune(self.pooler.config.settings)
+        self.tune_sockets()
         self._configure_log()
         for name in change.needs_restart:
             self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
+
+    def tune_sockets(self) -> None:
+        """Go by the tcp_* settings in force, for connections from now on."""
+        self._listener.tune(self.pooler.config.settings)
 
     def _configure_log(self) -> None:
         config = self.pooler.config

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgmux.config import Config, apply_set, default_text, load_config, show_config, show_value
+from pgmux.config.params import PGMUX_SETTINGS, SETTINGS
 from pgmux.errors import PoolerError
 from tests.unit.config.helpers import load
 
@@ -19,14 +20,30 @@ NEWER = {"login_notify_message", "pool_idle_timeout"}  # than the PgBouncer that
 def test_every_row_is_pgbouncer_s(name: str) -> None:
     config = load_config(f"{name}.ini", lambda path: (PGBOUNCER / path).read_text())
     recorded = json.loads((PGBOUNCER / f"show_config_{name}.json").read_text())
-    rows = [list(row) for row in show_config(config.settings) if row[0] not in NEWER]
+    rows = [list(row) for row in show_config(config) if row[0] in SETTINGS and row[0] not in NEWER]
     assert rows == recorded
 
 
 def test_newer_settings_stand_where_pgbouncer_has_them() -> None:
-    names = [row[0] for row in show_config(Config().settings)]
+    names = [row[0] for row in show_config(Config())]
     assert names[names.index("pool_mode") + 1] == "pool_idle_timeout"
     assert names[names.index("logfile") + 1] == "login_notify_message"
+
+
+def test_pgmuxs_own_settings_stand_behind_pgbouncers() -> None:
+    rows = show_config(load("[pgbouncer]\n", pgmux="[pgmux]\nloop = uvloop\n"))
+    own = {row[0]: row[1:] for row in rows[len(SETTINGS) :]}
+    assert list(own) == list(PGMUX_SETTINGS)
+    assert own["loop"] == ("uvloop", "epoll", "no")
+    assert own["startup_parameters"][0] == PGMUX_SETTINGS["startup_parameters"].default
+
+
+def test_set_changes_a_setting_of_pgmuxs_own() -> None:
+    config = apply_set(Config(), "startup_parameters", "statement_timeout, lock_timeout")
+    assert config.pgmux.startup_parameters == ("statement_timeout", "lock_timeout")
+    assert config.settings == Config().settings
+    rows = {row[0]: row[1] for row in show_config(config)}
+    assert rows["startup_parameters"] == "statement_timeout,lock_timeout"
 
 
 def test_a_default_is_shown_as_pgbouncer_writes_it() -> None:
@@ -59,6 +76,18 @@ def test_set_shows_lists_as_written_and_flags_as_numbers() -> None:
             "query_timout",
             "1",
             'SET failed: unknown parameter: pgbouncer/query_timout (did you mean "query_timeout"?)',
+        ),
+        ("loop", "uvloop", "SET failed: parameter loop can only be changed by a restart"),
+        (
+            "log_formt",
+            "json",
+            'SET failed: unknown parameter: pgbouncer/log_formt (did you mean "log_format"?)',
+        ),
+        (
+            "log_format",
+            "xml",
+            'SET failed: invalid value "xml" for parameter log_format'
+            " (one of these is expected: text, json)",
         ),
         ("listen_port", "1", "SET failed: parameter listen_port can only be changed by a restart"),
         (
