@@ -20,8 +20,10 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pgmux.ops.console.result import Column, Result
 
-CANCEL_PATIENCE = 2.0  # seconds for the answer to a cancel request
+CANCEL_PATIENCE = 1.0  # seconds for the answer to a cancel request
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
+_UNANSWERED = "Cancelled. The pooler hasn't answered to that: the connection is closed."
+_SLOW = "The pooler hasn't answered in time: the connection is closed."
 
 OnNotice = Callable[[str], None]
 
@@ -43,7 +45,7 @@ class ConnectionLost(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C, and no answer to the cancel request: the connection is closed."""
+    """No answer to a cancel request, or none in time: the connection is closed."""
 
 
 def connect(conninfo: str, on_notice: OnNotice) -> Connection:
@@ -151,11 +153,11 @@ class Connection:
         while self._pgconn.is_busy():
             try:
                 if not select.select([self._pgconn.socket], [], [], _left(deadline))[0]:
-                    raise Interrupted("no answer in time: the connection is closed")
+                    raise Interrupted(_UNANSWERED if is_cancelled else _SLOW)
                 self._pgconn.consume_input()
             except KeyboardInterrupt:
                 if is_cancelled:
-                    raise Interrupted("interrupted: the connection is closed") from None
+                    raise Interrupted(_UNANSWERED) from None
                 is_cancelled = True
                 deadline = time.monotonic() + CANCEL_PATIENCE
                 self._cancel()
