@@ -20,7 +20,8 @@ from pgmux.config import Config
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.daemon.configuration import describe
 from pgmux.daemon.log import Log, cannot_open
-from pgmux.daemon.snapshot import DaemonSnapshot, NoDnsCache
+from pgmux.daemon.names import Names
+from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import stats_fields, stats_line
 from pgmux.net.client_connection import Door
@@ -71,14 +72,16 @@ class App:
         self._shutdown: ShutdownMode | None = None
         self._salted_cache: SaltedCache = {}
         self._computer = Computer(loop)
-        self._connector = Connector(loop, log, time.monotonic, self._computer)
+        self._names = Names(loop, log, lambda: self.pooler)
+        resolve = self._names.resolver.resolve
+        self._connector = Connector(loop, log, time.monotonic, self._computer, resolve)
         outside = Outside(time.monotonic, secrets.token_bytes, self._connect, self._send_cancel)
         self.pooler = Pooler(config, log, outside)
         self.pooler.on_change = self._on_change
         self.admin = DaemonAdmin(self)
         self.consoles = Consoles(self.pooler, self.admin)
         self.door = Door(self.pooler, self._login_context(), self._computer, self.consoles)
-        self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, NoDnsCache())
+        self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
         self._listener = Listener(config.settings, log, self.door)
 
     def _login_context(self) -> LoginContext:
@@ -103,6 +106,7 @@ class App:
         code = await self._closed
         self._listener.close()
         self._computer.close()
+        self._names.resolver.close()
         return code
 
     def on_signal(self, name: str) -> None:
@@ -151,6 +155,7 @@ class App:
             raise
         self.tune_sockets()
         self._configure_log()
+        self._names.on_reload()
         for name in change.needs_restart:
             self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
 
@@ -211,6 +216,7 @@ class App:
         try:
             waiting_end = self._shutdown is ShutdownMode.WAIT_FOR_SERVERS
             maintain(self.pooler, waiting_clients_end=waiting_end)
+            self._names.maintain()
             timeout = self.pooler.config.settings.client_login_timeout
             if timeout > 0:
                 self.door.end_slow_logins(timeout, self.pooler.clock())

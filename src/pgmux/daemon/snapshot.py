@@ -38,20 +38,6 @@ from pgmux.session.control import PoolControl
 from pgmux.session.pooler import DatabaseState, Pooler
 
 
-class NoDnsCache:
-    """`metrics.snapshot.DnsCache` where names aren't remembered."""
-
-    query_count = 0
-
-    def entries(self) -> Sequence[DnsHostRow]:
-        """None."""
-        return ()
-
-    def zones(self) -> Sequence[DnsZoneRow]:
-        """None."""
-        return ()
-
-
 class DaemonSnapshot:
     """`metrics.snapshot.Snapshot` of a running pooler."""
 

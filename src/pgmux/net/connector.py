@@ -1,9 +1,9 @@
 """Connections to servers: from an entry of [databases] to a transport that has logged in.
 
-One attempt goes through all hosts of the entry and all addresses of each, at once and in order,
-till one lets us in; a refusal that would be the same everywhere ends it. No attempt has a timer:
-whoever started it looks at `started_at`. A host that is a literal or a Unix socket is connected to
-without a thread; names are resolved by the loop, which has threads for that.
+One attempt goes through all hosts of the entry and all addresses of each (`net/dial.py`), in the
+order of `net/hosts.py`, till one lets us in; a refusal that would be the same everywhere ends it.
+Where others are left, a login may take its share of server_connect_timeout; the whole attempt has
+no timer: whoever started it looks at the clock.
 
 Source: PgBouncer 1.25.2 as it runs, its reasons; trying the next host at once is ours.
 Errors: none are raised; an attempt ends with one call to `on_ready` or to `on_failed`, or with
@@ -13,40 +13,33 @@ none where it was cancelled.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from math import inf
 
 from pgmux.auth import credentials
 from pgmux.auth.server_auth import SaltedCache
-from pgmux.auth.steps import Compute, Send
-from pgmux.config.model import Database, LoadBalanceHosts, Settings, SslMode
-from pgmux.net.compute import Computer, TooManyJobs
+from pgmux.config.model import Database, Settings, SslMode
+from pgmux.net.cancel_request import CancelAttempt, OnCancelSent
+from pgmux.net.compute import Computer
+from pgmux.net.dial import Connected, Failed, Late, Place, Race, open_socket
+from pgmux.net.hosts import Hosts
 from pgmux.net.loop import open_transport
+from pgmux.net.server_login import LoginProtocol
 from pgmux.net.sockets import (
     Address,
     Addresses,
     numeric_addresses,
     read_addresses,
-    tcp_addresses,
-    tune,
     unix_address,
 )
 from pgmux.session.log import Log, Name
-from pgmux.session.server import (
-    REASON_CONN_CRASHED,
-    REASON_CONNECT_FAILED,
-    LoggedIn,
-    LoginStep,
-    ServerLogin,
-    ServerLoginFailed,
-    startup_parameters,
-)
+from pgmux.session.server import LoggedIn, ServerLogin, ServerLoginFailed, startup_parameters
 from pgmux.wire import build
+
+REASON_CONNECT_TIMEOUT = "connect timeout"
 
 _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
@@ -64,13 +57,13 @@ class ConnectRequest:
 
 OnReady = Callable[[asyncio.Transport, LoggedIn, Addresses], None]
 OnFailed = Callable[[ServerLoginFailed], None]
-OnCancelSent = Callable[[str], None]
+Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 
 
 class Connector:
-    """Makes connections; keeps whose turn it is among the hosts of a list and of a name."""
+    """Makes connections. `resolve` finds the addresses of a name: see `net/resolver.py`."""
 
-    __slots__ = ("_turns", "clock", "computer", "log", "loop")
+    __slots__ = ("clock", "computer", "hosts", "log", "loop", "resolve")
 
     def __init__(
         self,
@@ -78,12 +71,14 @@ class Connector:
         log: Log,
         clock: Callable[[], float],
         computer: Computer,
+        resolve: Resolve,
     ) -> None:
         self.loop = loop
         self.log = log
         self.clock = clock
         self.computer = computer
-        self._turns: dict[str | tuple[str, ...], int] = {}
+        self.resolve = resolve
+        self.hosts = Hosts(clock)
 
     def connect(self, request: ConnectRequest, on_ready: OnReady, on_failed: OnFailed) -> Attempt:
         """Start to connect and log in; neither callback comes before this returns.
@@ -101,36 +96,8 @@ class Connector:
         `on_done("")` is called once the server has closed, which it does when it has sent the
         signal; else with what went wrong.
         """
-        return CancelAttempt(self, address, build.build_cancel_request(pid, key), on_done)
-
-    def hosts_in_order(self, database: Database) -> tuple[str | None, ...]:
-        """All hosts, beginning with the one whose turn it is; None is unix_socket_dir."""
-        hosts = database.hosts
-        if len(hosts) < 2:
-            return hosts or (None,)
-        first = self._turns.get(hosts, 0)
-        if database.load_balance_hosts is LoadBalanceHosts.ROUND_ROBIN:
-            self._turns[hosts] = (first + 1) % len(hosts)
-        return hosts[first:] + hosts[:first]
-
-    def on_host_failed(self, database: Database, host: str | None) -> None:
-        """Without load balancing, the next connections begin with the next host."""
-        hosts = database.hosts
-        if database.load_balance_hosts is LoadBalanceHosts.DISABLE and len(hosts) > 1:
-            first = self._turns.get(hosts, 0)
-            if hosts[first] == host:
-                self._turns[hosts] = (first + 1) % len(hosts)
-
-    async def resolve(self, host: str, port: int) -> list[Address]:
-        """The addresses of a TCP host, each first in its turn. Raises: OSError, UnicodeError."""
-        try:
-            return numeric_addresses(host, port)
-        except socket.gaierror:
-            found = await self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = tcp_addresses(found)
-        first = self._turns.get(host, 0) % len(addresses)
-        self._turns[host] = first + 1
-        return addresses[first:] + addresses[:first]
+        packet = build.build_cancel_request(pid, key)
+        return CancelAttempt(self.loop, address, packet, on_done)
 
 
 class Attempt:
@@ -154,7 +121,7 @@ class Attempt:
         self._request = request
         self._on_ready: OnReady | None = on_ready
         self._on_failed: OnFailed | None = on_failed
-        self._protocol: _LoginProtocol | None = None
+        self._protocol: LoginProtocol | None = None
         self.address: Address | None = None
         self.started_at = connector.clock()
         self._task: asyncio.Task[None] | None = connector.loop.create_task(self._run())
@@ -177,8 +144,8 @@ class Attempt:
             self._forget()
             task.cancel(reason)
 
-    def on_logged_in(self, transport: asyncio.Transport, logged_in: LoggedIn) -> None:
-        """For the login's protocol: hand the connection over."""
+    def _on_logged_in(self, transport: asyncio.Transport, logged_in: LoggedIn) -> None:
+        """Hand the connection over."""
         on_ready = self._on_ready
         if on_ready is None:
             transport.abort()
@@ -210,39 +177,57 @@ class Attempt:
             self._log_end(failure.reason)
             on_failed(failure)
 
+    # ---- hosts and addresses
+
     async def _try_hosts(self) -> ServerLoginFailed | None:
         """None once logged in, else why the last of all hosts didn't let us in."""
         database = self._request.database
+        hosts = self._connector.hosts.hosts(database)
+        race = Race(hosts, self._literal, self._resolve, self._open, self._time_left)
         failure: ServerLoginFailed | None = None
-        for host in self._connector.hosts_in_order(database):
-            if failure is not None:
-                self._say_next(failure, host or "unix")
-            failure = await self._try_host(host)
-            if failure is None or not failure.is_transient:
-                return failure
-            self._connector.on_host_failed(database, host)
-        return failure
-
-    async def _try_host(self, host: str | None) -> ServerLoginFailed | None:
-        failure: ServerLoginFailed | None = None
-        self.address = None
         try:
-            addresses = await self._find_addresses(host)
-        except (OSError, UnicodeError) as error:
-            detail = f"cannot resolve {host!r}: {_why(error)}"
-            return ServerLoginFailed("server DNS lookup failed", detail=detail)
-        except ServerLoginFailed as error:
-            return _bare(error)
-        for address in addresses:
-            if failure is not None:
-                self._say_next(failure, address.place)
-            self.address = address
-            failure = await self._try_address(address)
-            if failure is None or not failure.is_transient:
-                break
+            while (outcome := await race.next()) is not None:
+                if isinstance(outcome, Late):
+                    self._say(f"no answer from {outcome.place} yet", race.next_place)
+                    continue
+                failure = await self._try_outcome(outcome, race)
+                if failure is None or not failure.is_transient:
+                    return failure
+                self._blame(outcome.place, whole_host=race.is_over_for(outcome.place.host))
+                if race.next_place is not None:
+                    self._say(failure.detail or failure.reason, race.next_place)
+                    self._log_end(failure.reason)
+        finally:
+            race.close()
         return failure
 
-    async def _find_addresses(self, host: str | None) -> list[Address]:
+    async def _try_outcome(
+        self, outcome: Connected | Failed, race: Race
+    ) -> ServerLoginFailed | None:
+        """None once logged in."""
+        self.address = outcome.place.address
+        if isinstance(outcome, Failed):
+            return outcome.failure
+        share = race.share(inf) if race.next_place is not None else inf
+        failure = await self._log_in(outcome.sock, share)
+        if failure is None:
+            place = outcome.place
+            self._connector.hosts.on_connected(self._request.database, place.host, place.address)
+            for late in race.late():
+                self._blame(late, whole_host=late.host != place.host)
+        return failure
+
+    def _blame(self, place: Place, *, whole_host: bool) -> None:
+        """Let what didn't serve come last for a while."""
+        hosts, request = self._connector.hosts, self._request
+        retry = request.settings.server_login_retry
+        if place.address is not None:
+            hosts.on_failed(request.database, place.host, place.address, retry)
+        if whole_host:
+            hosts.on_failed(request.database, place.host, None, retry)
+
+    def _literal(self, host: str | None) -> Sequence[Address] | None:
+        """The addresses of what is no name. Raises: ServerLoginFailed, UnicodeError."""
         database, settings = self._request.database, self._request.settings
         directory = settings.unix_socket_dir if host is None else host
         if not directory:
@@ -252,20 +237,42 @@ class Attempt:
             return [unix_address(directory, database.port)]
         if settings.server_tls_sslmode in _TLS_NEEDED:
             raise ServerLoginFailed("not yet supported: server_tls_sslmode", is_transient=False)
-        return await self._connector.resolve(host, database.port)
-
-    async def _try_address(self, address: Address) -> ServerLoginFailed | None:
-        loop = self._connector.loop
         try:
-            sock = await _open(loop, address, self._request.settings)
-        except OSError as error:
-            detail = f"cannot connect to {address.place}: {_why(error)}"
-            return ServerLoginFailed(REASON_CONNECT_FAILED, detail=detail)
+            return numeric_addresses(host, database.port)
+        except socket.gaierror:
+            return None
+
+    async def _resolve(self, host: str) -> Sequence[Address]:
+        """The addresses of a name. Raises: LookupFailed."""
+        found = await self._connector.resolve(host)
+        port = self._request.database.port
+        addresses = [numeric_addresses(address.host, port)[0] for address in found]
+        return self._connector.hosts.addresses(host, addresses)
+
+    async def _open(self, address: Address) -> socket.socket:
+        return await open_socket(self._connector.loop, address, self._request.settings)
+
+    def _time_left(self) -> float:
+        """Seconds till whoever started this gives it up."""
+        timeout = self._request.settings.server_connect_timeout
+        return self.started_at + timeout - self._connector.clock() if timeout > 0 else inf
+
+    # ---- the login
+
+    async def _log_in(self, sock: socket.socket, share: float) -> ServerLoginFailed | None:
+        """None once logged in; for at most `share` seconds."""
         self._log_connected(sock)
-        protocol = self._protocol = _LoginProtocol(self, self._connector.computer, self._login())
+        connector = self._connector
+        protocol = LoginProtocol(self._login(), connector.computer, self._on_logged_in)
+        self._protocol = protocol
         # The socket is the transport's from here on, whatever happens.
-        await open_transport(loop, protocol, sock)
-        return await protocol.ended
+        await open_transport(connector.loop, protocol, sock)
+        await asyncio.wait([protocol.ended], timeout=None if share == inf else share)
+        if protocol.ended.done():
+            return protocol.ended.result()
+        protocol.abandon()
+        detail = f"no login at {self.address and self.address.place} within {share:.1f} s"
+        return ServerLoginFailed(REASON_CONNECT_TIMEOUT, detail=detail)
 
     def _login(self) -> ServerLogin:
         request = self._request
@@ -280,13 +287,11 @@ class Attempt:
             request.settings.max_packet_size,
         )
 
-    def _say_next(self, failure: ServerLoginFailed, place: str) -> None:
-        name = self._request.database.name
-        what = failure.detail or failure.reason
-        self._connector.log.warning(f"{name}: {what}; trying {place}")
-        self._log_end(failure.reason)
+    # ---- the log, in PgBouncer's lines of a server's connection
 
-    # ---- PgBouncer's log lines of a server's connection
+    def _say(self, what: str, following: Place | None) -> None:
+        text = f"{self._request.database.name}: {what}; trying {following}"
+        self._connector.log.warning(text)
 
     def _name(self) -> Name:
         request = self._request
@@ -304,169 +309,3 @@ class Attempt:
             age = int(self._connector.clock() - self.started_at)
             text = f"closing because: {reason} (age={age}s)"
             self._connector.log.log(text, self._name(), {"reason": reason, "age": age})
-
-
-class _LoginProtocol(asyncio.Protocol):
-    """Carries out a ServerLogin on a transport. `ended` becomes None, or why there is no login."""
-
-    __slots__ = ("_attempt", "_computer", "_login", "_transport", "ended")
-
-    def __init__(self, attempt: Attempt, computer: Computer, login: ServerLogin) -> None:
-        self._attempt: Attempt | None = attempt
-        self._computer = computer
-        self._login: ServerLogin | None = login
-        self._transport: asyncio.Transport | None = None
-        self.ended: asyncio.Future[ServerLoginFailed | None] = asyncio.Future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No isinstance: a loop's transports have the methods, maybe not the base class.
-        self._transport = transport = cast(asyncio.Transport, transport)
-        if self._login is None:
-            transport.abort()
-            return
-        transport.write(self._login.first())
-
-    def ends(self, port: int) -> Addresses | None:
-        """Both addresses, while the connection is open; `port` names a Unix socket's."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return None
-        return read_addresses(transport.get_extra_info("socket"), port)
-
-    def data_received(self, data: bytes) -> None:
-        if self._login is not None:
-            self._advance(self._login.feed, data)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        detail = f"{REASON_CONN_CRASHED} {error}" if error else ""
-        self._fail(ServerLoginFailed(REASON_CONN_CRASHED, detail=detail))
-
-    def abandon(self) -> None:
-        """Close, unless the login is over."""
-        self._login = self._attempt = None
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
-
-    def _on_computed(self, result: bytes) -> None:
-        if self._login is not None and self._transport is not None:
-            self._transport.resume_reading()
-            self._advance(self._login.on_computed, result)
-
-    def _advance(self, advance: Callable[[bytes], list[LoginStep]], data: bytes) -> None:
-        try:
-            for step in advance(data):
-                self._do(step)
-        except ServerLoginFailed as error:
-            self._fail(_bare(error))
-        except TooManyJobs as error:
-            self._fail(ServerLoginFailed(str(error)))
-
-    def _do(self, step: LoginStep) -> None:
-        transport = self._transport
-        assert transport is not None
-        if isinstance(step, Send):
-            transport.write(step.data)
-        elif isinstance(step, Compute):
-            transport.pause_reading()
-            self._computer.submit(step.job, self._on_computed)
-        else:
-            attempt = self._attempt
-            self._login = self._attempt = self._transport = None
-            self.ended.set_result(None)
-            if attempt is not None:
-                attempt.on_logged_in(transport, step)
-
-    def _fail(self, failure: ServerLoginFailed) -> None:
-        if self._login is not None:
-            self.abandon()
-            self.ended.set_result(failure)
-
-
-class CancelAttempt:
-    """One CancelRequest on its way."""
-
-    __slots__ = ("_address", "_connector", "_on_done", "_packet", "_task", "started_at")
-
-    def __init__(
-        self, connector: Connector, address: Address, packet: bytes, on_done: OnCancelSent
-    ) -> None:
-        self._connector = connector
-        self._address = address
-        self._packet = packet
-        self._on_done: OnCancelSent | None = on_done
-        self.started_at = connector.clock()
-        self._task: asyncio.Task[None] | None = connector.loop.create_task(self._run())
-
-    def cancel(self, reason: str) -> None:
-        """Close what is open and call nobody."""
-        task = self._task
-        self._on_done = self._task = None
-        if task is not None:
-            task.cancel(reason)
-
-    async def _run(self) -> None:
-        problem = ""
-        try:
-            await self._send()
-        except OSError as error:
-            problem = f"cannot connect to {self._address.place}: {_why(error)}"
-        on_done = self._on_done
-        self._on_done = self._task = None
-        if on_done is not None:
-            on_done(problem)
-
-    async def _send(self) -> None:
-        loop = self._connector.loop
-        with await _open(loop, self._address, None) as sock:
-            sock.send(self._packet)  # it fits: nothing else was ever sent
-            # PostgreSQL answers nothing and closes. Whatever comes, it has read the packet.
-            await _wait(sock, loop.add_reader, loop.remove_reader)
-
-
-async def _open(
-    loop: asyncio.AbstractEventLoop, address: Address, settings: Settings | None
-) -> socket.socket:
-    """A connected socket. Raises: OSError."""
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if settings is not None:
-            tune(sock, settings)
-        number = sock.connect_ex(address.sockaddr)
-        if number == errno.EINPROGRESS:
-            await _wait(sock, loop.add_writer, loop.remove_writer)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            raise OSError(number, os.strerror(number))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _wait(
-    sock: socket.socket, add: Callable[..., object], remove: Callable[[int], object]
-) -> None:
-    """Return when `sock` can be written to or read from, as `add` says."""
-    ready: asyncio.Future[None] = asyncio.Future()
-    add(sock.fileno(), _wake, ready)
-    try:
-        await ready
-    finally:
-        remove(sock.fileno())
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _bare(error: ServerLoginFailed) -> ServerLoginFailed:
-    """Without its traceback, whose frames would keep the connection alive in a cycle."""
-    error.__traceback__ = error.__cause__ = error.__context__ = None
-    return error

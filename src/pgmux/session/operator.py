@@ -9,6 +9,7 @@ from __future__ import annotations
 from pgmux.config import Config, Database
 from pgmux.config.diff import Reload, diff_config
 from pgmux.pool.states import SV_IDLE, SV_USED
+from pgmux.session._relay_cy import ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.pooler import DatabaseState, Pooler
 
@@ -91,11 +92,16 @@ def reconnect(pooler: Pooler, database: str | None) -> None:
         control.pool.failure = None
         pooler.give_up_all(control, "database configuration changed")
         for server in control.pool.lists.all_servers():
-            server.close_needed = True
-            control.refresh_special(server)
-            if server.state in (SV_IDLE, SV_USED):
-                control.close_server(server, "database configuration changed")
+            retire(control, server, "database configuration changed")
         pooler.launch(control)
+
+
+def retire(control: PoolControl, server: ServerRelay, reason: str) -> None:
+    """Close a server when it is released, an unused one at once."""
+    server.close_needed = True
+    control.refresh_special(server)
+    if server.state in (SV_IDLE, SV_USED):
+        control.close_server(server, reason)
 
 
 def hold(pooler: Pooler, database: str | None, *, held: bool) -> None:

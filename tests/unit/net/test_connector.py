@@ -18,10 +18,13 @@ from pgmux.auth.scram import Pbkdf2, ScramVerifier, derive_secret
 from pgmux.auth.secrets import parse_secret
 from pgmux.config.model import Database, LoadBalanceHosts, Settings, SslMode
 from pgmux.net.compute import Computer
-from pgmux.net.connector import Attempt, Connector, ConnectRequest, _LoginProtocol
-from pgmux.net.sockets import Addresses, numeric_addresses, unix_address
+from pgmux.net.connector import Attempt, Connector, ConnectRequest
+from pgmux.net.dns import LookupFailed
+from pgmux.net.server_login import LoginProtocol
+from pgmux.net.sockets import Address, Addresses, numeric_addresses, unix_address
 from pgmux.session.server import LoggedIn, ServerLogin, ServerLoginFailed
 from pgmux.wire import build, parse
+from tests.fixtures.blackhole import blackhole
 from tests.unit.net.conftest import RecordingLog, Run
 
 SALT, ITERATIONS = b"0123456789abcdef", 5
@@ -35,7 +38,9 @@ WELCOME = (
 STARTING_UP = build.build_error_response("FATAL", "57P03", "the database system is starting up")
 NO_DATABASE = build.build_error_response("FATAL", "3D000", 'database "db" does not exist')
 
-PER_CONNECTION = (Attempt, _LoginProtocol, ServerLogin, ServerLoginFailed, LoggedIn)
+PER_CONNECTION = (Attempt, LoginProtocol, ServerLogin, ServerLoginFailed, LoggedIn)
+
+HANGING = "hanging.test"  # a name that nobody answers for
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -150,9 +155,19 @@ class Client:
 
     def __init__(self, log: RecordingLog, max_jobs: int = 10) -> None:
         loop = asyncio.get_running_loop()
-        self.connector = Connector(loop, log, lambda: 42.0, Computer(loop, max_jobs))
+        computer = Computer(loop, max_jobs)
+        self.connector = Connector(loop, log, lambda: 42.0, computer, self.resolve)
+        self.names: dict[str, list[str]] = {}
+        self.answer = asyncio.Event()
         self.ends: asyncio.Queue[LoggedIn | ServerLoginFailed] = asyncio.Queue()
         self.relay = Relay()
+
+    async def resolve(self, host: str) -> list[Address]:
+        if host == HANGING:
+            await self.answer.wait()
+        if host not in self.names:
+            raise LookupFailed("Domain name not found", is_final=True)
+        return [numeric_addresses(each, 0)[0] for each in self.names[host]]
 
     def start(
         self,
@@ -302,7 +317,8 @@ def test_a_name_is_resolved(run: Run, log: RecordingLog) -> None:
     async def scenario() -> None:
         async with tcp_server(saying(WELCOME)) as server:
             client = Client(log)
-            client.start(server, "localhost")
+            client.names["db.test"] = ["127.0.0.1"]
+            client.start(server, "db.test")
             await client.logged_in()
             client.transport.abort()
 
@@ -402,25 +418,130 @@ def test_a_refusal_that_every_host_would_give_ends_the_attempt(run: Run, log: Re
     run(scenario())
 
 
-def test_the_addresses_of_a_name_are_tried_in_turn(
-    run: Run, log: RecordingLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_addresses_of_a_name_are_tried_in_turn(run: Run, log: RecordingLog) -> None:
     async def scenario() -> None:
         async with tcp_server(saying(WELCOME), "127.0.0.2") as server:
             port = server.sock.getsockname()[1]
             client = Client(log)
-
-            async def resolve(host: str, port: int) -> list[object]:
-                addresses = [numeric_addresses(f"127.0.0.{n}", port)[0] for n in (1, 2)]
-                return list(addresses)
-
-            monkeypatch.setattr(Connector, "resolve", staticmethod(resolve))
-            client.start(server, "two.example")
+            client.names["two.test"] = ["127.0.0.1", "127.0.0.2"]
+            client.start(server, "two.test")
             await client.logged_in()
             client.transport.abort()
             what = f"cannot connect to 127.0.0.1:{port}: Connection refused"
             assert log.warnings == [f"name: {what}; trying 127.0.0.2:{port}"]
 
+    run(scenario())
+
+
+def test_an_address_that_failed_comes_last_the_next_time(run: Run, log: RecordingLog) -> None:
+    async def scenario() -> None:
+        async with tcp_server(saying(WELCOME), "127.0.0.2") as server:
+            client = Client(log)
+            client.names["two.test"] = ["127.0.0.1", "127.0.0.2"]
+            for _ in range(4):
+                client.start(server, "two.test")
+                await client.logged_in()
+                client.transport.abort()
+            assert len(log.warnings) == 1
+
+    run(scenario())
+
+
+# Hosts that keep silent. With this timeout and one more host to try, 0.2 s are waited for one.
+
+IMPATIENT = Settings(server_connect_timeout=0.4)
+
+
+@pytest.mark.parametrize("mode", LoadBalanceHosts)
+def test_a_host_that_swallows_connects_costs_its_delay_once(
+    run: Run, log: RecordingLog, mode: LoadBalanceHosts
+) -> None:
+    async def scenario() -> None:
+        with blackhole() as port:
+            async with tcp_server(saying(WELCOME), "127.0.0.2", port):
+                client = Client(log)
+                before = open_files()
+                for _ in range(4):
+                    client.start(
+                        port,
+                        "127.0.0.1",
+                        "127.0.0.2",
+                        settings=IMPATIENT,
+                        load_balance_hosts=mode,
+                    )
+                    await client.logged_in()
+                    client.transport.abort()
+                assert log.warnings == [
+                    f"name: no answer from 127.0.0.1:{port} yet; trying 127.0.0.2"
+                ]
+                while open_files() != before:
+                    await asyncio.sleep(0)
+
+    run(scenario())
+
+
+def test_a_name_that_nobody_answers_for_keeps_no_other_host_waiting(
+    run: Run, log: RecordingLog
+) -> None:
+    async def scenario() -> None:
+        async with tcp_server(saying(WELCOME)) as server:
+            client = Client(log)
+            client.start(server, HANGING, "127.0.0.1", settings=IMPATIENT)
+            await client.logged_in()
+            client.transport.abort()
+            assert log.warnings == [f"name: no answer from {HANGING} yet; trying 127.0.0.1"]
+
+    run(scenario())
+
+
+def test_a_late_host_may_still_serve(run: Run, log: RecordingLog) -> None:
+    async def scenario() -> None:
+        with blackhole("127.0.0.2") as port:
+            async with tcp_server(saying(WELCOME), "127.0.0.1", port):
+                client = Client(log)
+                client.names[HANGING] = ["127.0.0.1"]
+                client.start(port, HANGING, "127.0.0.2", settings=IMPATIENT)
+                while not log.warnings:
+                    await asyncio.sleep(0.01)
+                client.answer.set()
+                await client.logged_in()
+                assert client.addresses.peer.host == "127.0.0.1"
+                client.transport.abort()
+
+    run(scenario())
+
+
+def test_a_login_that_never_ends_keeps_no_other_host_waiting(run: Run, log: RecordingLog) -> None:
+    async def scenario() -> None:
+        async with tcp_server(silent) as first:
+            port = first.sock.getsockname()[1]
+            async with tcp_server(saying(WELCOME), "127.0.0.2", port):
+                client = Client(log)
+                client.start(port, "127.0.0.1", "127.0.0.2", settings=IMPATIENT)
+                await client.logged_in()
+                client.transport.abort()
+                await first.ended.wait()
+                what = f"no login at 127.0.0.1:{port} within 0.2 s"
+                assert log.warnings == [f"name: {what}; trying 127.0.0.2"]
+
+    run(scenario())
+
+
+def test_the_last_host_has_all_the_time_that_is_left(run: Run, log: RecordingLog) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await client.answer.wait()
+        await saying(WELCOME)(reader, writer)
+
+    async def scenario() -> None:
+        nonlocal client
+        client = Client(log)
+        async with tcp_server(slow) as server:
+            client.start(server, "127.0.0.1", settings=Settings(server_connect_timeout=0.001))
+            asyncio.get_running_loop().call_later(0.05, client.answer.set)
+            await client.logged_in()
+            client.transport.abort()
+
+    client: Client
     run(scenario())
 
 
@@ -500,8 +621,14 @@ def test_a_path_too_long_is_a_failed_connect(run: Run, log: RecordingLog) -> Non
     assert failure.detail.endswith(": AF_UNIX path too long")
 
 
-@pytest.mark.parametrize("host", ["no host", "x" * 70, "a..b"])
-def test_a_name_that_means_nothing_is_a_failed_lookup(
+def test_a_name_without_address_is_a_failed_lookup(run: Run, log: RecordingLog) -> None:
+    failure = fails_without_server(run, log, "nobody.test")
+    assert failure.reason == "server DNS lookup failed"
+    assert log.warnings == []  # the resolver has said why, once
+
+
+@pytest.mark.parametrize("host", ["x" * 70, "a..b"])
+def test_a_name_that_can_not_be_one_is_a_failed_lookup(
     run: Run, log: RecordingLog, host: str
 ) -> None:
     failure = fails_without_server(run, log, host)
