@@ -46,7 +46,8 @@ class Names:
     def on_reload(self) -> None:
         """Forget what the configuration no longer names."""
         pooler = self._pooler()
-        databases = [*pooler.config.databases.values()]
+        autodb = pooler.config.autodb
+        databases = [*pooler.config.databases.values(), *([autodb] if autodb else [])]
         databases += [state.config for state in pooler.databases.values()]
         self.resolver.keep({host for database in databases for host in database.hosts})
 
