@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from pgmux.config import params
+from pgmux.config.advice import warn_of_nonsense
 from pgmux.config.ini import Entry, read_ini
 from pgmux.config.keys import parse_keys, parse_setting, warn_unsupported
 from pgmux.config.model import (
@@ -101,6 +102,7 @@ class _Builder:
         texts = {}
         for name, (param, value, entry) in self.settings.items():
             warn_unsupported(param, value, entry, self.problems)
+            warn_of_nonsense(name, value, entry, self.problems)
             values[name] = value
             texts[name] = shown_text(param, value, entry.value)
         return Settings(**values, texts=texts)

@@ -65,6 +65,10 @@ _AUTH_QUERY = (
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
     " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
 )
+SYSLOG_FACILITIES = (
+    *("auth", "authpriv", "daemon", "user"),
+    *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
+)
 _AUTH_TYPES = ("any", "trust", "plain", "md5", "scram-sha-256")
 
 # fmt: off
@@ -224,7 +228,8 @@ SETTINGS = _table(
     Param("suspend_timeout", SECONDS, "10",
           "Longest time for SUSPEND, which is gone; kept for its place in SHOW CONFIG."),
     Param("syslog", BOOL, "0", "Log to syslog."),
-    Param("syslog_facility", TEXT, "daemon", "Facility in syslog."),
+    Param("syslog_facility", TEXT, "daemon",
+          "Facility in syslog: auth, authpriv, daemon, user, local0 to local7."),
     Param("syslog_ident", TEXT, "pgbouncer", "Program name in syslog."),
     Param("tcp_defer_accept", BOOL, "1", "Accept a connection only once it has sent data (Linux)."),
     Param("tcp_keepalive", BOOL, "1", "Send keepalive probes."),

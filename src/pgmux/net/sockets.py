@@ -117,8 +117,10 @@ def tune(sock: socket.socket, settings: Settings) -> None:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, settings.tcp_keepalive)
     if settings.tcp_keepalive:
-        for option in ("tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt"):
+        for option in ("tcp_keepidle", "tcp_keepintvl"):
             _set_tcp(sock, option.upper(), getattr(settings, option))
+        # PgBouncer starts with a negative one, alone of these three.
+        _set_tcp(sock, "TCP_KEEPCNT", max(0, settings.tcp_keepcnt))
     _set_tcp(sock, "TCP_USER_TIMEOUT", settings.tcp_user_timeout)
     if settings.tcp_socket_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.tcp_socket_buffer)

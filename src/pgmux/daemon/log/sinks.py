@@ -17,6 +17,7 @@ import stat
 import syslog
 from typing import Protocol
 
+from pgmux.config.params import SYSLOG_FACILITIES
 from pgmux.daemon.log.formats import Format, Level, Line, journal_datagram, syslog_datagram
 
 STDERR = 2
@@ -113,7 +114,8 @@ class Syslog:
 
     def __init__(self, facility: str, ident: str, path: str) -> None:
         """A facility that doesn't exist is `daemon`."""
-        self._facility = getattr(syslog, f"LOG_{facility.upper()}", syslog.LOG_DAEMON)
+        known = facility if facility in SYSLOG_FACILITIES else "daemon"
+        self._facility: int = getattr(syslog, f"LOG_{known.upper()}")
         self._ident = ident
         self._datagrams = _Datagrams(path)
 
