@@ -193,8 +193,10 @@ class Attempt:
                 failure = await self._try_outcome(outcome, race)
                 if failure is None or not failure.is_transient:
                     return failure
-                self._blame(outcome.place, whole_host=race.is_over_for(outcome.place.host))
-                if race.next_place is not None:
+                whole_host = race.is_over_for(outcome.place.host)
+                is_news = self._blame(outcome.place, whole_host=whole_host)
+                # What others, who try at the same time, have found out as well is said once.
+                if race.next_place and (is_news or isinstance(outcome, Connected)):
                     self._say(failure.detail or failure.reason, race.next_place)
                     self._log_end(failure.reason)
         finally:
@@ -217,14 +219,16 @@ class Attempt:
                 self._blame(late, whole_host=late.host != place.host)
         return failure
 
-    def _blame(self, place: Place, *, whole_host: bool) -> None:
-        """Let what didn't serve come last for a while."""
+    def _blame(self, place: Place, *, whole_host: bool) -> bool:
+        """Let what didn't serve come last for a while. Returns whether that is news."""
         hosts, request = self._connector.hosts, self._request
         retry = request.settings.server_login_retry
+        is_news = False
         if place.address is not None:
-            hosts.on_failed(request.database, place.host, place.address, retry)
+            is_news = hosts.on_failed(request.database, place.host, place.address, retry)
         if whole_host:
-            hosts.on_failed(request.database, place.host, None, retry)
+            is_news |= hosts.on_failed(request.database, place.host, None, retry)
+        return is_news
 
     def _literal(self, host: str | None) -> Sequence[Address] | None:
         """The addresses of what is no name. Raises: ServerLoginFailed, UnicodeError."""

@@ -58,27 +58,30 @@ class Hosts:
 
     def on_failed(
         self, database: Database, host: str | None, address: Address | None, retry: float
-    ) -> None:
+    ) -> bool:
         """An address, or (without one) all of a host, doesn't let us in; it comes last for `retry`
-        seconds.
+        seconds. Returns whether that is news.
         """
-        self._mark(host if address is None else address.host, database.port, retry)
+        is_news = self._mark(host if address is None else address.host, database.port, retry)
         hosts = database.hosts
         if address is None and database.load_balance_hosts is LoadBalanceHosts.DISABLE and hosts:
             first = self._turns.get(hosts, 0)
             if hosts[first % len(hosts)] == host:
                 self._turns[hosts] = first + 1
+        return is_news
 
     def on_connected(self, database: Database, host: str | None, address: Address | None) -> None:
         """It lets us in again."""
         for each in (host, address and address.host):
             self._failed_until.pop((each, database.port), None)
 
-    def _mark(self, place: Hashable, port: int, retry: float) -> None:
+    def _mark(self, place: Hashable, port: int, retry: float) -> bool:
         now = self._clock()
         for old in [key for key, until in self._failed_until.items() if until <= now]:
             del self._failed_until[old]  # addresses come and go
+        is_news = (place, port) not in self._failed_until
         self._failed_until[place, port] = now + retry
+        return is_news
 
     def _failed_last(self, places: list[T], port: int, name: Callable[[T], Hashable]) -> list[T]:
         now = self._clock()
