@@ -7,12 +7,11 @@ and a summary on stdout; exit code 1 where there is a problem, warnings alone ar
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from pgmux.config import Config
@@ -20,9 +19,11 @@ from pgmux.config.model import Settings
 from pgmux.daemon.command_line import Options
 from pgmux.daemon.configuration import describe, read_configuration
 from pgmux.errors import ConfigError, Problem
+from pgmux.net.dns import LookupFailed, look_up
 from pgmux.net.listener import ListenError, check_port, find_group
 
 _LOOKUPS_AT_ONCE = 32
+_LOOKUP_TIMEOUT = 15.0  # seconds
 
 
 def check(options: Options) -> int:
@@ -86,13 +87,11 @@ def _is_user(name: str) -> bool:
 
 
 def _unresolved(config: Config, file: str) -> Iterator[Problem]:
-    """A problem for each name of a host that this machine can't resolve, in the file's order."""
+    """A problem for each name of a host that has no address, in the file's order."""
     uses = dict.fromkeys(_hosts(config))
-    names = list({host: None for _, host in uses})
-    with ThreadPoolExecutor(_LOOKUPS_AT_ONCE) as pool:
-        errors = dict(zip(names, pool.map(_resolve, names), strict=True))
+    errors = asyncio.run(_resolve_all({host for _, host in uses}, config.settings))
     for place, host in uses:
-        if errors[host]:
+        if host in errors:
             yield Problem(f"{place}: cannot resolve {host!r}: {errors[host]}", file)
 
 
@@ -109,10 +108,18 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
             yield place, host
 
 
-def _resolve(host: str) -> str:
-    """The resolver's complaint about `host`, or ""."""
-    try:
-        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return ""
+async def _resolve_all(hosts: Iterable[str], settings: Settings) -> dict[str, str]:
+    """What a running pooler's resolver complains about, by host."""
+    loop = asyncio.get_running_loop()
+    slots = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+    errors: dict[str, str] = {}
+
+    async def resolve(host: str) -> None:
+        try:
+            async with slots:
+                await look_up(loop, host, settings.resolv_conf, _LOOKUP_TIMEOUT)
+        except LookupFailed as error:
+            errors[host] = error.reason
+
+    await asyncio.gather(*map(resolve, hosts))
+    return errors

@@ -53,15 +53,16 @@ class Names:
 
     def on_gone(self, name: str, addresses: Collection[str]) -> None:
         """Close the servers of these addresses, which the name no longer has."""
-        count = 0
+        closing: list[str] = []
         for control, server in list(self._servers_of(name)):
             host = server.owner.addresses.peer.host
             if host in addresses and not self._has(self._database(control), host):
-                count += not server.close_needed
+                if not server.close_needed:
+                    closing.append(host)
                 operator.retire(control, server, REASON_GONE)
-        if count:
-            gone = ", ".join(sorted(addresses))
-            self._log.log(f"{name} no longer has the address {gone}: closing {count} servers of it")
+        for host in sorted(set(closing)):
+            count = closing.count(host)
+            self._log.log(f"{name} no longer has the address {host}: closing its servers ({count})")
 
     def _servers_of(self, name: str) -> Iterator[tuple[PoolControl, ServerRelay]]:
         for control in self._pooler().pools.values():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pycares
 import pytest
 
 from pgmux.net.dns import Answer, LookupFailed, look_up, look_up_serial
@@ -164,6 +166,27 @@ def test_a_server_that_keeps_silent_is_given_up(run: Run, resolv_conf: str) -> N
         assert len(os.listdir("/proc/self/fd")) == files
 
     run(scenario())
+
+
+def test_a_server_that_keeps_silent_over_tcp_keeps_the_loop_idle(
+    run: Run, resolv_conf: str, server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    process_fd = pycares.Channel.process_fd
+
+    def count(channel: pycares.Channel, *fds: int) -> None:
+        nonlocal calls
+        calls += 1
+        process_fd(channel, *fds)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", server.port)), pytest.raises(LookupFailed):
+            await ask("two.test", resolv_conf, timeout=0.2)
+
+    monkeypatch.setattr(pycares.Channel, "process_fd", count)
+    monkeypatch.setattr(server, "truncating", True)
+    run(scenario())
+    assert calls < 20
 
 
 def test_a_look_up_that_is_cancelled_leaves_nothing_behind(run: Run, resolv_conf: str) -> None:
