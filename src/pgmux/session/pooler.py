@@ -201,9 +201,12 @@ class Pooler:
                 return
             if old.secret == login.secret and login.scram_keys is None:
                 login = replace(login, scram_keys=old.scram_keys)
-            if (old.secret, old.scram_keys) != (login.secret, login.scram_keys):
-                control.pool.failure = None  # the new one may be the right one
         self.logins[key] = login
+        known = (login.secret, None) if old is None else (old.secret, old.scram_keys)
+        if known != (login.secret, login.scram_keys):
+            for other in self.pools.values():
+                if other.pool.key.user == login.user:
+                    other.pool.failure = None  # the new one may be the right one
 
     def learn(self, database: str, found: Credentials) -> None:
         """auth_query has found a secret: it counts for the next connects of a pool that logs in
@@ -308,6 +311,15 @@ class Pooler:
             else:
                 login = find_lookup_login(key.user, self.config.userlist)
             self.logins[key] = login
+        return login if login.scram_keys else self._with_keys(login)
+
+    def _with_keys(self, login: ServerLogin) -> ServerLogin:
+        """SCRAM keys are worth the same in every database: auth_user's own login in one of them
+        serves the lookups of all.
+        """
+        for other in self.logins.values():
+            if other.scram_keys and (other.user, other.secret) == (login.user, login.secret):
+                return replace(login, scram_keys=other.scram_keys)
         return login
 
     def use_config(self, config: Config) -> None:

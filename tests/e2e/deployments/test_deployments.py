@@ -193,15 +193,68 @@ def test_timescale_airflow_with_scram_secrets_passed_through(
         psycopg.connect(airflow.dsn("okx_hft", "okx_admin", "wrong"))
 
 
-def test_timescale_stack_with_its_session_alias(deploy: Deploy, server: EmbeddedPostgres) -> None:
-    # auth_query comes later: till then whoever is in the userlist gets in.
-    stack = deploy("timescale-stack", postgres=server.password)
+AUTH_SETUP = """
+    CREATE SCHEMA pgbouncer;
+    CREATE FUNCTION pgbouncer.user_lookup(in_name text, OUT usename text, OUT passwd text)
+    RETURNS record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+    $$ SELECT usename, passwd FROM pg_shadow WHERE usename = in_name $$;
+    REVOKE ALL ON FUNCTION pgbouncer.user_lookup(text) FROM public;
+    GRANT USAGE ON SCHEMA pgbouncer TO pgbouncer_auth;
+    GRANT EXECUTE ON FUNCTION pgbouncer.user_lookup(text) TO pgbouncer_auth;
+"""
+
+
+@pytest.fixture
+def auth_setup(server: EmbeddedPostgres) -> Iterator[None]:
+    """The deployment's auth_setup.sql, and the user of one of its services."""
+    server.psql("CREATE ROLE pgbouncer_auth LOGIN PASSWORD 'hex'")
+    server.psql("CREATE ROLE dashboard LOGIN PASSWORD 'dash'")
+    server.psql(AUTH_SETUP, "tracksolid_db")
+    yield
+    server.psql("DROP SCHEMA pgbouncer CASCADE", "tracksolid_db")
+    server.psql("DROP ROLE pgbouncer_auth")
+    server.psql("DROP ROLE dashboard")
+
+
+@pytest.mark.usefixtures("auth_setup")
+def test_timescale_stack_with_its_session_alias(deploy: Deploy) -> None:
+    stack = deploy("timescale-stack", pgbouncer_auth="hex")
     assert stack.not_yet_supported() == set()
-    assert one(stack.dsn("tracksolid_db"), "SELECT current_database()") == "tracksolid_db"
-    with closing(psycopg.connect(stack.dsn("tracksolid_db_session"), autocommit=True)) as session:
+    dsn, session_dsn = (
+        stack.dsn(database, "dashboard", "dash")
+        for database in ("tracksolid_db", "tracksolid_db_session")
+    )
+    assert one(dsn, "SELECT current_user") == "dashboard"
+    assert one(dsn, "SELECT current_database()") == "tracksolid_db"
+    with closing(psycopg.connect(session_dsn, autocommit=True)) as session:
         session.execute("CREATE TEMP TABLE mine AS SELECT 1")
         assert session.execute("SELECT count(*) FROM mine").fetchone() == (1,)
-    with closing(
-        psycopg.connect(stack.dsn("tracksolid_db"), options="-c statement_timeout=5s")
-    ) as c:
-        assert c.execute("SHOW statement_timeout").fetchone() == ("5s",)
+    with closing(psycopg.connect(dsn, options="-c statement_timeout=5s")) as client:
+        assert client.execute("SHOW statement_timeout").fetchone() == ("5s",)
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        psycopg.connect(stack.dsn("tracksolid_db", "dashboard", "wrong"))
+    assert stack.show("POOLS", "pgbouncer_auth")
+
+
+@pytest.mark.usefixtures("auth_setup")
+def test_timescale_stack_with_the_scram_secret_that_its_readme_copies(
+    deploy: Deploy, server: EmbeddedPostgres
+) -> None:
+    secret = server.psql("SELECT passwd FROM pg_shadow WHERE usename = 'pgbouncer_auth'").strip()
+    stack = deploy("timescale-stack", pgbouncer_auth=secret)
+    dsn = stack.dsn("tracksolid_db_session", "dashboard", "dash")
+    # A SCRAM secret proves nothing to the server, as with PgBouncer ...
+    with pytest.raises(psycopg.OperationalError, match="wrong password type"):
+        psycopg.connect(dsn)
+    assert "password is SCRAM secret but client authentication did not provide" in stack.log()
+    # ... until auth_user has logged in itself, to any database.
+    own = stack.dsn("tracksolid_db", "pgbouncer_auth", "hex")
+    assert one(own, "SELECT current_user") == "pgbouncer_auth"
+    wait_until(lambda: _gets_in(dsn))
+
+
+def _gets_in(dsn: str) -> bool:
+    try:
+        return bool(one(dsn, "SELECT current_user") == "dashboard")
+    except psycopg.OperationalError:
+        return False  # server_login_retry

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from pgmux.auth.credentials import Credentials
+from pgmux.auth.scram import ScramKeys
 from pgmux.auth.secrets import parse_secret
 from pgmux.config import Config, Database, PoolMode, Settings
 from pgmux.pool.pool import Failure, PoolKey
@@ -271,13 +272,14 @@ class Rig:
         user: str = "bob",
         secret: str | None = None,
         as_of: int = 0,
+        scram_keys: ScramKeys | None = None,
         long_key: bool = False,
     ) -> ClientEnd:
         """A client that has authenticated, with `secret` where it matters which that was."""
         transport = FakeTransport()
         info = ClientInfo(next(self.pooler.ids), database, user, FakeEnds(), startup or {})
         credentials = Credentials(user, None if secret is None else parse_secret(secret), as_of)
-        relay = self.pooler.enter(transport, info, credentials, None, long_key=long_key)
+        relay = self.pooler.enter(transport, info, credentials, scram_keys, long_key=long_key)
         return ClientEnd(relay, transport)
 
     def pending(self) -> list[FakeAttempt]:

@@ -14,6 +14,7 @@ import pytest
 
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.md5 import md5_secret
+from pgmux.auth.scram import ScramKeys
 from pgmux.auth.secrets import parse_secret
 from pgmux.config import Config, Database, PoolMode
 from pgmux.errors import PoolerError
@@ -635,3 +636,18 @@ def test_who_is_in_auth_file_since_is_no_longer_looked_up() -> None:
     desk.rig.reload(userlist={"carol": "filed"})
     login = desk.rig.pooler.server_login(desk.control(user="carol"))
     assert login.secret == parse_secret("filed")
+
+
+def test_scram_keys_of_auth_users_own_login_serve_the_lookups_of_all_databases() -> None:
+    secret = f"SCRAM-SHA-256$4096:c2FsdA==${'a' * 43}=:{'b' * 43}="
+    keys = ScramKeys(b"c" * 32, b"s" * 32, b"salt", 4096)
+    config = replace(configure(**AUTH), userlist={"ask": secret})
+    config = replace(config, databases={**config.databases, "other": Database("other", "other")})
+    desk = Desk(config)
+    desk.begin("carol", "other")
+    pooler = desk.rig.pooler
+    assert pooler.server_login(desk.control("other")).scram_keys is None
+    desk.rig.refuse("failed to answer authreq", "08P01", "wrong password type")
+    desk.rig.enter(user="ask", secret=secret, scram_keys=keys)
+    assert pooler.server_login(desk.control("other")).scram_keys == keys
+    assert desk.control("other").pool.failure is None
