@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pgmux.auth.client_auth import ClientAuth, ScramCache, start_client_auth
 from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
 from pgmux.auth.scram import Pbkdf2, ScramKeys
-from pgmux.auth.steps import Compute, Done, Send, Step
+from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
 from pgmux.errors import PoolerError
@@ -172,6 +172,9 @@ class ClientLogin:
 
         Who is found counts from now on, also where that isn't who the client said it was.
         """
+        if found is None and self._context.config().settings.auth_type is AuthType.TRUST:
+            # as PgBouncer; where nobody is asked for a password there is nothing to hide
+            raise AuthenticationFailed("no such user", f"no such user: {self.user}")
         if found is not None:
             self.user = found.user
             self._is_admin = self.user in self._context.config().settings.admin_users

@@ -599,6 +599,13 @@ def test_who_is_not_found_is_asked_for_a_password_like_anybody(auth_type: AuthTy
     assert steps == unknown
 
 
+def test_with_trust_who_is_not_found_is_told_so() -> None:
+    login = start(config(auth_user="ask"))
+    login.feed(startup(user="carol"))
+    with pytest.raises(PoolerError, match=r"^no such user$"):
+        login.on_looked_up(None)
+
+
 def test_what_comes_while_a_user_is_looked_up_waits() -> None:
     login = start(config(AuthType.PLAIN, auth_user="ask"))
     password = build.build_password_message("pencil")
