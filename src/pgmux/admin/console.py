@@ -144,12 +144,14 @@ class Console:
         if waiting.command == "PAUSE" and not self._pooler.is_shutting_down:
             self._pooler.log("PAUSE was cancelled, resuming")
             self._pooler.resume(waiting.database)
+        return self.give_up("canceling statement due to user request")
+
+    def give_up(self, reason: str) -> Reply:
+        """What `Reply.waiting` named won't come: the client is told why, and it goes on."""
         self._waiting = None
         self._answer = iter(())
-        text = "canceling statement due to user request"
-        return self._pump(
-            self._fail(PoolerError(text, sqlstate=SQLSTATE_QUERY_CANCELED, fatal=False))
-        )
+        error = PoolerError(reason, sqlstate=SQLSTATE_QUERY_CANCELED, fatal=False)
+        return self._pump(self._fail(error))
 
     # ---- the flow
 

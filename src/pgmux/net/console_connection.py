@@ -144,6 +144,9 @@ class ConsoleConnection(asyncio.Protocol):
             return
         pooler = self._consoles.pooler
         if waiting.command == "PAUSE":
+            if not operator.is_held(pooler, waiting.database):
+                self._do(self._console.give_up("PAUSE was ended by RESUME"))
+                return
             is_done = operator.busy_count(pooler, waiting.database) == 0
         else:
             is_done = operator.close_needed_count(pooler, waiting.database) == 0

@@ -124,6 +124,15 @@ def hold(pooler: Pooler, database: str | None, *, held: bool) -> None:
     pooler.on_change()
 
 
+def is_held(pooler: Pooler, database: str | None) -> bool:
+    """Whether a PAUSE of that database (or of all) is in force or under way. One that a RELOAD has
+    dropped is as good as paused.
+    """
+    if database is None:
+        return pooler.paused
+    return database not in pooler.databases or pooler.databases[database].paused
+
+
 def _resume_pool(pooler: Pooler, control: PoolControl) -> None:
     """Serve whoever waited while the pool was held."""
     for server in control.pool.lists.servers(SV_IDLE):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.net.console_connection import ConsoleConnection, Consoles
 from pgmux.session.client import EnterConsole
@@ -41,12 +43,19 @@ class ConsoleTransport(FakeTransport):
         return found
 
 
-def open_console(rig: Rig) -> tuple[ConsoleConnection, ConsoleTransport]:
+def make_consoles(rig: Rig) -> Consoles:
     app: Any = SimpleNamespace(
         pooler=rig.pooler, log=rig.log, snapshot=None, is_shutting_down=False
     )
     consoles = Consoles(rig.pooler, DaemonAdmin(app))
     rig.pooler.on_change = consoles.on_change
+    return consoles
+
+
+def open_console(
+    rig: Rig, consoles: Consoles | None = None
+) -> tuple[ConsoleConnection, ConsoleTransport]:
+    consoles = consoles or make_consoles(rig)
     transport: Any = ConsoleTransport()
     ends: Any = FakeEnds()
     connection = consoles(transport, ends, EnterConsole("root", True, ""), 1)
@@ -94,6 +103,25 @@ def test_a_console_command_is_not_run_in_the_middle_of_another_connection_s_work
 
     in_a_loop(run)
     assert [body for kind, body in transport.answers() if kind == "C"] == [b"PAUSE\0", b"RESUME\0"]
+
+
+@pytest.mark.parametrize("what", ["", " app"])
+def test_a_pause_that_is_resumed_meanwhile_ends_with_an_error(what: str) -> None:
+    rig = Rig()
+    linked(rig)
+    consoles = make_consoles(rig)
+    pausing, transport = open_console(rig, consoles)
+    resuming, _ = open_console(rig, consoles)
+
+    def run() -> None:
+        pausing.data_received(build.build_query(f"PAUSE{what}"))
+        assert transport.answers() == []
+        resuming.data_received(build.build_query(f"RESUME{what}"))
+
+    in_a_loop(run)
+    kinds = dict(transport.answers())
+    assert "".join(kinds) == "EZ"
+    assert b"C57014\0MPAUSE was ended by RESUME\0" in kinds["E"]
 
 
 def test_a_console_client_that_does_not_read_its_answers_is_read_no_further() -> None:
