@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from pgmux.daemon.log.floods import BURST
+from pgmux.wire.build import build_startup_message
 from tests.fixtures.pooler import MakePooler, Pooler
 from tests.fixtures.waiting import wait_until
 
@@ -109,18 +110,25 @@ def test_a_probe_that_connects_and_closes_leaves_no_line(logged: Pooler) -> None
 def test_a_flood_is_bounded_counted_and_said(pooler: MakePooler) -> None:
     flooded = pooler()
     count = BURST + 200
+    stranger = build_startup_message({"user": "stranger", "database": "postgres"})
     for _ in range(count):
         with socket.create_connection((flooded.host, flooded.port)) as sock:
-            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            sock.recv(1000)
+            sock.sendall(stranger)
+            while sock.recv(1000):
+                pass
     connect(flooded)
     wait_until(lambda: "client close request" in flooded.log())
+    # Who gets in is told whole, though its kind of line was flooded when it came.
+    assert "login attempt: db=postgres user=postgres" in flooded.log()
     flooded.send_signal(signal.SIGTERM)  # what isn't said by then is said at the end
-    said = re.compile(r'WARNING (\d+) lines like "closing because" suppressed in the last \d+ s')
-    wait_until(lambda: said.search(flooded.log()))
-    written = len(re.findall(r"\(nodb\)/\(nouser\)@\S+ closing because: bad packet", flooded.log()))
-    assert BURST <= written < count
-    assert written + sum(int(lines) for lines in said.findall(flooded.log())) == count
+    wait_until(lambda: 'lines like "pooler error" suppressed' in flooded.log())
+    wait_until(lambda: 'lines like "closing because" suppressed' in flooded.log())
+    for kind in ("login attempt", "closing because", "pooler error"):
+        text = flooded.log()
+        written = len(re.findall(rf"postgres/stranger@\S+ {kind}: ", text))
+        held_back = re.findall(rf'(\d+) lines like "{kind}" suppressed in the last', text)
+        assert BURST <= written < count
+        assert written + sum(map(int, held_back)) == count
 
 
 def test_json_is_an_object_a_line_with_the_connection_in_it(pooler: MakePooler) -> None:
@@ -135,6 +143,23 @@ def test_json_is_an_object_a_line_with_the_connection_in_it(pooler: MakePooler) 
     stats = next(line for line in lines if line["message"].startswith("stats: "))
     assert stats["avg_query_count"] >= 0
     assert {line["side"] for line in lines if "side" in line} == {"client", "server"}
+
+
+def test_with_v_steps_are_told_and_what_a_reload_has_changed(pooler: MakePooler) -> None:
+    made = pooler(settings={"verbose": 1})
+    connect(made)
+    made.settings["default_pool_size"] = 7
+    made.databases["extra"] = made.entry("dbname=postgres")
+    made.reload()
+    wait_until(lambda: "new database: extra" in made.log())
+    said = re.findall(r" DEBUG (?:\S-0x\S+ \S+@\S+ )?(.*)", made.log())
+    assert said[:4] == [
+        "new pool: postgres/postgres",
+        "launching new connection to server",
+        "logged in",
+        "server login ok, start accepting queries",
+    ]
+    assert "changed setting: default_pool_size" in said
 
 
 def test_the_format_changes_at_reload(pooler: MakePooler) -> None:

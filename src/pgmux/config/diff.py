@@ -8,7 +8,7 @@ Errors: `diff_config` raises ConfigError for an auth_file that broke since: noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -51,6 +51,14 @@ class Reload:
     autodb_dirty: bool
     users_changed: tuple[str, ...]
     peers_changed: tuple[int, ...]
+
+    def texts(self) -> Iterator[str]:
+        """What of it an operator may want to see: names, no values."""
+        yield from (f"changed setting: {name}" for name in self.settings)
+        yield from (f"new database: {name}" for name in self.databases_added)
+        yield from (f"removed database: {name}" for name in self.databases_removed)
+        yield from (f"changed database: {name}" for name in self.databases_dirty)
+        yield from (f"changed user: {name}" for name in self.users_changed)
 
 
 def diff_config(old: Config, new: Config) -> Reload:

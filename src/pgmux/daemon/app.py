@@ -36,6 +36,7 @@ from pgmux.session import operator
 from pgmux.session.client import LoginContext
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import ServerInfo
+from pgmux.session.log import Name
 from pgmux.session.maintenance import maintain
 from pgmux.session.pooler import Attempt, Outside, Pooler
 from pgmux.session.server import LoggedIn, ServerLoginFailed
@@ -156,6 +157,8 @@ class App:
         self.tune_sockets()
         self._configure_log()
         self._names.on_reload()
+        for what in change.texts():
+            self.log.debug(what)
         for name in change.needs_restart:
             self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
 
@@ -250,6 +253,9 @@ class App:
             info = ServerInfo(request.id, key.database, key.user, addresses)
             info.cancel_pid, info.cancel_key = logged_in.cancel_pid, logged_in.cancel_key
             server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
+            if self.log.is_debug:
+                text = "server login ok, start accepting queries"
+                self.log.debug(text, control.name(server))
             if logged_in.warning:
                 self.log.warning(logged_in.warning, control.name(server))
             relay: Any = server  # has the methods; a compiled class can't inherit asyncio.Protocol
@@ -265,6 +271,9 @@ class App:
                 failure = Failure(error.reason, error.sqlstate, error.message)
             self.pooler.on_connect_failed(attempt, failure, transient=error.is_transient)
 
+        if self.log.is_debug:
+            name = Name("server", request.id, key.database, key.user, None)
+            self.log.debug("launching new connection to server", name)
         attempt = self._connector.connect(request, on_ready, on_failed)
         return attempt
 

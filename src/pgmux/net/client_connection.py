@@ -134,6 +134,8 @@ class ClientConnection(asyncio.Protocol):
             self._closed = True
             if self._login.kept_len:  # else it may be a monitoring probe, of which nothing is said
                 self._log_end("client unexpected eof")
+            elif self._attempt_unsaid:
+                self._log_attempt(_ATTEMPT)
         self._leave()
 
     def data_received(self, data: bytes) -> None:
@@ -249,6 +251,8 @@ class ClientConnection(asyncio.Protocol):
         # Any: a compiled class can't inherit asyncio.Protocol, the relay just has its methods.
         if self._attempt_unsaid:
             self._log_attempt("")
+        if self._door.pooler.log.is_debug:
+            self._door.pooler.log.debug("logged in", self._name())
         rest = self._login.rest()
         self._leave()
         self._closed = True

@@ -222,6 +222,9 @@ class Resolver:
         life = max(_LEAST_LIFE, min(answer.ttl or most, most))
         if name.failure is not None:
             self._log.log(f"DNS lookup works again: {host}")
+        if self._log.is_debug:
+            found = ", ".join(address.host for address in answer.addresses)
+            self._log.debug(f"DNS: {host} = {found} (for {life:g} s)")
         gone = name.on_answer(answer, life, self._outside.clock())
         if gone:
             self._on_gone(host, gone)

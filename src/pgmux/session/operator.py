@@ -41,7 +41,8 @@ def reload(pooler: Pooler, new: Config) -> Reload:
 def drop_database(pooler: Pooler, name: str) -> None:
     """Close all that belongs to a database, and keep nothing of it."""
     pooler.log.warning(
-        f"dropping database '{name}' as it does not exist anymore or inactive auto-database"
+        f"dropping database '{name}' as it does not exist anymore or inactive auto-database",
+        limit="dropping database",
     )
     kill(pooler, name, "database removed")
     for control in pooler.pools_of(name):

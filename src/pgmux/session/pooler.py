@@ -111,7 +111,8 @@ class Pooler:
         database = self.config.find_database(name)
         if database is None:
             return None
-        self.log.log(f"registered new auto-database: {name}")
+        text = f"registered new auto-database: {name}"
+        self.log.log(text, limit="registered new auto-database")
         return self.add_database(name, database, is_auto=True)
 
     def find_pool(self, database: DatabaseState, user: str) -> PoolControl:
@@ -127,6 +128,8 @@ class Pooler:
             pool = Pool(key, limits, round_robin=self.config.settings.server_round_robin)
             pool.lists.held = self.paused or database.paused
             control = self.pools[key] = PoolControl(self, pool, database.statements)
+            if self.log.is_debug:
+                self.log.debug(f"new pool: {key.database}/{key.user}")
         return control
 
     def log_end(self, name: Name, reason: str, connect_time: float, *, limit: str = "") -> None:

@@ -14,7 +14,9 @@ from pgmux.metrics.snapshot import StatsRow
 from pgmux.session.log import Name
 from tests.unit.daemon.test_log_formats import Side, members
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "logs.md").read_text()
+ROOT = Path(__file__).parents[3]
+SOURCE = ROOT / "src"
+DOCUMENT = (ROOT / "docs" / "logs.md").read_text()
 # said of a line by whoever writes it
 OF_SOME_LINES = {"reason", "age", "suppressed", "kind"}
 FAILREGEXES = [
@@ -38,7 +40,8 @@ def found(line: Line) -> list[str]:
 def test_every_member_of_json_is_in_the_table_and_no_other() -> None:
     local = Name("client", 1, "app", "bob", Side(pid=1))
     line = Line(0.0, Level.ERROR, "x", local, stats_fields(StatsRow("")), ("trace",))
-    described = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT, re.MULTILINE))
+    table = DOCUMENT.partition("| member |")[2].partition("\n\n")[0]
+    described = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
     assert fields_of(line).keys() < members(line).keys()
     assert described == members(line).keys() | OF_SOME_LINES
 
@@ -70,3 +73,11 @@ def test_no_name_gets_another_address_banned(name: str) -> None:
     lines.append(Line(0.0, Level.WARNING, text, Name("client", 1, "app", name, Side())))
     for line in lines:
         assert "6.6.6.6" not in found(line)
+
+
+def test_every_kind_that_is_limited_is_in_the_document() -> None:
+    sources = [path.read_text() for path in SOURCE.glob("pgmux/**/*.py")]
+    kinds = {kind for text in sources for kind in re.findall(r'limit="([^"]+)"', text)}
+    assert len(kinds) > 5
+    section = DOCUMENT.partition("## What clients can cause")[2].partition("\n## ")[0]
+    assert kinds - set(re.findall(r"`([^`]+)`", section)) == set()
