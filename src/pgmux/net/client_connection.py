@@ -32,6 +32,7 @@ from pgmux.session.client import (
     LoginContext,
     LoginStep,
     LookUp,
+    Refuse,
     Unknown,
 )
 from pgmux.session.farewell import close_with
@@ -224,6 +225,8 @@ class ClientConnection(asyncio.Protocol):
             self._door.pooler.log.log(text, self._name(), limit="no such user")
         elif isinstance(step, Attempted):
             self._on_attempt()
+        elif isinstance(step, Refuse):
+            raise step.error
         elif isinstance(step, Cancel):
             self.close(self._door.cancel(step.pid, step.key), tell=False)
         elif isinstance(step, Enter):

@@ -98,6 +98,13 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Raise this: the refusal that comes after the steps before it have been done."""
+
+    error: PoolerError
+
+
+@dataclass(frozen=True, slots=True)
 class Enter:
     """Authenticated: let it into the pool."""
 
@@ -117,7 +124,7 @@ class EnterConsole:
     application_name: str
 
 
-LoginStep = Answer | Derive | LookUp | Unknown | Cancel | Attempted | Enter | EnterConsole
+LoginStep = Answer | Derive | LookUp | Unknown | Cancel | Attempted | Refuse | Enter | EnterConsole
 
 
 class ClientLogin:
@@ -330,7 +337,11 @@ class ClientLogin:
             # what is looked up isn't bounded by auth_file
             scram_cache={} if found.as_of else self._context.scram_cache,
         )
-        return [*steps, Attempted(), *self._on_step(self._auth.first())]
+        steps.append(Attempted())
+        try:
+            return steps + self._on_step(self._auth.first())
+        except PoolerError as error:
+            return [*steps, Refuse(error)]
 
     def _on_step(self, step: Step) -> list[LoginStep]:
         if isinstance(step, Send):

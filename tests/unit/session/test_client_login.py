@@ -29,6 +29,7 @@ from pgmux.session.client import (
     LoginContext,
     LoginStep,
     LookUp,
+    Refuse,
     Unknown,
 )
 from pgmux.wire import build, codes, parse
@@ -79,6 +80,8 @@ def run(login: ClientLogin, chunks: Iterable[bytes]) -> list[LoginStep]:
 def compute(login: ClientLogin, steps: list[LoginStep]) -> list[LoginStep]:
     while steps and isinstance(steps[-1], Derive):
         steps = steps[:-1] + login.on_computed(steps[-1].job.run())
+    if steps and isinstance(steps[-1], Refuse):
+        raise steps[-1].error
     return steps
 
 
@@ -483,7 +486,7 @@ def test_who_runs_the_pooler_is_admin_over_its_unix_socket() -> None:
 def test_nobody_else_is(user: str, is_unix: bool, uid: int) -> None:
     login = start(config(), is_unix=is_unix, uid=uid)
     with pytest.raises(PoolerError):
-        login.feed(startup(user=user, database="pgbouncer"))
+        run(login, [startup(user=user, database="pgbouncer")])
 
 
 def test_admin_users_may_do_everything_and_stats_users_look() -> None:
@@ -632,3 +635,8 @@ def test_an_admin_may_come_from_auth_query() -> None:
     step = run(login, [build.build_password_message("pencil")])[-1]
     assert isinstance(step, EnterConsole)
     assert step.is_admin
+
+
+def test_a_refusal_at_once_comes_behind_what_the_log_is_to_tell() -> None:
+    steps = start(config()).feed(startup(user="eve"))
+    assert [type(step) for step in steps] == [Unknown, Attempted, Refuse]
