@@ -2,7 +2,8 @@
 
 Parse, Bind, Describe, Execute and Sync in one write; the user's name is a bound value, never text
 of the query. The answer is a row (user, secret): the secret in any form of `auth.secrets`, NULL for
-a user who has none, which nothing matches. Of several rows the last one counts.
+a user who has none, which nothing matches. Of several rows the last one counts. A row of NULLs is
+none: that is what a function with two OUT parameters, as in PgBouncer's manual, finds nobody with.
 
 Source: PgBouncer's client.c, start_auth_query and handle_auth_query_response.
 Errors: `AuthQueryFailed`; its text is for the log and never holds a value of a row.
@@ -104,9 +105,9 @@ class AuthQueryAnswer:
                 raise AuthQueryFailed("unexpected response from auth_query")
 
     def _on_row(self, row: tuple[bytes | None, ...]) -> None:
-        self.row_count += 1
-        if not self._expect_two(len(row)):
+        if not self._expect_two(len(row)) or row == (None, None):
             return
+        self.row_count += 1
         user, secret = row
         if user is None:
             self._fail("auth_query response contained null user name")

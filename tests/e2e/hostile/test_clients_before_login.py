@@ -1,7 +1,7 @@
 """Clients that have not logged in and never should: each is refused alone, soon and cheaply.
 
 The CVE numbers are PgBouncer's. CVE-2025-12819 (search_path in StartupMessage taking effect on
-auth_query's connection) has no test yet: there is no auth_query.
+auth_query's connection) is tested in protocol/test_auth_query.py.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -48,7 +49,7 @@ ROLES = """
     SET password_encryption = 'md5';
     CREATE ROLE md5_user LOGIN PASSWORD 'md5pw';
 """
-QUERY = "SELECT uname, phash FROM pgbouncer.user_lookup($1) WHERE uname IS NOT NULL"
+QUERY = "SELECT uname, phash FROM pgbouncer.user_lookup($1)"
 SETTINGS: dict[str, object] = {
     "auth_type": "scram-sha-256",
     "auth_user": "aq_asker",
@@ -165,7 +166,7 @@ def test_auth_user_may_be_a_client_too(asking: Pooler) -> None:
 def test_databases_may_share_one_auth_dbname_and_have_a_query_of_their_own(
     pooler: MakePooler,
 ) -> None:
-    own = "SELECT uname, phash FROM pgbouncer.user_lookup(lower($1)) WHERE uname IS NOT NULL"
+    own = "SELECT uname, phash FROM pgbouncer.user_lookup(lower($1))"
     shared = pooler(
         users=ASKER,
         databases={
@@ -192,6 +193,29 @@ def test_the_console_asks_auth_dbname(pooler: MakePooler) -> None:
 def test_without_auth_dbname_the_console_says_that_it_needs_one(asking: Pooler) -> None:
     assert refusal(asking, "scram_user", "scrampw", "pgbouncer") == "bouncer config error"
     assert 'cannot use the reserved "pgbouncer" database as an auth_dbname' in asking.log()
+
+
+def test_the_documented_function_is_all_that_a_database_needs(
+    pooler: MakePooler, postgres: EmbeddedPostgres, create_database: Any
+) -> None:
+    text = (Path(__file__).parents[3] / "docs/authentication.md").read_text(encoding="utf-8")
+    (setup,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    (query,) = re.findall(r"^ *auth_query = (.+)$", text, re.MULTILINE)
+    db = create_database()
+    postgres.psql(setup, db)
+    try:
+        settings = SETTINGS | {"auth_user": "pgbouncer", "auth_query": query}
+        asking = pooler(users={"pgbouncer": "a long random password"}, settings=settings)
+        assert whoami(asking, "scram_user", "scrampw", db) == "scram_user"
+        assert "SASL" in refusal(asking, "late_user", "latepw", db)
+        assert "SASL" in refusal(asking, "nobody_at_all", "x", db)
+        with (
+            connect(asking, "scram_user", "scrampw", db) as client,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            client.execute(b"SELECT pgbouncer.user_lookup('scram_user')")
+    finally:
+        postgres.psql("DROP OWNED BY pgbouncer CASCADE; DROP ROLE pgbouncer", db)
 
 
 # Secrets that change

@@ -95,6 +95,13 @@ def test_no_row_is_no_such_user() -> None:
     assert read(rows()) is None
 
 
+def test_a_row_of_nulls_is_no_such_user() -> None:
+    assert read(rows((None, None))) is None
+    found = read(rows((b"bob", b"x"), (None, None)))
+    assert found is not None
+    assert found.user == "bob"
+
+
 @pytest.mark.parametrize("secret", [None, b""])
 def test_a_user_without_a_secret_is_known_and_has_none_that_matches(secret: bytes | None) -> None:
     found = read(rows((b"bob", secret)))
@@ -128,7 +135,7 @@ def test_a_statement_without_a_result_is_refused() -> None:
     assert text == "expected 2 columns from auth_query, not 0"
 
 
-def test_a_null_user_is_refused() -> None:
+def test_a_secret_of_nobody_is_refused() -> None:
     assert refusal(rows((None, b"x"))) == "auth_query response contained null user name"
 
 
