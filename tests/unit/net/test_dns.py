@@ -49,6 +49,7 @@ def hosts(answer: Answer) -> list[str]:
     ("name", "expected"),
     [
         ("two.test", ["127.0.0.1", "127.0.0.2"]),
+        ("two.test.", ["127.0.0.1", "127.0.0.2"]),
         ("six.test", ["::1"]),
         ("db", ["127.0.0.3"]),
         ("bare", ["127.0.0.4"]),
