@@ -109,6 +109,7 @@ class DaemonAdmin:
             raise PoolerError(f"SET failed: {cannot_open(path, error)}", fatal=False) from error
         log.configure(config.settings, config.pgmux)
         self._pooler.use_config(config)
+        self._pooler.launch_all()
         self._app.tune_sockets()
 
     def pause(self, database: str | None) -> bool:

@@ -6,7 +6,6 @@ PgBouncer shows them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from pgmux.config import Database, LoadBalanceHosts
@@ -33,9 +32,10 @@ from pgmux.metrics.snapshot import (
 from pgmux.net.client_connection import Door
 from pgmux.net.console_connection import Consoles
 from pgmux.pool import states
-from pgmux.session._relay_cy import ClientRelay
+from pgmux.session._relay_cy import ClientRelay, Counters
 from pgmux.session.control import PoolControl
-from pgmux.session.pooler import DatabaseState, Pooler
+from pgmux.session.database import DatabaseState
+from pgmux.session.pooler import Pooler
 
 
 class DaemonSnapshot:
@@ -58,7 +58,7 @@ class DaemonSnapshot:
 
     def _console_database(self) -> DatabaseRow:
         """What is set for all databases is shown here too, though nothing here heeds it."""
-        settings = self._pooler.config.settings
+        settings, quota = self._pooler.config.settings, self._pooler.quotas.console
         return DatabaseRow(
             name=ADMIN_DATABASE,
             host=None,
@@ -73,15 +73,14 @@ class DaemonSnapshot:
             load_balance_hosts=None,
             max_connections=settings.max_db_connections,
             current_connections=0,
-            max_client_connections=settings.max_db_client_connections,
-            current_client_connections=len(self._consoles.open),
+            max_client_connections=quota.max_clients,
+            current_client_connections=quota.client_count,
             paused=False,
             disabled=False,
         )
 
     def _database(self, state: DatabaseState) -> DatabaseRow:
         config, database = self._pooler.config, state.config
-        pools = list(self._pooler.pools_of(state.name))
         return DatabaseRow(
             name=state.name,
             host=database.host,
@@ -95,11 +94,9 @@ class DaemonSnapshot:
             pool_mode=database.pool_mode,
             load_balance_hosts=_balance(database),
             max_connections=config.max_db_connections(database),
-            current_connections=sum(c.pool.server_count() for c in pools),
+            current_connections=state.quota.server_count,
             max_client_connections=config.max_db_client_connections(database),
-            current_client_connections=sum(
-                c.pool.lists.client_count() - c.lookup_count for c in pools
-            ),
+            current_client_connections=state.quota.client_count,
             paused=state.paused,
             disabled=state.disabled,
         )
@@ -137,8 +134,7 @@ class DaemonSnapshot:
 
     def users(self) -> Sequence[UserRow]:
         """Everybody whose name is known: from the files, or from a pool."""
-        clients = Counter(row.user for row in self.clients())
-        return [self._user(name, clients[name]) for name in self._user_names()]
+        return [self._user(name) for name in self._user_names()]
 
     def _user_names(self) -> list[str]:
         config = self._pooler.config
@@ -147,19 +143,19 @@ class DaemonSnapshot:
         pools = (key.user for key in self._pooler.pools)
         return sorted({ADMIN_DATABASE, *config.userlist, *config.users, *pools, *forced})
 
-    def _user(self, name: str, client_count: int) -> UserRow:
+    def _user(self, name: str) -> UserRow:
         config = self._pooler.config
         user = config.user(name)
-        own = [c for key, c in self._pooler.pools.items() if key.user == name]
+        quota = self._pooler.quotas.of_user(name)
         return UserRow(
             name=name,
             pool_size=user.pool_size,
             reserve_pool_size=user.reserve_pool_size,
             pool_mode=user.pool_mode,
             max_user_connections=config.max_user_connections(name),
-            current_connections=sum(c.pool.server_count() for c in own),
+            current_connections=quota.server_count,
             max_user_client_connections=config.max_user_client_connections(name),
-            current_client_connections=client_count,
+            current_client_connections=quota.client_count,
         )
 
     def lists(self) -> ListsRow:
@@ -244,12 +240,13 @@ class DaemonSnapshot:
 
     def stats(self) -> Sequence[StatsRow]:
         """By database; the console's own queries are one of them."""
-        totals: dict[str, StatsRow] = {}
-        for key, control in self._pooler.pools.items():
-            counters = control.relay.counters
-            row = StatsRow(key.database, **{name: getattr(counters, name) for name in COUNTERS})
-            old = totals.get(key.database)
-            totals[key.database] = row if old is None else _named(key.database, [old, row])
+        counted = [(state.name, state.counters) for state in self._pooler.databases.values()]
+        counted += [(key.database, c.relay.counters) for key, c in self._pooler.pools.items()]
+        rows: dict[str, list[StatsRow]] = {}
+        for name, counters in counted:
+            if counters is not None:
+                rows.setdefault(name, []).append(_stats(name, counters))
+        totals = {name: _named(name, own) for name, own in rows.items()}
         totals[ADMIN_DATABASE] = self._consoles.stats()
         return [totals[name] for name in sorted(totals)]
 
@@ -270,6 +267,10 @@ def _clients(control: PoolControl) -> list[ClientRelay]:
 
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
+
+
+def _stats(database: str, counters: Counters) -> StatsRow:
+    return StatsRow(database, **{name: getattr(counters, name) for name in COUNTERS})
 
 
 def _named(database: str, rows: list[StatsRow]) -> StatsRow:

@@ -39,7 +39,9 @@ class Consoles:
     def __call__(
         self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole, id_: int
     ) -> ConsoleConnection:
-        """A console for a client that has logged in; it is welcomed."""
+        """A console for a client that has logged in; it is welcomed. Raises: PoolerError for who
+        may only look, and is one too many.
+        """
         return ConsoleConnection(self, transport, addresses, step, id_)
 
     def on_query(self) -> None:
@@ -100,6 +102,9 @@ class ConsoleConnection(asyncio.Protocol):
             secrets.token_bytes(_KEY_LEN),
         )
         self._console = Console(consoles.admin, step.is_admin, consoles.on_query)
+        quotas = consoles.pooler.quotas
+        mine = quotas.check_client(quotas.console, step.user, is_exempt=step.is_admin)
+        self._quotas = quotas.enter(*mine)
         consoles.open[self] = None
         transport.write(
             build.build_authentication_ok()
@@ -185,6 +190,7 @@ class ConsoleConnection(asyncio.Protocol):
 
     def _end(self, reason: str) -> None:
         del self._consoles.open[self]
+        self._consoles.pooler.quotas.leave(*self._quotas)
         if self._reply.waiting is not None and self._reply.waiting.command == "PAUSE":
             self._console.cancel()  # nobody is left to RESUME what only began
         pooler = self._consoles.pooler

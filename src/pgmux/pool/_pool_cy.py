@@ -12,6 +12,7 @@ Errors: a move from a list that the connection is not in raises LocalProtocolErr
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pgmux.errors import LocalProtocolError
@@ -107,6 +108,10 @@ class PoolLists:
         """The servers in a state, oldest first; a copy."""
         return list(self.lists[state])
 
+    def oldest_server(self, state: int) -> Any:
+        """The server that has been in a state for longest, or None."""
+        return next(iter(self.lists[state]), None)
+
     def server_count(self, state: int) -> int:
         """How many servers are in a state."""
         return len(self.lists[state])
@@ -172,6 +177,10 @@ class PoolLists:
     def waiting_clients(self) -> list[Any]:
         """The queue, longest-waiting first; a copy."""
         return list(self.waiting)
+
+    def waiting_client(self, index: int) -> Any:
+        """The client of that place in the queue, 0 is the longest-waiting; None beyond its end."""
+        return next(islice(self.waiting, index, None), None)
 
     def client_count(self) -> int:
         """Clients of the pool, waiting ones included."""

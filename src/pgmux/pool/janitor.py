@@ -108,9 +108,9 @@ def _end_of_unused(pool: Pool, settings: Settings, server: Any, now: float, *, s
 
 
 def surplus_servers(pool: Pool) -> Iterator[tuple[Any, str]]:
-    """Unused servers beyond pool_size, after an operator has lowered it."""
+    """Unused servers beyond pool_size and the reserve, after an operator has lowered them."""
     size = pool.limits.pool_size
-    many = pool.connected_count() - size if size > 0 else 0
+    many = pool.connected_count() - (size + pool.limits.reserve_pool_size) if size > 0 else 0
     if many > 0:
         unused = pool.lists.servers(SV_USED) + pool.lists.servers(SV_IDLE)
         for server in unused[:many]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pgmux.config import Config, Database, PoolMode
 from pgmux.pool._pool_cy import PoolLists
+from pgmux.pool.limits import Quota
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_LOGIN, SV_TESTED, SV_USED
 
 # Connections that one pool opens at the same time while its server answers; one at a time where the
@@ -41,6 +42,9 @@ class PoolLimits:
     idle_transaction_timeout: float
     transaction_timeout: float
     client_idle_timeout: float
+    server_login_retry: float
+    reserve_pool_size: int
+    reserve_pool_timeout: float
     forced_user: bool
 
 
@@ -56,6 +60,9 @@ def limits_of(config: Config, database: Database, user: str) -> PoolLimits:
         idle_transaction_timeout=config.idle_transaction_timeout(user),
         transaction_timeout=config.transaction_timeout(user),
         client_idle_timeout=config.client_idle_timeout(user),
+        server_login_retry=config.settings.server_login_retry,
+        reserve_pool_size=config.reserve_pool_size(database, user),
+        reserve_pool_timeout=config.settings.reserve_pool_timeout,
         forced_user=database.user == user,
     )
 
@@ -72,17 +79,22 @@ class Failure:
 
 
 class Pool:
-    """See the module. `lists` has the clients and servers; `logins` counts connects under way."""
+    """See the module. `lists` has the clients and servers; `logins` counts connects under way;
+    `quotas` are its database's and its user's.
+    """
 
-    def __init__(self, key: PoolKey, limits: PoolLimits, *, round_robin: bool) -> None:
+    def __init__(
+        self, key: PoolKey, limits: PoolLimits, quotas: tuple[Quota, ...], *, round_robin: bool
+    ) -> None:
         self.key = key
         self.limits = limits
+        self.quotas = quotas
         self.lists = PoolLists(round_robin=round_robin)
         self.logins = 0
         self.last_connect_at = 0.0
         self.failure: Failure | None = None
         self.last_lifetime_close_at = 0.0
-        self.welcomed = False  # a server has told us its parameters: clients can be let in
+        self.unused_since: float | None = None  # no client and no server
 
     # ---- connects
 
@@ -90,40 +102,60 @@ class Pool:
         """Servers in all states, connects under way included."""
         return self.lists.total_servers() + self.logins
 
-    def launch_count(self, now: float, server_login_retry: float) -> int:
-        """How many connects to begin now: for clients that wait beyond what is already on its way,
-        within pool_size.
-        """
-        if self.lists.held:
-            return 0
-        lists = self.lists
-        free_soon = sum(map(lists.server_count, (SV_LOGIN, SV_TESTED, SV_USED, SV_IDLE)))
-        wanted = lists.waiting_count() - self.logins - free_soon
-        return self._allowed(wanted, now, server_login_retry)
+    def is_full(self) -> bool:
+        """pool_size is reached; what comes now is of the reserve pool."""
+        return 0 < self.limits.pool_size <= self.server_count()
 
-    def refill_count(self, now: float, server_login_retry: float) -> int:
-        """How many connects to begin for min_pool_size, for pools that have a client or a forced
-        user.
+    def wants_since(self, now: float) -> float | None:
+        """Since when the client has waited that a connect is to begin for now, the quotas aside;
+        None: there is none.
+        """
+        lists, limits = self.lists, self.limits
+        count = self.server_count()
+        is_reserve = 0 < limits.pool_size <= count
+        if is_reserve and not (
+            limits.reserve_pool_timeout > 0 and count < limits.pool_size + limits.reserve_pool_size
+        ):
+            return None
+        if lists.held or not self._may_connect(now):
+            return None
+        free_soon = sum(map(lists.server_count, (SV_LOGIN, SV_TESTED, SV_USED, SV_IDLE)))
+        client = lists.waiting_client(self.logins + free_soon)
+        if client is None:
+            return None
+        since: float = client.wait_start
+        return None if is_reserve and now - since < limits.reserve_pool_timeout else since
+
+    def wants_refill(self, now: float) -> bool:
+        """Whether to begin a connect for min_pool_size: a pool that has a client or a forced user
+        takes what nobody else wants.
         """
         if self.lists.held or not (self.lists.client_count() or self.limits.forced_user):
-            return 0
-        wanted = self.limits.min_pool_size - self.server_count()
-        return min(1, self._allowed(wanted, now, server_login_retry))
+            return False
+        return (
+            self.server_count() < self.limits.min_pool_size
+            and self._may_connect(now)
+            and not self.is_full()
+            and not any(quota.is_full() or quota.contenders for quota in self.quotas)
+        )
 
-    def _allowed(self, wanted: int, now: float, server_login_retry: float) -> int:
-        if wanted <= 0:
-            return 0
-        if self.failure is not None and now - self.last_connect_at < server_login_retry:
-            return 0
-        most = (1 if self.failure is not None else MAX_LOGINS) - self.logins
-        if self.limits.pool_size > 0:
-            most = min(most, self.limits.pool_size - self.server_count())
-        return max(0, min(wanted, most))
+    def _may_connect(self, now: float) -> bool:
+        if self.failure is None:
+            return self.logins < MAX_LOGINS
+        return not self.logins and now - self.last_connect_at >= self.limits.server_login_retry
+
+    def is_contended(self) -> bool:
+        """Whether servers that become free may have to go for other pools."""
+        return any(
+            quota.is_contended_by_others(self) or quota.has_too_many() for quota in self.quotas
+        )
 
     def on_connect(self, now: float) -> None:
         """A connect begins."""
         self.logins += 1
         self.last_connect_at = now
+        for quota in self.quotas:
+            quota.take(self)
 
     def on_connected(self) -> None:
         """A connect has become a logged-in server."""
@@ -132,12 +164,22 @@ class Pool:
 
     def on_connect_failed(self, failure: Failure) -> None:
         """A connect has failed; the next waits for server_login_retry."""
-        self.logins -= 1
+        self.on_connect_given_up()
         self.failure = failure
 
     def on_connect_given_up(self) -> None:
         """A connect was ended by us, which says nothing about the server."""
         self.logins -= 1
+        self.on_server_gone()
+
+    def on_server_gone(self) -> None:
+        """A server has left the pool."""
+        for quota in self.quotas:
+            quota.give_back(self)
+
+    def is_used(self) -> bool:
+        """Whether it has a client or a server."""
+        return self.lists.client_count() > 0 or self.server_count() > 0
 
     def is_down(self) -> bool:
         """The last connect failed and there is no server: a client that waits would wait for

@@ -223,6 +223,20 @@ class Counters:
         self.xact_time = self.query_time = self.wait_time = 0.0
         self.client_parse_count = self.server_parse_count = self.bind_count = 0
 
+    def add(self, other: Counters) -> None:
+        """Count what another has counted, too."""
+        self.server_assignment_count += other.server_assignment_count
+        self.xact_count += other.xact_count
+        self.query_count += other.query_count
+        self.client_bytes += other.client_bytes
+        self.server_bytes += other.server_bytes
+        self.xact_time += other.xact_time
+        self.query_time += other.query_time
+        self.wait_time += other.wait_time
+        self.client_parse_count += other.client_parse_count
+        self.server_parse_count += other.server_parse_count
+        self.bind_count += other.bind_count
+
 
 @cython.cclass
 class PoolRelay:

@@ -18,6 +18,7 @@ from pgmux.errors import (
     SQLSTATE_PROTOCOL_VIOLATION,
     SQLSTATE_QUERY_CANCELED,
 )
+from pgmux.pool.limits import yields_place
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import (
     CL_GONE,
@@ -110,6 +111,7 @@ class PoolControl(StateKeeper):
             self.special
             or server.close_needed
             or self.pool.lists.held
+            or self.pool.is_contended()
             or server.owner.cancels > 0
             or self.pooler.clock() - server.connect_time >= self.pool.limits.server_lifetime
         )
@@ -279,6 +281,8 @@ class PoolControl(StateKeeper):
             self.close_server(server, "pause mode")
         elif server.owner.cancels > 0:
             self.pool.lists.move_server(server, SV_BEING_CANCELED)
+        elif yields_place(self.pool, now):
+            self.close_server(server, "evicted")
         else:
             self._clean(server, settings.server_reset_query)
 
@@ -305,7 +309,7 @@ class PoolControl(StateKeeper):
         server.send_private(build_query("" if query == "<empty>" else query))
 
     def make_available(self, server: ServerRelay) -> None:
-        """To the longest-waiting client, or idle."""
+        """To the longest-waiting client; else idle, or closed where another pool lacks a place."""
         self.refresh_special(server)
         lists = self.pool.lists
         while not lists.held and not server.closed:
@@ -317,7 +321,11 @@ class PoolControl(StateKeeper):
             server.serve(client)
             if server.linked_client is not None or not server.ready:
                 return
-        if not server.closed:
+        if server.closed:
+            return
+        if yields_place(self.pool, self.pooler.clock()):
+            self.close_server(server, "evicted")
+        else:
             lists.move_server(server, SV_IDLE)
 
     def recheck(self) -> None:

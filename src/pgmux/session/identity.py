@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from pgmux.pool.limits import Quota
 from pgmux.session.varcache import Vars
 
 
@@ -45,6 +46,7 @@ class ClientInfo:
         "database",
         "id",
         "notified_wait",
+        "quotas",
         "startup",
         "startup_vars",
         "user",
@@ -66,6 +68,7 @@ class ClientInfo:
         self.cancel_key = b""
         self.welcomed = False
         self.notified_wait = 0.0  # start of the last wait that it was told of
+        self.quotas: tuple[Quota, ...] = ()  # that it counts for: its database's, its user's
 
     def __str__(self) -> str:
         return f"{self.database}/{self.user}@{self.addresses.peer}"

@@ -35,8 +35,9 @@ from pgmux.session.auth_query import (
     build_auth_query,
 )
 from pgmux.session.control import PoolControl
+from pgmux.session.database import DatabaseState
 from pgmux.session.identity import LookupInfo
-from pgmux.session.pooler import DatabaseState, Pooler
+from pgmux.session.pooler import Pooler
 from pgmux.wire import codes, parse
 from pgmux.wire.messages import MessageReader
 

@@ -11,7 +11,7 @@ from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_USED
-from pgmux.session import operator
+from pgmux.session import operator, places
 from pgmux.session.control import PoolControl
 from pgmux.session.pooler import Pooler
 from pgmux.wire.build import build_notice_response
@@ -27,10 +27,11 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
         _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
         _maintain_servers(control, now)
         pooler.launch(control)
-        retry = pooler.config.settings.server_login_retry
-        for _ in range(control.pool.refill_count(now, retry)):
-            pooler.connect(control)
+    places.keep_limits(pooler)
+    for control in list(pooler.pools.values()):
+        places.refill(pooler, control)
     _end_slow_attempts(pooler, now)
+    _drop_idle_pools(pooler, now)
     _drop_unused_databases(pooler, now)
 
 
@@ -90,10 +91,28 @@ def _end_slow_attempts(pooler: Pooler, now: float) -> None:
                 done()
 
 
+def _drop_idle_pools(pooler: Pooler, now: float) -> None:
+    """pool_idle_timeout: a pool without clients and servers goes, unless it is to have servers."""
+    timeout = pooler.config.settings.pool_idle_timeout
+    for control in list(pooler.pools.values()):
+        pool = control.pool
+        keeps = pool.limits.forced_user and pool.limits.min_pool_size > 0
+        if pool.is_used() or keeps:
+            pool.unused_since = None
+        elif pool.unused_since is None:
+            pool.unused_since = now
+        elif 0 < timeout < (age := now - pool.unused_since):
+            pooler.log.log(
+                f"cleaning up idle pool for user {pool.key.user} on db {pool.key.database}"
+                f" because: pool idle timeout (age= {int(age)}s)"
+            )
+            pooler.drop_pool(control)
+
+
 def _drop_unused_databases(pooler: Pooler, now: float) -> None:
     """autodb_idle_timeout: what a client named once, and `*` serves, is not kept for ever."""
     timeout = pooler.config.settings.autodb_idle_timeout
-    used = {key.database for key, control in pooler.pools.items() if _is_used(control)}
+    used = {key.database for key, control in pooler.pools.items() if control.pool.is_used()}
     for state in list(pooler.databases.values()):
         if not state.is_auto or state.name in used or state.paused or state.disabled:
             state.unused_since = None
@@ -101,7 +120,3 @@ def _drop_unused_databases(pooler: Pooler, now: float) -> None:
             state.unused_since = now
         elif 0 < timeout < now - state.unused_since:
             operator.drop_database(pooler, state.name)
-
-
-def _is_used(control: PoolControl) -> bool:
-    return control.pool.lists.client_count() > 0 or control.pool.server_count() > 0

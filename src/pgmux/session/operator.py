@@ -11,7 +11,8 @@ from pgmux.config.diff import Reload, diff_config
 from pgmux.pool.states import SV_IDLE, SV_USED
 from pgmux.session._relay_cy import ServerRelay
 from pgmux.session.control import PoolControl
-from pgmux.session.pooler import DatabaseState, Pooler
+from pgmux.session.database import DatabaseState
+from pgmux.session.pooler import Pooler
 
 
 def reload(pooler: Pooler, new: Config) -> Reload:
@@ -21,20 +22,21 @@ def reload(pooler: Pooler, new: Config) -> Reload:
     for name in change.databases_added:
         if name not in pooler.databases:
             pooler.add_database(name, pooler.config.databases[name], is_auto=False)
+    dirty = []
     for state in list(pooler.databases.values()):
         database = pooler.config.find_database(state.name)
         if database is None:
             drop_database(pooler, state.name)
-        else:
-            _reload_database(pooler, state, database, change)
-    changed = [c for k, c in pooler.pools.items() if k.user in change.users_changed]
-    for control in changed:
+        elif _take_config(pooler, state, database, change):
+            dirty.append(state.name)
+    pooler.use_config(pooler.config)
+    for control in [c for k, c in pooler.pools.items() if k.user in change.users_changed]:
         pooler.logins.pop(control.pool.key, None)
         control.pool.failure = None  # the new password may be the right one
         pooler.give_up_all(control, "password changed")
-    pooler.use_config(pooler.config)
-    for control in changed:
-        pooler.launch(control)
+    for name in dirty:
+        reconnect(pooler, name)
+    pooler.launch_all()
     return change
 
 
@@ -46,13 +48,16 @@ def drop_database(pooler: Pooler, name: str) -> None:
     )
     kill(pooler, name, "database removed")
     for control in pooler.pools_of(name):
-        del pooler.pools[control.pool.key]
-        pooler.logins.pop(control.pool.key, None)
+        pooler.drop_pool(control)
+    for key in [key for key in pooler.logins if key.database == name]:
+        del pooler.logins[key]
     del pooler.databases[name]
 
 
-def _reload_database(pooler: Pooler, state: DatabaseState, new: Database, change: Reload) -> None:
-    """Go over to what the configuration says now of a database that stays."""
+def _take_config(pooler: Pooler, state: DatabaseState, new: Database, change: Reload) -> bool:
+    """Go over to what the configuration says now of a database that stays; True where its servers
+    are no longer those that it should have.
+    """
     old, was_auto = state.config, state.is_auto
     state.config, state.is_auto = new, state.name not in pooler.config.databases
     if (old.user, old.password) != (new.user, new.password):
@@ -61,8 +66,7 @@ def _reload_database(pooler: Pooler, state: DatabaseState, new: Database, change
             if key.database == state.name and (login.as_of == 0 or key.user == new.user):
                 del pooler.logins[key]
     moved = state.is_auto != was_auto and old != new
-    if moved or state.name in change.databases_dirty or (was_auto and change.autodb_dirty):
-        reconnect(pooler, state.name)
+    return moved or state.name in change.databases_dirty or (was_auto and change.autodb_dirty)
 
 
 def kill(pooler: Pooler, database: str | None, reason: str) -> None:

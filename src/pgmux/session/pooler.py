@@ -25,12 +25,15 @@ from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
-from pgmux.session._relay_cy import ClientRelay, ServerRelay
+from pgmux.session import places
+from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
 from pgmux.session.control import PoolControl
+from pgmux.session.database import DatabaseState
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.log import Log, Name
 from pgmux.session.prepare import Statements
+from pgmux.session.quotas import Quotas
 from pgmux.session.varcache import VarSpace, accepted
 from pgmux.session.welcome import build_welcome
 
@@ -55,23 +58,6 @@ class Outside:
     send_cancel: Callable[[ServerInfo, Callable[[], None]], Attempt]
 
 
-class DatabaseState:
-    """One entry of [databases] at run time, or one that `*` serves."""
-
-    __slots__ = ("config", "disabled", "is_auto", "name", "paused", "statements", "unused_since")
-
-    def __init__(
-        self, name: str, config: Database, statements: Statements, *, is_auto: bool
-    ) -> None:
-        self.name = name
-        self.config = config
-        self.statements = statements
-        self.is_auto = is_auto
-        self.paused = False
-        self.disabled = False
-        self.unused_since: float | None = None  # of one that `*` serves: no client, no server
-
-
 class Pooler:
     """See the module."""
 
@@ -88,6 +74,7 @@ class Pooler:
         self.cancel_keys: CancelKeys[ClientRelay] = CancelKeys()
         self.ids = count(1)
         self.client_count = 0
+        self.quotas = Quotas(config)
         self.paused = False
         # a client or server has gone: somebody may wait for that
         self.on_change: Callable[[], None] = lambda: None
@@ -99,7 +86,8 @@ class Pooler:
 
     def add_database(self, name: str, database: Database, *, is_auto: bool) -> DatabaseState:
         statements = Statements(self._statement_numbers)
-        state = DatabaseState(name, database, statements, is_auto=is_auto)
+        quota = self.quotas.of_database(database)
+        state = DatabaseState(name, database, statements, quota, is_auto=is_auto)
         self.databases[name] = state
         return state
 
@@ -125,12 +113,22 @@ class Pooler:
         control = self.pools.get(key)
         if control is None:
             limits = limits_of(self.config, database.config, key.user)
-            pool = Pool(key, limits, round_robin=self.config.settings.server_round_robin)
+            quotas = (database.quota, self.quotas.of_user(key.user))
+            pool = Pool(key, limits, quotas, round_robin=self.config.settings.server_round_robin)
             pool.lists.held = self.paused or database.paused
             control = self.pools[key] = PoolControl(self, pool, database.statements)
             if self.log.is_debug:
                 self.log.debug(f"new pool: {key.database}/{key.user}")
         return control
+
+    def drop_pool(self, control: PoolControl) -> None:
+        """Forget a pool that has neither clients nor servers; what it has counted stays."""
+        pool, database = control.pool, self.databases[control.pool.key.database]
+        database.counters = database.counters or Counters()
+        database.counters.add(control.relay.counters)
+        for quota in pool.quotas:
+            quota.contenders.discard(pool)
+        del self.pools[pool.key]
 
     def log_end(self, name: Name, reason: str, connect_time: float, *, limit: str = "") -> None:
         """The line that PgBouncer's readers of logs look for."""
@@ -158,19 +156,22 @@ class Pooler:
         """Let a client in that has authenticated: it is welcomed at once, or when the pool's first
         server has logged in.
 
-        Raises: PoolerError for a database that does not exist or is disabled.
+        Raises: PoolerError for a database that does not exist, is disabled or, like its user, has
+        as many clients as it may.
         """
         database = self.find_database(info.database)
         if database is None:
             raise PoolerError(f"no such database: {info.database}")
         if database.disabled:
             raise PoolerError(f'database "{info.database}" is disabled')
+        quotas = self.quotas.check_client(database.quota, credentials.user)
         control = self.find_pool(database, credentials.user)
         self._remember_login(control, self._login_of(credentials, scram_keys, database))
         client = ClientRelay(control.relay, transport, info)
         self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
         control.pool.lists.add_client(client)
         self.client_count += 1
+        info.quotas = self.quotas.enter(*quotas)
         if control.space is None:
             client.hold()
             client.wait_start = self.clock()
@@ -240,19 +241,20 @@ class Pooler:
     def on_client_gone(self, client: ClientRelay) -> None:
         """A client has left its pool."""
         self.client_count -= 1
+        self.quotas.leave(*client.owner.quotas)
         self.cancel_keys.remove(client.owner.cancel_pid)
         self.on_change()
 
     # ---- servers
 
     def launch(self, control: PoolControl) -> None:
-        """Begin as many connects as the pool's queue wants and its limits allow; check used servers
-        first.
-        """
-        control.recheck()
-        now = self.clock()
-        for _ in range(control.pool.launch_count(now, self.config.settings.server_login_retry)):
-            self.connect(control)
+        """Get servers for the pool's queue."""
+        places.launch(self, control)
+
+    def launch_all(self) -> None:
+        """The same for all pools: there may be more places than there were."""
+        for control in list(self.pools.values()):
+            self.launch(control)
 
     def connect(self, control: PoolControl) -> None:
         """Begin one connect."""
@@ -326,8 +328,11 @@ class Pooler:
         return login
 
     def use_config(self, config: Config) -> None:
-        """Go by these settings from now on; databases are those that are there."""
+        """Go by these settings from now on; databases are those that are there. `launch_all` when
+        all is in order.
+        """
         self.config = config
+        self.quotas.use_config(config, self.databases)
         for key, control in self.pools.items():
             control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
             control.apply_limits()
@@ -354,6 +359,7 @@ class Pooler:
         if failure.message and not transient and not is_served:
             for client in control.pool.lists.waiting_clients():
                 control.close_client(client, failure.message, failure.sqlstate)
+        places.on_place_free(self, control)
         self.on_change()
 
     def give_up(self, attempt: Attempt, failure: Failure) -> None:
@@ -361,17 +367,22 @@ class Pooler:
         control, _ = self.attempts.pop(attempt)
         attempt.cancel(failure.reason)
         control.pool.on_connect_failed(failure)
+        places.on_place_free(self, control)
 
     def give_up_all(self, control: PoolControl, reason: str) -> None:
         """End a pool's connects under way, which says nothing about its server."""
-        for attempt, (owner, _) in list(self.attempts.items()):
-            if owner is control:
-                del self.attempts[attempt]
-                attempt.cancel(reason)
-                control.pool.on_connect_given_up()
+        given_up = [attempt for attempt, (owner, _) in self.attempts.items() if owner is control]
+        for attempt in given_up:
+            del self.attempts[attempt]
+            attempt.cancel(reason)
+            control.pool.on_connect_given_up()
+        if given_up:
+            places.on_place_free(self, control)
 
     def on_server_gone(self, control: PoolControl) -> None:
         """A server has left its pool; its place may be wanted."""
+        control.pool.on_server_gone()
+        places.on_place_free(self, control)
         self.launch(control)
         self.on_change()
 

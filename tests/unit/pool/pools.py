@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgmux.config import PoolMode
+from pgmux.pool.limits import Quota
 from pgmux.pool.pool import Pool, PoolKey, PoolLimits
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE
 
@@ -28,10 +29,11 @@ class Server:
     ready: bool = True
     idle_tx: bool = False
     close_needed: bool = False
+    special: bool = False
     linked_client: Client | None = None
 
 
-def make_pool(**limits: Any) -> Pool:
+def make_pool(*quotas: Quota, **limits: Any) -> Pool:
     """Session mode, ten servers, nothing else limited, unless `limits` say otherwise."""
     values: dict[str, Any] = {
         "pool_mode": PoolMode.SESSION,
@@ -43,9 +45,12 @@ def make_pool(**limits: Any) -> Pool:
         "idle_transaction_timeout": 0.0,
         "transaction_timeout": 0.0,
         "client_idle_timeout": 0.0,
+        "server_login_retry": 15.0,
+        "reserve_pool_size": 0,
+        "reserve_pool_timeout": 5.0,
         "forced_user": False,
     }
-    return Pool(PoolKey("db", "bob"), PoolLimits(**values | limits), round_robin=False)
+    return Pool(PoolKey("db", "bob"), PoolLimits(**values | limits), quotas, round_robin=False)
 
 
 def add_servers(pool: Pool, state: int, count: int = 1, **fields: Any) -> list[Server]:

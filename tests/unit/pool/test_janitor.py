@@ -269,6 +269,12 @@ def test_servers_at_work_stay_though_they_are_too_many() -> None:
     assert list(janitor.surplus_servers(pool)) == []
 
 
+def test_servers_of_the_reserve_stay_till_they_idle_for_too_long() -> None:
+    pool = make_pool(pool_size=2, reserve_pool_size=3)
+    add_servers(pool, SV_IDLE, 6, **fresh())
+    assert len(list(janitor.surplus_servers(pool))) == 1
+
+
 @pytest.mark.parametrize("pool_size", [0, 3])
 def test_a_pool_within_its_size_keeps_its_servers(pool_size: int) -> None:
     pool = make_pool(pool_size=pool_size)

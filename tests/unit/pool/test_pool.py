@@ -6,6 +6,7 @@ import pytest
 
 from pgmux.config import Config, Database, PoolMode, Settings
 from pgmux.config.model import User
+from pgmux.pool.limits import Quota
 from pgmux.pool.pool import MAX_LOGINS, Failure, Pool, limits_of
 from pgmux.pool.states import (
     SV_ACTIVE,
@@ -17,15 +18,21 @@ from pgmux.pool.states import (
 )
 from tests.unit.pool.pools import add_clients, add_servers, make_pool
 
-RETRY = 15.0
-
 
 def launch(pool: Pool, now: float = 0.0) -> int:
-    return pool.launch_count(now, RETRY)
+    """How many connects would begin for clients that wait; none has begun then."""
+    last_connect_at, before = pool.last_connect_at, pool.logins
+    while pool.wants_since(now) is not None:
+        pool.on_connect(now)
+    count = pool.logins - before
+    for _ in range(count):
+        pool.on_connect_given_up()
+    pool.last_connect_at = last_connect_at
+    return count
 
 
-def refill(pool: Pool, now: float = 0.0) -> int:
-    return pool.refill_count(now, RETRY)
+def refill(pool: Pool, now: float = 0.0) -> bool:
+    return pool.wants_refill(now)
 
 
 def begin(pool: Pool, count: int = 1, now: float = 0.0) -> None:
@@ -112,7 +119,43 @@ def test_a_held_pool_connects_for_nobody() -> None:
     pool = make_pool(min_pool_size=2, forced_user=True)
     add_clients(pool, 3, waiting=True)
     pool.lists.held = True
-    assert (launch(pool), refill(pool)) == (0, 0)
+    assert (launch(pool), refill(pool)) == (0, False)
+
+
+# The reserve pool
+
+
+def test_the_reserve_is_for_clients_that_have_waited_reserve_pool_timeout() -> None:
+    pool = make_pool(pool_size=1, reserve_pool_size=5, reserve_pool_timeout=3.0)
+    add_servers(pool, SV_ACTIVE)
+    add_clients(pool, 2, waiting=True, wait_start=10.0)
+    add_clients(pool, 1, waiting=True, wait_start=12.0)
+    assert [launch(pool, now) for now in (12.9, 13.0, 14.9, 15.0)] == [0, 2, 2, 3]
+
+
+def test_the_reserve_ends_at_its_size() -> None:
+    pool = make_pool(pool_size=1, reserve_pool_size=2)
+    add_servers(pool, SV_ACTIVE)
+    add_clients(pool, 9, waiting=True)
+    assert launch(pool, 100.0) == 2
+
+
+@pytest.mark.parametrize(
+    "limits", [{"reserve_pool_size": 0}, {"reserve_pool_timeout": 0.0}], ids=lambda d: min(d)
+)
+def test_without_size_or_timeout_there_is_no_reserve(limits: dict[str, float]) -> None:
+    pool = make_pool(**{"pool_size": 1, "reserve_pool_size": 2} | limits)
+    add_servers(pool, SV_ACTIVE)
+    add_clients(pool, waiting=True)
+    assert launch(pool, 1000.0) == 0
+
+
+def test_a_pool_without_a_size_needs_no_reserve() -> None:
+    pool = make_pool(pool_size=0, reserve_pool_size=2)
+    add_servers(pool, SV_ACTIVE, 50)
+    add_clients(pool, waiting=True)
+    assert launch(pool) == 1
+    assert not pool.is_full()
 
 
 # After a failure
@@ -171,37 +214,48 @@ def test_a_pool_is_down_while_its_failure_leaves_it_no_server() -> None:
 
 def test_min_pool_size_is_kept_for_a_pool_that_has_a_client() -> None:
     pool = make_pool(min_pool_size=2)
-    assert refill(pool) == 0
+    assert not refill(pool)
     add_clients(pool)
-    assert refill(pool) == 1
+    assert refill(pool)
 
 
 def test_min_pool_size_is_kept_for_a_forced_user_without_clients() -> None:
-    assert refill(make_pool(min_pool_size=2, forced_user=True)) == 1
+    assert refill(make_pool(min_pool_size=2, forced_user=True))
 
 
 def test_min_pool_size_counts_servers_in_all_states_and_connects() -> None:
     pool = make_pool(min_pool_size=3, forced_user=True)
     add_servers(pool, SV_ACTIVE)
     add_servers(pool, SV_TESTED)
-    assert refill(pool) == 1
+    assert refill(pool)
     begin(pool)
-    assert refill(pool) == 0
+    assert not refill(pool)
 
 
 def test_min_pool_size_never_exceeds_pool_size() -> None:
     pool = make_pool(min_pool_size=5, pool_size=2, forced_user=True)
     add_servers(pool, SV_IDLE)
-    assert refill(pool) == 1
+    assert refill(pool)
     begin(pool)
-    assert refill(pool) == 0
+    assert not refill(pool)
 
 
 def test_min_pool_size_waits_for_server_login_retry_too() -> None:
     pool = make_pool(min_pool_size=1, forced_user=True)
     begin(pool, now=50.0)
     pool.on_connect_failed(Failure("connect failed"))
-    assert (refill(pool, 64.0), refill(pool, 65.0)) == (0, 1)
+    assert (refill(pool, 64.0), refill(pool, 65.0)) == (False, True)
+
+
+def test_min_pool_size_takes_only_what_nobody_else_wants() -> None:
+    quota = Quota(2)
+    pool = make_pool(quota, min_pool_size=2, forced_user=True)
+    assert refill(pool)
+    quota.server_count = 2
+    assert not refill(pool)
+    quota.server_count = 1
+    quota.contend(make_pool(quota), 1.0)
+    assert not refill(pool)
 
 
 # server_lifetime

@@ -7,7 +7,9 @@ carries that client's parameters.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -21,10 +23,13 @@ from hypothesis.stateful import (
 )
 
 from pgmux.config import Database, PoolMode
+from pgmux.errors import PoolerError
+from pgmux.pool.limits import Quota, full_quotas, next_contender
+from pgmux.pool.pool import Pool
 from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_GONE, SV_IDLE
 from pgmux.session import operator
 from pgmux.session.control import PoolControl
-from tests.unit.session.rig import Rig, configure
+from tests.unit.session.rig import ClientEnd, Rig, configure
 from tests.unit.session.simulation import SimulatedClient, SimulatedServer
 
 USERS = ("bob", "bob", "eve")
@@ -37,25 +42,36 @@ MOST_CLIENTS = 6
 
 
 class Simulation(RuleBasedStateMachine):
+    DATABASES: tuple[str, ...] = ("app",)
+    MOST_RESERVE = 0
+
     @initialize(
         mode=st.sampled_from([PoolMode.TRANSACTION, PoolMode.TRANSACTION, PoolMode.SESSION]),
         always=st.booleans(),
         round_robin=st.booleans(),
+        data=st.data(),
     )
-    def start(self, mode: PoolMode, always: bool, round_robin: bool) -> None:
-        self.rig = Rig(
-            configure(
-                mode,
-                default_pool_size=2,
-                max_prepared_statements=2,
-                server_lifetime=300.0,
-                server_reset_query_always=always,
-                server_round_robin=round_robin,
-            )
+    def start(self, mode: PoolMode, always: bool, round_robin: bool, data: st.DataObject) -> None:
+        config = configure(
+            mode,
+            default_pool_size=2,
+            max_prepared_statements=2,
+            server_lifetime=300.0,
+            server_reset_query_always=always,
+            server_round_robin=round_robin,
+            **self.draw_limits(data),
         )
+        self.rig = Rig(replace(config, databases=self.databases()))
         self.clients: dict[int, SimulatedClient] = {}
         self.servers: list[SimulatedServer] = []
         self.settle()
+
+    def draw_limits(self, data: st.DataObject) -> dict[str, int]:
+        """Settings that limit several pools together."""
+        return {}
+
+    def databases(self, host: str | None = None) -> dict[str, Database]:
+        return {name: Database(name, name, host=host) for name in self.DATABASES}
 
     def settle(self) -> None:
         """Everybody reads what has come; who has gone is forgotten."""
@@ -92,7 +108,12 @@ class Simulation(RuleBasedStateMachine):
             "statement_timeout": self.pick(data, [None, None, "5s"]),
         }
         wanted = {name: value for name, value in startup.items() if value is not None}
-        end = self.rig.enter(wanted, user=self.pick(data, USERS))
+        database, user = self.pick(data, self.DATABASES), self.pick(data, USERS)
+        try:
+            end = self.rig.enter(wanted, database=database, user=user)
+        except PoolerError as error:
+            assert "client connections exceeded" in error.message
+            return
         self.clients[end.relay.owner.id] = SimulatedClient(end.relay.owner.id, end, wanted)
         self.settle()
 
@@ -239,13 +260,14 @@ class Simulation(RuleBasedStateMachine):
         self.rig.reload(
             default_pool_size=data.draw(st.integers(1, MOST_SERVERS)),
             min_pool_size=data.draw(st.integers(0, 2)),
-            databases={"app": Database("app", "app", host=self.pick(data, ["a", "a", "b"]))},
+            databases=self.databases(self.pick(data, ["a", "a", "b"])),
+            **self.draw_limits(data),
         )
 
     def remove_and_add_the_database(self, data: st.DataObject) -> None:
         self.rig.reload(databases={})
         assert (self.rig.pooler.pools, self.rig.pooler.client_count) == ({}, 0)
-        self.rig.reload(databases={"app": Database("app", "app")})
+        self.rig.reload(databases=self.databases())
 
     def pause(self, data: st.DataObject) -> None:
         operator.hold(self.rig.pooler, None, held=True)
@@ -316,13 +338,48 @@ class Simulation(RuleBasedStateMachine):
     def who_waits_waits_for_something(self) -> None:
         for control in self.controls():
             pool = control.pool
+            if full_quotas(pool):
+                continue  # for other pools' servers
             if pool.lists.waiting_count() and not pool.lists.held and pool.failure is None:
                 assert pool.server_count() > 0
 
     @invariant()
     def servers_are_no_more_than_allowed(self) -> None:
         for control in self.controls():
-            assert control.pool.server_count() <= MOST_SERVERS
+            assert control.pool.server_count() <= MOST_SERVERS + self.MOST_RESERVE
+
+    @invariant()
+    def nobody_waits_while_there_is_a_place(self) -> None:
+        """Time passes only with the janitor's round, which looks at all pools."""
+        for control in self.controls():
+            pool = control.pool
+            if pool.failure is None:  # else it is tried again by the janitor
+                assert pool.wants_since(self.rig.now) is None or full_quotas(pool)
+
+    @invariant()
+    def quotas_count_what_is_there(self) -> None:
+        for quota, pools in self.quotas():
+            held = {pool: pool.server_count() for pool in pools if pool.server_count()}
+            assert (quota.server_count, quota.holders) == (sum(held.values()), held)
+        clients = Counter(end.relay.owner.user for end in self.client_ends())
+        users = self.rig.pooler.quotas.users
+        assert {name: q.client_count for name, q in users.items() if q.client_count} == clients
+        clients = Counter(end.relay.owner.database for end in self.client_ends())
+        databases = self.rig.pooler.databases
+        assert {n: s.quota.client_count for n, s in databases.items()} == {
+            name: clients[name] for name in databases
+        }
+
+    def client_ends(self) -> list[ClientEnd]:
+        return [client.end for client in self.open_clients()]
+
+    def quotas(self) -> Iterator[tuple[Quota, list[Pool]]]:
+        """Each with the pools that share it."""
+        pooler = self.rig.pooler
+        for name, state in pooler.databases.items():
+            yield state.quota, [c.pool for k, c in pooler.pools.items() if k.database == name]
+        for name, quota in pooler.quotas.users.items():
+            yield quota, [c.pool for k, c in pooler.pools.items() if k.user == name]
 
     @invariant()
     def connects_and_cancel_requests_are_counted(self) -> None:
@@ -362,10 +419,51 @@ class Simulation(RuleBasedStateMachine):
         assert not any(client.outstanding for client in self.open_clients())
 
 
-TestSimulation = Simulation.TestCase
-TestSimulation.settings = settings(
-    max_examples=60,
-    stateful_step_count=60,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+class LimitedSimulation(Simulation):
+    """Two databases with two users, who compete for servers. Limits change, and hold."""
+
+    DATABASES = ("app", "crm")
+    MOST_RESERVE = 2
+
+    def draw_limits(self, data: st.DataObject) -> dict[str, int]:
+        names = ("max_db_connections", "max_user_connections", "reserve_pool_size")
+        limits = {name: data.draw(st.sampled_from([0, 1, 1, 2])) for name in names}
+        return limits | {
+            "max_db_client_connections": data.draw(st.sampled_from([0, 0, 2])),
+            "max_user_client_connections": data.draw(st.sampled_from([0, 0, 3])),
+        }
+
+    def settle(self) -> None:
+        super().settle()
+        self.check_limits()
+
+    def check_limits(self) -> None:
+        """No quota is exceeded, but by what was there when its limit was lowered."""
+        before: dict[int, int] = getattr(self, "counts", {})
+        self.counts = {id(quota): quota.server_count for quota, _ in self.quotas()}
+        for quota, _ in self.quotas():
+            if quota.has_too_many():
+                assert quota.server_count <= before[id(quota)]
+
+    @invariant()
+    def nobody_contends_while_a_server_idles(self) -> None:
+        now = self.rig.now
+        for quota, pools in self.quotas():
+            idle = sum(pool.lists.idle_count() for pool in pools)
+            pool = next_contender(quota, now)
+            assert not idle or pool is None or not pool.wants_since(now)
+
+
+def case_of(machine: type[RuleBasedStateMachine]) -> Any:
+    case = machine.TestCase
+    case.settings = settings(
+        max_examples=60,
+        stateful_step_count=60,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    return case
+
+
+TestSimulation = case_of(Simulation)
+TestLimitedSimulation = case_of(LimitedSimulation)
