@@ -145,6 +145,14 @@ def test_json_is_an_object_a_line_with_the_connection_in_it(pooler: MakePooler) 
     assert {line["side"] for line in lines if "side" in line} == {"client", "server"}
 
 
+def test_kill_closes_servers_for_one_reason_as_pgbouncer_does(pooler: MakePooler) -> None:
+    made = pooler()
+    connect(made)
+    made.console("KILL postgres")
+    wait_until(lambda: "closing because: database removed" in made.log())
+    assert "pause mode" not in made.log()
+
+
 def test_with_v_steps_are_told_and_what_a_reload_has_changed(pooler: MakePooler) -> None:
     made = pooler(settings={"verbose": 1})
     connect(made)

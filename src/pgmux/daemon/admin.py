@@ -15,6 +15,8 @@ from pgmux.errors import PoolerError
 from pgmux.session import operator
 from pgmux.session.pooler import Pooler
 
+_KILLED = "database removed"  # PgBouncer's word for it
+
 
 class Process(Protocol):
     """What the console asks of the process (`daemon.app.App`)."""
@@ -133,8 +135,8 @@ class DaemonAdmin:
         """Close all clients and servers, and leave the databases paused: each, not the pooler."""
         pools = {key.database for key in self._pooler.pools}
         for name in sorted(pools) if database is None else [database]:
-            operator.hold(self._pooler, name, held=True)
-            operator.kill(self._pooler, name, "database removed")
+            operator.hold(self._pooler, name, held=True, reason=_KILLED)
+            operator.kill(self._pooler, name, _KILLED)
 
     def kill_client(self, client_id: int) -> bool:
         """Close the client of that id; False where there is none."""

@@ -109,8 +109,10 @@ def retire(control: PoolControl, server: ServerRelay, reason: str) -> None:
         control.close_server(server, reason)
 
 
-def hold(pooler: Pooler, database: str | None, *, held: bool) -> None:
-    """Stop giving servers to the clients of a database (or all), or go on."""
+def hold(pooler: Pooler, database: str | None, *, held: bool, reason: str = "pause mode") -> None:
+    """Stop giving servers to the clients of a database (or all), or go on; unused servers close
+    for that `reason`.
+    """
     if database is None:
         pooler.paused = held
     elif database in pooler.databases:  # else a RELOAD has dropped it since its PAUSE
@@ -119,11 +121,11 @@ def hold(pooler: Pooler, database: str | None, *, held: bool) -> None:
         state = pooler.databases[control.pool.key.database]
         control.pool.lists.held = pooler.paused or state.paused
         if control.pool.lists.held:
-            pooler.give_up_all(control, "pause mode")
+            pooler.give_up_all(control, reason)
         for server in control.pool.lists.all_servers():
             control.refresh_special(server)
             if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):
-                control.close_server(server, "pause mode")
+                control.close_server(server, reason)
         if not control.pool.lists.held:
             _resume_pool(pooler, control)
     pooler.on_change()
