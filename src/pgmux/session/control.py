@@ -365,6 +365,8 @@ class PoolControl(StateKeeper):
             reason = "invalid server parameter"
         elif server.state == SV_TESTED:
             reason = f"{'reset' if server.owner.resetting else 'test'} query failed"
+        elif error.severity in ("FATAL", "PANIC"):
+            reason = "server conn crashed?"  # its last words: PostgreSQL stops, or is told to
         else:
             reason = "idle server got dirty"
         self.close_server(server, reason)

@@ -545,3 +545,12 @@ def test_our_own_mistake_with_a_server_ends_it_and_its_client() -> None:
     client, server = linked(rig)
     rig.control().on_bug(server.relay, ValueError("mistake"))
     assert (client.is_closed, server.is_closed) == (True, True)
+
+
+def test_an_idle_server_whose_postgres_stops_has_crashed() -> None:
+    rig = Rig()
+    server = idle_server(rig)
+    server.send(build.build_error_response("FATAL", "57P01", "terminating connection", with_v=True))
+    assert server.is_closed
+    assert "server error: FATAL 57P01 terminating connection" in rig.log.lines[-2]
+    assert "closing because: server conn crashed? (age=" in rig.log.lines[-1]
