@@ -101,7 +101,7 @@ class Connector:
 
 
 class Attempt:
-    """One connection in the making. `address` is what it is connecting to right now."""
+    """One connection in the making. `address` is the last one that was tried."""
 
     __slots__ = (
         "_connector",
@@ -254,6 +254,7 @@ class Attempt:
         return self._connector.hosts.addresses(host, addresses)
 
     async def _open(self, address: Address) -> socket.socket:
+        self.address = address
         return await open_socket(self._connector.loop, address, self._request.settings)
 
     def _time_left(self) -> float:

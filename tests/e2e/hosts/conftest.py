@@ -18,7 +18,7 @@ __all__ = ["connect", "dns"]
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One server, which tells by `inet_server_addr()` where a connection has come in."""
     settings = {"listen_addresses": ",".join(ADDRESSES)}

@@ -480,6 +480,18 @@ def test_a_host_that_swallows_connects_costs_its_delay_once(
     run(scenario())
 
 
+def test_a_connect_that_is_given_up_says_where_it_went(run: Run, log: RecordingLog) -> None:
+    async def scenario() -> None:
+        with blackhole() as port:
+            attempt = Client(log).start(port, "127.0.0.1")
+            await settle()
+            attempt.cancel("connect timeout")
+            name = f"S-0x0: name/alice@127.0.0.1:{port}"
+            assert log.lines == [("LOG", f"{name} closing because: connect timeout (age=0s)")]
+
+    run(scenario())
+
+
 def test_a_name_that_nobody_answers_for_keeps_no_other_host_waiting(
     run: Run, log: RecordingLog
 ) -> None:
