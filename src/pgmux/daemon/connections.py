@@ -1,19 +1,21 @@
 """SHOW CLIENTS, SHOW SERVERS, SHOW SOCKETS: one row a connection, by pool, then by state.
 
+Who is there is noted at once, each row is made when it is asked for, and who has gone by then has
+none: with thousands of clients all rows together would hold up everybody's queries.
 Which states there are, what they are called, and their order are PgBouncer's (src/admin.c, 1.25.2):
 SHOW SOCKETS has connections in the making, and has none that is being canceled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.metrics.snapshot import ConnectionRow, SocketRow
-from pgmux.net.client_connection import Door
+from pgmux.net.client_connection import ClientConnection, Door
 from pgmux.net.connector import Attempt
-from pgmux.net.console_connection import Consoles
+from pgmux.net.console_connection import ConsoleConnection, Consoles
 from pgmux.net.rows import connection_row
 from pgmux.pool import states
 from pgmux.pool.pool import PoolKey
@@ -23,58 +25,106 @@ from pgmux.session.pooler import Pooler
 
 CONSOLE_POOL: Final = PoolKey(ADMIN_DATABASE, ADMIN_DATABASE)
 
-# A server's states in the order of the rows, and their names in SHOW SERVERS and SHOW SOCKETS.
-_SERVERS: Final = (
-    (states.SV_ACTIVE, "active", "sv_active"),
-    (states.SV_IDLE, "idle", "sv_idle"),
-    (states.SV_USED, "used", "sv_used"),
-    (states.SV_TESTED, "tested", "sv_tested"),
-    (states.SV_LOGIN, "new", "sv_login"),
-    (states.SV_BEING_CANCELED, "being_canceled", ""),
-)
+# A server's states in the order of the rows, and their names in SHOW SERVERS.
+_SERVERS: Final = {
+    states.SV_ACTIVE: "active",
+    states.SV_IDLE: "idle",
+    states.SV_USED: "used",
+    states.SV_TESTED: "tested",
+    states.SV_LOGIN: "new",
+    states.SV_BEING_CANCELED: "being_canceled",
+}
+# What SHOW SOCKETS calls a state otherwise than cl_active, and sv_ with the name above.
+_SOCKETS: Final = {
+    ("C", "waiting"): "cl_waiting",
+    ("C", "login"): "cl_login",
+    ("S", "new"): "sv_login",
+}
+
+_Client = ClientRelay | ConsoleConnection
+_Server = ServerRelay | Attempt
+_Any = _Client | _Server | ClientConnection
 
 
 class Connections:
-    """The rows, as they are at the moment of the call."""
+    """The rows. A call notes who is there; its iterator makes them."""
 
     def __init__(self, pooler: Pooler, door: Door, consoles: Consoles) -> None:
         self._pooler = pooler
         self._door = door
         self._consoles = consoles
 
-    def clients(self) -> list[ConnectionRow]:
+    def clients(self) -> Iterator[ConnectionRow]:
         """SHOW CLIENTS; consoles are clients too."""
-        return [row for key in self._pool_keys() for row in self._clients_of(key)]
+        return self._rows([c for key in self._pool_keys() for c in self._clients_of(key)])
 
-    def servers(self) -> list[ConnectionRow]:
+    def servers(self) -> Iterator[ConnectionRow]:
         """SHOW SERVERS, those in the making included."""
-        return [row for key in self._pool_keys() for row, _ in self._servers_of(key)]
+        return self._rows([s for key in self._pool_keys() for s in self._servers_of(key)])
 
-    def sockets(self) -> list[SocketRow]:
+    def sockets(self) -> Iterator[SocketRow]:
         """SHOW SOCKETS: pool by pool its clients and servers; last the clients that log in."""
-        rows = [row for key in self._pool_keys() for row in self._sockets_of(key)]
-        for login in self._door.logins:
-            rows.append(_socket(login.row(), "cl_login", pkt_avail=login.kept_len))
-        return rows
+        found: list[_Any] = []
+        for key in self._pool_keys():
+            found += self._clients_of(key)
+            found += self._servers_of(key)
+        found += self._door.logins
+        return self._sockets(found)
+
+    # ---- who is there
 
     def _pool_keys(self) -> list[PoolKey]:
         return sorted([*self._pooler.pools, CONSOLE_POOL])
 
-    # ---- clients
-
-    def _clients_of(self, key: PoolKey) -> Iterator[ConnectionRow]:
+    def _clients_of(self, key: PoolKey) -> list[_Client]:
         if key == CONSOLE_POOL:
-            for console in self._consoles.open:
-                yield console.row()
-            return
-        for client in self._client_relays(key):
-            yield self._client(client)
-
-    def _client_relays(self, key: PoolKey) -> list[ClientRelay]:
-        """Without those that run auth_query: who waits for one is in a list of its own."""
+            return list(self._consoles.open)
         lists = self._pooler.pools[key].pool.lists
-        clients = [*lists.active_clients(), *lists.waiting_clients()]
-        return [client for client in clients if not client.owner.is_lookup]
+        return [*lists.active_clients(), *lists.waiting_clients()]
+
+    def _servers_of(self, key: PoolKey) -> list[_Server]:
+        control = self._pooler.pools.get(key)
+        if control is None:
+            return []
+        found: list[_Server] = []
+        for state in _SERVERS:
+            found += control.pool.lists.servers(state)
+            if state == states.SV_LOGIN:
+                found += self._attempts(control)
+        return found
+
+    def _attempts(self, control: PoolControl) -> list[Attempt]:
+        """Connects and logins under way."""
+        attempts = self._pooler.attempts.items()
+        return [a for a, (owner, _) in attempts if owner is control and isinstance(a, Attempt)]
+
+    # ---- rows
+
+    def _rows(self, found: Iterable[_Any]) -> Iterator[ConnectionRow]:
+        for connection in found:
+            row = self._row(connection)
+            if row is not None:
+                yield row
+
+    def _sockets(self, found: Iterable[_Any]) -> Iterator[SocketRow]:
+        for connection in found:
+            row = self._row(connection)
+            if row is not None and row.state != "being_canceled":
+                yield _socket(row, connection)
+
+    def _row(self, connection: _Any) -> ConnectionRow | None:
+        """None for one that has gone."""
+        match connection:
+            case ClientRelay():
+                return None if connection.state == states.CL_GONE else self._client(connection)
+            case ServerRelay():
+                return None if connection.state == states.SV_GONE else self._server(connection)
+            case Attempt():
+                return self._attempt(connection) if connection in self._pooler.attempts else None
+            case ConsoleConnection():
+                return connection.row() if connection in self._consoles.open else None
+            case ClientConnection():
+                return connection.row() if connection in self._door.logins else None
 
     def _client(self, client: ClientRelay) -> ConnectionRow:
         info, server = client.owner, client.linked_server
@@ -97,21 +147,7 @@ class Connections:
             prepared_statements=client.prepared_count,
         )
 
-    # ---- servers
-
-    def _servers_of(self, key: PoolKey) -> Iterator[tuple[ConnectionRow, ServerRelay | None]]:
-        """Rows with their relays; None where it is still in the making."""
-        control = self._pooler.pools.get(key)
-        if control is None:
-            return
-        for state, name, _ in _SERVERS:
-            for server in control.pool.lists.servers(state):
-                yield self._server(server, name), server
-            if state == states.SV_LOGIN:
-                for row in self._attempts(control):
-                    yield row, None
-
-    def _server(self, server: ServerRelay, state: str) -> ConnectionRow:
+    def _server(self, server: ServerRelay) -> ConnectionRow:
         info, client = server.owner, server.linked_client
         return connection_row(
             self._pooler.clock,
@@ -120,7 +156,7 @@ class Connections:
             info.addresses,
             user=info.user,
             database=info.database,
-            state=state,
+            state=_SERVERS[server.state],
             connect_time=server.connect_time,
             request_time=server.request_time,
             remote_pid=info.cancel_pid,
@@ -130,63 +166,44 @@ class Connections:
             prepared_statements=server.prepared_count,
         )
 
-    def _attempts(self, control: PoolControl) -> Iterator[ConnectionRow]:
-        """Connects and logins under way."""
+    def _attempt(self, attempt: Attempt) -> ConnectionRow:
+        control, began_at = self._pooler.attempts[attempt]
         key = control.pool.key
-        for attempt, (owner, began_at) in self._pooler.attempts.items():
-            if owner is control and isinstance(attempt, Attempt):
-                yield connection_row(
-                    self._pooler.clock,
-                    "S",
-                    attempt.id,
-                    attempt.ends,
-                    user=key.user,
-                    database=key.database,
-                    state="new",
-                    connect_time=began_at,
-                    request_time=began_at,
-                )
-
-    # ---- sockets
-
-    def _sockets_of(self, key: PoolKey) -> Iterator[SocketRow]:
-        if key == CONSOLE_POOL:
-            for console in self._consoles.open:
-                yield _socket(console.row(), "cl_active", pkt_avail=console.kept_len)
-            return
-        for client in self._client_relays(key):
-            waiting = client.state == states.CL_WAITING
-            state = "cl_waiting" if waiting else "cl_active"
-            yield _relay_socket(self._client(client), state, client, client.linked_server)
-        socket_states = {name: socket_state for _, name, socket_state in _SERVERS if socket_state}
-        for row, server in self._servers_of(key):
-            if row.state in socket_states:
-                state = socket_states[row.state]
-                linked = None if server is None else server.linked_client
-                yield _relay_socket(row, state, server, linked)
+        return connection_row(
+            self._pooler.clock,
+            "S",
+            attempt.id,
+            attempt.ends,
+            user=key.user,
+            database=key.database,
+            state="new",
+            connect_time=began_at,
+            request_time=began_at,
+        )
 
 
 def _application_name(relay: Relay) -> str:
     return (relay.vars and relay.vars.get("application_name")) or ""
 
 
-def _socket(row: ConnectionRow, state: str, *, pkt_avail: int = 0) -> SocketRow:
-    return SocketRow.of(row, state, pkt_remain=0, pkt_avail=pkt_avail, send_avail=0)
-
-
-def _relay_socket(
-    row: ConnectionRow, state: str, relay: Relay | None, linked: Relay | None
-) -> SocketRow:
-    """What one side of a link has sent and the other has not taken; of a connection without a
-    link, what it has not taken itself.
+def _socket(row: ConnectionRow, connection: _Any) -> SocketRow:
+    """`send_avail` is what one side of a link has sent and the other has not taken; of a connection
+    without a link, what it has not taken itself.
     """
-    if relay is None:
-        return _socket(row, state)
-    unsent_to = relay if linked is None else linked
+    pkt_remain = send_avail = 0
+    pkt_avail = 0 if isinstance(connection, Attempt) else connection.kept_len
+    if isinstance(connection, Relay):
+        pkt_remain = connection.skip_len
+        send_avail = _other_side(connection).transport.get_write_buffer_size()
+    default = f"sv_{row.state}" if row.type == "S" else "cl_active"
+    state = _SOCKETS.get((row.type, row.state), default)
     return SocketRow.of(
-        row,
-        state,
-        pkt_remain=relay.skip_len,
-        pkt_avail=relay.kept_len,
-        send_avail=unsent_to.transport.get_write_buffer_size(),
+        row, state, pkt_remain=pkt_remain, pkt_avail=pkt_avail, send_avail=send_avail
     )
+
+
+def _other_side(relay: Relay) -> Relay:
+    if isinstance(relay, ClientRelay):
+        return relay.linked_server or relay
+    assert isinstance(relay, ServerRelay)
+    return relay.linked_client or relay

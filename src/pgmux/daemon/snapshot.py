@@ -6,7 +6,7 @@ PgBouncer shows them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
@@ -32,7 +32,7 @@ from pgmux.metrics.snapshot import (
 from pgmux.net.client_connection import Door
 from pgmux.net.console_connection import Consoles
 from pgmux.pool import states
-from pgmux.session._relay_cy import ClientRelay, Counters
+from pgmux.session._relay_cy import Counters, Relay, ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.pooler import Pooler
@@ -188,15 +188,15 @@ class DaemonSnapshot:
 
     # ---- SHOW CLIENTS, SERVERS, SOCKETS
 
-    def clients(self) -> Sequence[ConnectionRow]:
+    def clients(self) -> Iterable[ConnectionRow]:
         """Consoles are clients too."""
         return self._connections.clients()
 
-    def servers(self) -> Sequence[ConnectionRow]:
+    def servers(self) -> Iterable[ConnectionRow]:
         """Those in the making included."""
         return self._connections.servers()
 
-    def sockets(self) -> Sequence[SocketRow]:
+    def sockets(self) -> Iterable[SocketRow]:
         """Clients and servers, logins under way included."""
         return self._connections.sockets()
 
@@ -216,22 +216,23 @@ class DaemonSnapshot:
 
     def mem(self) -> Sequence[MemRow]:
         """How many there are of what PgBouncer allocates from caches of these names."""
-        pooler = self._pooler
-        clients = [client for c in pooler.pools.values() for client in _clients(c)]
-        servers = [server for c in pooler.pools.values() for server in c.pool.lists.all_servers()]
-        sockets = [row for row in self.sockets() if row.is_active]
+        pooler, lists = self._pooler, self.lists()
+        pools = [control.pool.lists for control in pooler.pools.values()]
+        servers: list[ServerRelay] = [s for pool in pools for s in pool.all_servers()]
+        relays: list[Relay] = [c for p in pools for c in p.active_clients() + p.waiting_clients()]
+        relays += servers
         counts = {
-            "user_cache": len(self._user_names()),
+            "user_cache": lists.users,
             "credentials_cache": len(pooler.logins),
-            "db_cache": len(pooler.databases) + 1,
-            "peer_cache": len(pooler.config.peers),
-            "peer_pool_cache": 0,
-            "pool_cache": len(pooler.pools) + 1,
+            "db_cache": lists.databases,
+            "peer_cache": lists.peers,
+            "peer_pool_cache": lists.peer_pools,
+            "pool_cache": lists.pools,
             "outstanding_request_cache": sum(server.outstanding_count for server in servers),
-            "server_cache": self.lists().used_servers,
-            "client_cache": self.lists().used_clients,
-            "iobuf_cache": len(sockets),
-            "var_list_cache": len({id(relay.vars) for relay in (*clients, *servers)}),
+            "server_cache": lists.used_servers,
+            "client_cache": lists.used_clients,
+            "iobuf_cache": sum(map(_holds_bytes, relays)),
+            "var_list_cache": len({id(relay.vars) for relay in relays}),
             "server_prepared_statement_cache": sum(server.prepared_count for server in servers),
         }
         return [MemRow(name, count) for name, count in counts.items()]
@@ -260,9 +261,8 @@ class DaemonSnapshot:
         return sum_stats(totals), self.averaging.overall(self._pooler.clock(), totals)
 
 
-def _clients(control: PoolControl) -> list[ClientRelay]:
-    lists = control.pool.lists
-    return [*lists.active_clients(), *lists.waiting_clients()]
+def _holds_bytes(relay: Relay) -> bool:
+    return bool(relay.kept_len or relay.transport.get_write_buffer_size())
 
 
 def _or(value: int | None, default: int) -> int:

@@ -271,6 +271,7 @@ class Snapshot(Protocol):
     """What the pooler tells of itself: each call is a new, consistent copy, rows in SHOW's order.
 
     That order is by database, then by user; of one pool's connections by their state's list.
+    Connections' rows are made one by one, when the iterator gets to them.
     """
 
     def databases(self) -> Sequence[DatabaseRow]:
@@ -279,13 +280,13 @@ class Snapshot(Protocol):
     def pools(self) -> Sequence[PoolRow]:
         """Every pool, the console's own included."""
 
-    def clients(self) -> Sequence[ConnectionRow]:
+    def clients(self) -> Iterable[ConnectionRow]:
         """Every client that has logged in, consoles included, and every cancel request."""
 
-    def servers(self) -> Sequence[ConnectionRow]:
+    def servers(self) -> Iterable[ConnectionRow]:
         """Every server connection."""
 
-    def sockets(self) -> Sequence[SocketRow]:
+    def sockets(self) -> Iterable[SocketRow]:
         """Every client and server, logins under way included; a pool's clients first."""
 
     def users(self) -> Sequence[UserRow]:
