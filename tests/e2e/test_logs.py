@@ -183,6 +183,17 @@ def test_the_format_changes_at_reload(pooler: MakePooler) -> None:
     assert BADGER_LINE.match(added(made, before, "client close request")[-1])
 
 
+def test_set_changes_the_format_till_the_next_reload(pooler: MakePooler) -> None:
+    made = pooler()
+    made.console("SET log_format = 'json'")
+    connect(made)
+    wait_until(lambda: '"reason": "client close request"' in made.log())
+    made.reload()
+    before = len(made.log())
+    connect(made)
+    assert BADGER_LINE.match(added(made, before, "client close request")[-1])
+
+
 def test_logrotate_moves_the_file_and_hup_makes_a_new_one(pooler: MakePooler) -> None:
     made = pooler()
     path = made.directory / "log"
@@ -274,9 +285,7 @@ def test_a_stderr_that_nobody_reads_stops_nobody(
     while unread.stderr.read(1 << 16):
         pass
     console(ini, "SHOW VERSION")
-    wait_until(
-        lambda: b"log lines were lost: stderr: nobody reads it" in (unread.stderr.read() or b"")
-    )  # type: ignore[union-attr]
+    wait_until(lambda: b"log lines lost: stderr: nobody reads it" in (unread.stderr.read() or b""))  # type: ignore[union-attr]
 
 
 def test_set_switches_syslog_on_and_off(unread: subprocess.Popen[bytes], ini: Path) -> None:

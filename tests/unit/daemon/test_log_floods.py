@@ -72,7 +72,7 @@ def test_the_end_of_the_process_says_what_is_left(log: Log) -> None:
     for _ in range(BURST + 1):
         log.log("x", limit="login attempt")
     log.say_suppressed(all_=True)
-    assert lines_of(log)[-1].startswith('WARNING 1 lines like "login attempt" suppressed')
+    assert lines_of(log)[-1].startswith('WARNING 1 line like "login attempt" suppressed')
 
 
 def test_lines_without_a_limit_are_all_written(log: Log) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import socket
 import syslog
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def test_a_syslog_daemon_that_hangs_holds_nobody_up(tmp_path: Path, daemon: sock
     assert taken < 1000
     log.log("on")
     first, second = received(daemon)
-    assert first.endswith(f"{1000 - taken} log lines were lost: syslog: nobody reads it")
+    assert first.endswith(f"{1000 - taken} log lines lost: syslog: nobody reads it")
     assert second.endswith("]: on")
     in_file = texts(tmp_path / "log")
     assert len(in_file) == 1002
@@ -123,7 +124,7 @@ def test_a_syslog_daemon_may_come_later(tmp_path: Path) -> None:
         late.bind(str(tmp_path / "place"))
         log.log("on")
         lost, on = received(late)
-    assert lost.endswith("1 log lines were lost: syslog: No such file or directory")
+    assert lost.endswith("1 log line lost: syslog: No such file or directory")
     assert on.endswith("on")
 
 
@@ -195,7 +196,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     os.close(reader)
     lines = [line.partition("] ")[2] for line in got.splitlines()]
     lost = PIPE // 1000 - (len(lines) - 2)
-    assert lines[-2] == f"WARNING {lost} log lines were lost: stderr: nobody reads it"
+    assert lines[-2] == f"WARNING {lost} log lines lost: stderr: nobody reads it"
     assert lines[-1] == "LOG on"
     in_file = texts(tmp_path / "log")
     assert len(in_file) == PIPE // 1000 + 2
@@ -215,7 +216,7 @@ def test_a_traceback_longer_than_the_pipe_leaves_whole_lines_behind_it(tmp_path:
         log.log("on")
         notice, on = os.read(reader, PIPE).decode().strip().splitlines()
     os.close(reader)
-    assert "WARNING 1 log lines were lost" in notice
+    assert "WARNING 1 log line lost" in notice
     assert on.endswith(" LOG on")
 
 
@@ -253,6 +254,25 @@ def test_a_full_disk_is_said_where_there_is_room(capfd: pytest.CaptureFixture[st
     said = [line.partition("] ")[2] for line in capfd.readouterr().err.splitlines()]
     notice = "WARNING log lines are being lost: logfile: No space left on device"
     assert said == ["LOG one", notice, "LOG two"]
+
+
+def test_a_line_that_was_cut_by_a_full_disk_is_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    os.truncate(path, PIPE - 10)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = Log(quiet=True)
+    log.use_file(str(path))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PIPE, limits[1]))
+    try:
+        log.log("cut")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.log("whole")
+    cut, lost, whole = path.read_bytes()[PIPE - 10 :].decode().splitlines()
+    assert len(cut) == 10
+    assert lost.endswith("WARNING 1 log line lost: logfile: File too large")
+    assert whole.endswith("LOG whole")
 
 
 def test_losses_are_said_again_after_a_while(capfd: pytest.CaptureFixture[str]) -> None:

@@ -177,7 +177,8 @@ class Log:
     def say_suppressed(self, *, all_: bool = False) -> None:
         """What floods have held back, where it is time to say so, or (`all_`) at the end."""
         for kind, count, seconds in self._floods.due(self._monotonic(), all_=all_):
-            text = f'{count} lines like "{kind}" suppressed in the last {round(seconds)} s'
+            lines = _count(count, "line")
+            text = f'{lines} like "{kind}" suppressed in the last {round(seconds)} s'
             self._write(Level.WARNING, text, fields={"suppressed": count, "kind": kind})
 
     # ---- writing
@@ -205,7 +206,7 @@ class Log:
         """Send, and first say what was lost before; False where it is lost."""
         try:
             if place.lost:
-                place.sink.send(self._loss(place, f"{place.lost} log lines were lost"))
+                place.sink.send(self._loss(place, f"{_count(place.lost, 'log line')} lost"))
                 place.lost = 0
             place.sink.send(line)
         except OSError as error:
@@ -227,6 +228,10 @@ class Log:
 
     def _loss(self, place: _Place, text: str) -> Line:
         return Line(self._clock(), Level.WARNING, f"{text}: {place.sink.name}: {place.why}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def cannot_open(path: str, error: OSError) -> str:
