@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import signal
 import socket
 from importlib import import_module
 
@@ -38,6 +39,17 @@ def hold_standard_streams() -> None:
             os.fstat(stream)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+
+
+def end_on_early_signals() -> None:
+    """Have a signal end the start also where this is process 1, of a container.
+
+    The kernel drops there what has no handler, and the container would be killed when its time for
+    stopping is over.
+    """
+    if os.getpid() == 1:
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(signum, lambda signum, _: os._exit(128 + signum))
 
 
 # What Python imports only when it is first needed: host names, tracebacks, groups, threads.
