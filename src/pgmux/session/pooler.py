@@ -344,6 +344,7 @@ class Pooler:
         for client in control.pool.lists.waiting_clients():
             if not client.owner.welcomed:
                 control.pool.lists.stop_waiting(client)
+                control.relay.counters.wait_time += self.clock() - client.wait_start
                 self.welcome(control, client)
                 client.proceed()
         control.make_available(server)

@@ -468,3 +468,11 @@ def test_while_servers_are_waited_for_who_waits_ends() -> None:
     assert not client.is_closed
     server.answer()
     assert operator.busy_count(rig.pooler) == 0
+
+
+def test_the_wait_for_the_first_server_is_counted() -> None:
+    rig = Rig()
+    rig.enter()
+    rig.pass_time(2.5)
+    rig.log_in()
+    assert rig.control().relay.counters.wait_time == 2.5
