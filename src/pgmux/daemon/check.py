@@ -20,6 +20,7 @@ from pgmux.daemon.command_line import Options
 from pgmux.daemon.configuration import describe, read_configuration
 from pgmux.errors import ConfigError, Problem
 from pgmux.net.dns import LookupFailed, look_up
+from pgmux.net.hosts import is_name
 from pgmux.net.listener import ListenError, check_port, find_group
 
 _LOOKUPS_AT_ONCE = 32
@@ -55,6 +56,8 @@ def find_problems(config: Config, user: str | None) -> Iterator[Problem]:
     for name, directory in _directories(config.settings):
         if not os.path.isdir(directory):
             yield Problem(f"{name}: there is no directory {directory}", file, hint="make it")
+    if settings.resolv_conf and not os.path.isfile(settings.resolv_conf):
+        yield Problem(f"resolv_conf: there is no file {settings.resolv_conf}", file)
     looks: list[Callable[[], object]] = [partial(check_port, settings.listen_port)]
     if settings.unix_socket_group:
         looks.append(partial(find_group, settings.unix_socket_group))
@@ -89,7 +92,7 @@ def _is_user(name: str) -> bool:
 def _unresolved(config: Config, file: str) -> Iterator[Problem]:
     """A problem for each name of a host that has no address, in the file's order."""
     uses = dict.fromkeys(_hosts(config))
-    errors = asyncio.run(_resolve_all({host for _, host in uses}, config.settings))
+    errors = asyncio.run(_resolve_all({h for _, h in uses if is_name(h)}, config.settings))
     for place, host in uses:
         if host in errors:
             yield Problem(f"{place}: cannot resolve {host!r}: {errors[host]}", file)

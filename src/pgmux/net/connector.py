@@ -231,7 +231,7 @@ class Attempt:
         return is_news
 
     def _literal(self, host: str | None) -> Sequence[Address] | None:
-        """The addresses of what is no name. Raises: ServerLoginFailed, UnicodeError."""
+        """The addresses of what is no name. Raises: ServerLoginFailed."""
         database, settings = self._request.database, self._request.settings
         directory = settings.unix_socket_dir if host is None else host
         if not directory:
@@ -243,7 +243,7 @@ class Attempt:
             raise ServerLoginFailed("not yet supported: server_tls_sslmode", is_transient=False)
         try:
             return numeric_addresses(host, database.port)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):
             return None
 
     async def _resolve(self, host: str) -> Sequence[Address]:

@@ -60,7 +60,7 @@ class Late:
     place: Place
 
 
-# Addresses known at once, or None where the host is a name. Raises: ServerLoginFailed, UnicodeError
+# Addresses known at once, or None where the host is a name. Raises: ServerLoginFailed.
 Literal = Callable[[str | None], Sequence[Address] | None]
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 Open = Callable[[Address], Awaitable[socket.socket]]
@@ -158,7 +158,7 @@ class Race:
                     self._put(place, addresses)
                 else:
                     self._run(place, self._resolve(place.host or ""))
-        except (ServerLoginFailed, UnicodeError) as error:
+        except ServerLoginFailed as error:
             return self._fail(place, error)
         return None
 
@@ -192,9 +192,6 @@ class Race:
             return Failed(place, without_traceback(error))
         if isinstance(error, LookupFailed):  # the resolver has logged why
             return Failed(place, ServerLoginFailed(REASON_LOOKUP_FAILED))
-        if isinstance(error, UnicodeError):
-            detail = f"cannot resolve {place.host!r}: {error}"
-            return Failed(place, ServerLoginFailed(REASON_LOOKUP_FAILED, detail=detail))
         if isinstance(error, OSError):
             detail = f"cannot connect to {place}: {error.strerror or error}"
             return Failed(place, ServerLoginFailed(REASON_CONNECT_FAILED, detail=detail))

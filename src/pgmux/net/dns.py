@@ -29,6 +29,8 @@ from pgmux.net.sockets import Address, SockAddr
 # The answer is that there is nothing. All others mean that there was no answer.
 _NOTHING = (aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.ARES_EBADNAME)
 
+_MOST_ADDRESSES = 64  # more would be tried, and logged, one after the other
+
 
 class LookupFailed(PgmuxError):
     """No address. `is_final`: the name has none; else nobody could be asked."""
@@ -105,7 +107,8 @@ def _failure(error: Exception) -> LookupFailed:
 
 
 def _read_answer(found: pycares.AddrInfoResult) -> Answer:
-    addresses = tuple(_read_address(node.family, node.addr) for node in found.nodes)
+    nodes = found.nodes[:_MOST_ADDRESSES]
+    addresses = tuple(_read_address(node.family, node.addr) for node in nodes)
     if not addresses:
         raise LookupFailed("it has no address", is_final=True)
     lives = [node.ttl for node in found.nodes] + [cname.ttl for cname in found.cnames]

@@ -95,9 +95,7 @@ def is_name(host: str) -> bool:
         return False
     try:
         numeric_addresses(host, 0)
-    except UnicodeError:
-        return False  # it can't be one
-    except OSError:
+    except (OSError, UnicodeError):
         return True
     return False
 

@@ -66,12 +66,14 @@ def test_every_unknown_host_is_said_with_its_place(
 def test_what_a_start_would_miss_on_this_machine_is_said(
     ini: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    write(ini, settings="logfile=/nonexistent/log\npidfile=/nonexistent/pid\nuser=no-such-user")
+    paths = "logfile=/nonexistent/log\npidfile=/nonexistent/pid\nresolv_conf=/nonexistent/conf"
+    write(ini, settings=f"{paths}\nuser=no-such-user")
     code, _, err = check(ini, capfd)
     assert code == 1
     text = "\n".join(err)
     assert "logfile: there is no directory /nonexistent" in text
     assert "pidfile: there is no directory /nonexistent" in text
+    assert "resolv_conf: there is no file /nonexistent/conf" in text
     assert "could not find user 'no-such-user' to switch to" in text
 
 

@@ -633,19 +633,11 @@ def test_a_path_too_long_is_a_failed_connect(run: Run, log: RecordingLog) -> Non
     assert failure.detail.endswith(": AF_UNIX path too long")
 
 
-def test_a_name_without_address_is_a_failed_lookup(run: Run, log: RecordingLog) -> None:
-    failure = fails_without_server(run, log, "nobody.test")
-    assert failure.reason == "server DNS lookup failed"
-    assert log.warnings == []  # the resolver has said why, once
-
-
-@pytest.mark.parametrize("host", ["x" * 70, "a..b"])
-def test_a_name_that_can_not_be_one_is_a_failed_lookup(
-    run: Run, log: RecordingLog, host: str
-) -> None:
+@pytest.mark.parametrize("host", ["nobody.test", "x" * 70, "a..b"])
+def test_a_name_without_address_is_a_failed_lookup(run: Run, log: RecordingLog, host: str) -> None:
     failure = fails_without_server(run, log, host)
     assert failure.reason == "server DNS lookup failed"
-    assert failure.detail.startswith(f"cannot resolve {host!r}: ")
+    assert log.warnings == []  # the resolver has said why, once
 
 
 def test_no_directory_for_unix_sockets_is_said(run: Run, log: RecordingLog) -> None:

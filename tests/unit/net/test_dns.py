@@ -146,6 +146,34 @@ def test_a_server_that_fails_says_nothing_about_the_name(
     run(scenario())
 
 
+def test_a_server_that_was_away_is_asked_again(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = DnsServer()
+        path = str(first.write_resolv_conf(tmp_path / "resolv.conf"))
+        first.close()
+        with pytest.raises(LookupFailed) as caught:
+            await ask("db.test", path)
+        assert not caught.value.is_final
+        second = DnsServer(first.port)
+        second.records["db.test"] = ["127.0.0.1"]
+        try:
+            assert hosts(await ask("db.test", path)) == ["127.0.0.1"]
+        finally:
+            second.close()
+
+    run(scenario())
+
+
+def test_of_very_many_addresses_some_are_taken(
+    run: Run, resolv_conf: str, server: DnsServer
+) -> None:
+    async def scenario() -> None:
+        server.records["many.test"] = [f"127.0.1.{n}" for n in range(100)]
+        assert len(hosts(await ask("many.test", resolv_conf))) == 64
+
+    run(scenario())
+
+
 def test_a_missing_resolv_conf_is_said(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         path = str(tmp_path / "none")

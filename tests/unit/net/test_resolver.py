@@ -306,6 +306,26 @@ def test_names_are_forgotten_when_nothing_names_them(run: Run, log: RecordingLog
     run(scenario())
 
 
+def test_many_names_are_looked_up_a_few_at_a_time(run: Run, log: RecordingLog) -> None:
+    async def scenario() -> None:
+        names = Names(log)
+        many = [f"{n}.test" for n in range(100)]
+        names.answering.clear()
+        found = []
+        for _ in range(20):
+            await names.refresh(*many)
+            found.append(names.resolver.query_count)
+        assert (found[0], found[1], found[-1]) == (8, 16, 64)
+        names.answering.set()
+        await names.refresh(*many)
+        assert names.resolver.query_count == 0
+        for _ in range(20):
+            await names.refresh(*many)
+        assert names.asked == Counter(many)
+
+    run(scenario())
+
+
 # Zones
 
 
