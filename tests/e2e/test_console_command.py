@@ -412,7 +412,7 @@ def test_a_password_is_asked_for_and_not_shown(
     pooler: PoolerProcess, open_terminal: OpenTerminal
 ) -> None:
     terminal = open_terminal(pooler, "SHOW VERSION", PGPASSWORD="")
-    terminal.until("Password for user admin: ")
+    terminal.until(f"Password for user admin at {pooler.host}: ")
     terminal.type(f"{SECRET}\r")
     shown = terminal.until("PgBouncer")
     assert SECRET not in shown

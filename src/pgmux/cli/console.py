@@ -16,7 +16,7 @@ import click
 
 from pgmux.ops.console.client import FAILURES, Client, describe, tell
 from pgmux.ops.console.connection import ConsoleError, Interrupted
-from pgmux.ops.console.output import Expanded, Format, Style
+from pgmux.ops.console.output import Format, Style
 from pgmux.ops.console.place import Asked, Machine, Place, PlaceError, find_place
 
 FAILED, NO_CONNECTION, INTERRUPTED = 1, 2, 130
@@ -71,8 +71,8 @@ def command(
     except PlaceError as error:
         raise click.UsageError(str(error)) from error
     format_ = Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
-    style = Style(format_, Expanded.ON if expanded else Expanded.AUTO)
-    client = Client(place, (lambda: None) if no_password else lambda: ask_password(place), style)
+    ask = (lambda: None) if no_password else (lambda: ask_password(place))
+    client = Client(place, ask, Style(format_, expanded))
     sys.exit(run(client, statements, watch))
 
 
@@ -148,8 +148,9 @@ def ask_password(place: Place) -> str | None:
     except OSError:
         return None  # getpass would read it from stdin, and show it
     user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
+    host = place.parameters.get("host") or os.environ.get("PGHOST", "")
     try:
-        return getpass.getpass(f"Password for user {user}: ")
+        return getpass.getpass(f"Password for user {user} at {host}: ")
     except EOFError:
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -67,8 +68,8 @@ class Client:
         if word in _LEAVE:
             return False
         if word == "\\x":
-            self.style = self.style.toggled()
-            tell(f"Expanded display is {self.style.expanded.value}.")
+            self.style = replace(self.style, expanded=not self.style.expanded)
+            tell(f"Expanded display is {'on' if self.style.expanded else 'used where needed'}.")
         elif word.startswith("\\") and word not in _HELP:
             tell(f"There is no {word}: only \\q, \\x and \\?; all else is the console's.")
         else:

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from rich import box
@@ -29,14 +29,6 @@ class Format(Enum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
-
-
-class Expanded(Enum):
-    """One line a column: never, always, or where the table is wider than the terminal."""
-
-    OFF = "off"
-    ON = "on"
-    AUTO = "auto"
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -147,15 +139,10 @@ def _cell(text: str | None) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How results are to look."""
+    """How results are to look; `expanded`: a line a column, also where a table would fit."""
 
     format: Format = Format.TABLE
-    expanded: Expanded = Expanded.AUTO
-
-    def toggled(self) -> Style:
-        """What `\\x` makes of it."""
-        is_on = self.expanded is Expanded.ON
-        return replace(self, expanded=Expanded.AUTO if is_on else Expanded.ON)
+    expanded: bool = False
 
 
 def render_text(result: Result, style: Style) -> str:
@@ -168,7 +155,7 @@ def render_text(result: Result, style: Style) -> str:
         return to_json(result)
     if style.format is Format.CSV:
         return to_csv(result)
-    return to_expanded(result) if style.expanded is Expanded.ON else to_aligned(result)
+    return to_expanded(result) if style.expanded else to_aligned(result)
 
 
 def render_rich(result: Result, style: Style, console: Console) -> RenderableType:
@@ -176,11 +163,9 @@ def render_rich(result: Result, style: Style, console: Console) -> RenderableTyp
     if style.format is not Format.TABLE or not result.columns:
         return Text(render_text(result, style))
     table = to_table(result)
-    is_expanded = style.expanded is Expanded.ON
-    if style.expanded is Expanded.AUTO:
-        options = console.options.update(max_width=1 << 16)
-        is_expanded = Measurement.get(console, options, table).maximum > console.width
-    shown = to_expanded_table(result) if is_expanded else table
+    unbounded = console.options.update(max_width=1 << 16)
+    is_wide = Measurement.get(console, unbounded, table).maximum > console.width
+    shown = to_expanded_table(result) if style.expanded or is_wide else table
     count = len(result.rows)
     rows = Text(f"({count} row{'' if count == 1 else 's'})", style="dim")
     return Group(shown, rows)

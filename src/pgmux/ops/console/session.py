@@ -83,8 +83,13 @@ class Session:
         return replace(result, tag=hide_secret(statement, result.tag))
 
     def look_up(self, statement: str, timeout: float) -> tuple[Result, list[str]]:
-        """Rows and notices of a SHOW that nobody has typed; nothing of it is told."""
-        connection = self.open()
+        """Rows and notices of a SHOW that nobody has typed; nothing of it is told.
+
+        Raises: ConnectionLost where there is no connection; none is made for this.
+        """
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            raise ConnectionLost("no connection")
         notices: list[str] = []
         connection.on_notice = notices.append
         try:

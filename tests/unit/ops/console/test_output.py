@@ -8,7 +8,6 @@ from io import StringIO
 from rich.console import Console
 
 from pgmux.ops.console.output import (
-    Expanded,
     Format,
     Style,
     printable,
@@ -44,7 +43,7 @@ def test_a_pipe_gets_psqls_table() -> None:
 
 
 def test_a_pipe_gets_psqls_expanded_table_where_that_is_asked_for() -> None:
-    style = Style(expanded=Expanded.ON)
+    style = Style(expanded=True)
     assert render_text(Result("SHOW", [Column("a_longer_name", INT4)], [("1",)]), style) == (
         "-[ RECORD 1 ]-+--\na_longer_name | 1\n"
     )
@@ -95,10 +94,8 @@ def test_a_table_wider_than_the_terminal_is_expanded() -> None:
     assert "--- 2 ---" not in on_terminal(RESULT)
 
 
-def test_expanded_can_be_asked_for_and_ended() -> None:
-    style = Style().toggled()
-    assert "--- 3 ---" in on_terminal(RESULT, style=style)
-    assert "--- 3 ---" not in on_terminal(RESULT, style=style.toggled())
+def test_expanded_can_be_asked_for() -> None:
+    assert "--- 3 ---" in on_terminal(RESULT, style=Style(expanded=True))
 
 
 def test_no_value_is_cut_on_a_very_narrow_terminal() -> None:
