@@ -76,7 +76,13 @@ class App:
         self._names = Names(loop, log, lambda: self.pooler)
         resolve = self._names.resolver.resolve
         self._connector = Connector(loop, log, time.monotonic, self._computer, resolve)
-        outside = Outside(time.monotonic, secrets.token_bytes, self._connect, self._send_cancel)
+        outside = Outside(
+            time.monotonic,
+            secrets.token_bytes,
+            self._connect,
+            self._send_cancel,
+            later=loop.call_later,
+        )
         self.pooler = Pooler(config, log, outside)
         self.pooler.on_change = self._on_change
         self.admin = DaemonAdmin(self)

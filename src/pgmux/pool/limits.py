@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from pgmux.pool.pool import Pool
 
 # How much longer another pool's client has to have waited than our own before a server that our own
-# clients need goes for it. It bounds how often two busy pools take places from each other.
+# clients use goes for it. It bounds how often two busy pools take places from each other.
 PATIENCE = 0.1
+# A server that has answered within that time is in use, though nobody waits for it: its client is
+# about to ask again. Shorter than a connect takes, so that who waits loses little.
+QUIET = 0.005
+LOOK_AGAIN = 1.2 * QUIET  # when it is quiet by any clock
 
 
 class Contenders:
@@ -85,6 +89,7 @@ class Quota:
         "contenders",
         "holders",
         "is_settling",
+        "is_watched",
         "max_clients",
         "max_servers",
         "server_count",
@@ -98,6 +103,7 @@ class Quota:
         self.holders: dict[Pool, int] = {}
         self.contenders = Contenders()
         self.is_settling = False  # its places are being given out: not again within that
+        self.is_watched = False  # it will be looked at again, soon
 
     def is_full(self) -> bool:
         """No place for another server."""
@@ -128,15 +134,16 @@ class Quota:
         if pool not in self.contenders and len(self.contenders) < 2:
             for holder in self.holders:
                 if holder is not pool or self.contenders:
-                    for server in holder.lists.servers(SV_ACTIVE):
-                        server.special = True
+                    for state in (SV_ACTIVE, SV_IDLE):
+                        for server in holder.lists.servers(state):
+                            server.special = True
         self.contenders.add(pool, since)
 
     def is_contended_by_others(self, pool: Pool) -> bool:
         """Whether another pool than this lacks a place."""
         return len(self.contenders) > (pool in self.contenders)
 
-    def find_unused_server(self) -> Any:
+    def find_unused_server(self, now: float) -> Any:
         """The server that has been unused for longest, or None; one that has to be checked or is
         being tested only where nobody waits for it.
         """
@@ -147,7 +154,20 @@ class Quota:
                     server = pool.lists.oldest_server(state)
                     if server and (found is None or server.request_time < found.request_time):
                         found = server
-        return found
+        return found if found is not None and is_quiet(found, now) else None
+
+    def is_worth_a_look(self, now: float) -> bool:
+        """Whether somebody lacks a place while a server idles that is not quiet yet."""
+        return bool(self.contenders) and any(
+            not is_quiet(server, now)
+            for pool in self.holders
+            for server in pool.lists.servers(SV_IDLE)
+        )
+
+
+def is_quiet(server: Any, now: float) -> bool:
+    """Whether a server that nobody has is not in use, either."""
+    return bool(now - server.request_time >= QUIET)
 
 
 def full_quotas(pool: Pool) -> list[Quota]:
@@ -162,9 +182,9 @@ def check_client(database: Quota, user: Quota) -> None:
             raise PoolerError(f"client connections exceeded ({setting}_client_connections)")
 
 
-def yields_place(pool: Pool, now: float) -> bool:
+def yields_place(pool: Pool, server: Any, now: float) -> bool:
     """Whether a server of the pool that has just become free is to go, so that a pool that contends
-    for its place may connect: where none of our own clients waits, or has waited nearly as long.
+    for its place may connect: if it isn't in use, or our own clients have waited clearly less.
     """
     own = pool.lists.waiting_client(0)
     for quota in pool.quotas:
@@ -173,25 +193,28 @@ def yields_place(pool: Pool, now: float) -> bool:
         rival = next_contender(quota, now)
         if rival is None or rival is pool:
             continue
-        if own is None:
+        if own is None and is_quiet(server, now):
             return True
         since = rival.wants_since(now)
+        own_since = now if own is None else own.wait_start
         # One at a time: what a first server does for the rival's clients is seen before the next.
-        if since is not None and since + PATIENCE < own.wait_start and not rival.logins:
+        if since is not None and since + PATIENCE < own_since and not rival.logins:
             return True
     return False
 
 
 def next_contender(quota: Quota, now: float) -> Pool | None:
-    """Whom one place of the quota would let connect, the longest-waiting first. Who lacks a place
-    elsewhere, too, contends there from now on.
+    """Whom one place of the quota would let connect, the longest-waiting first; who lacks a place
+    of its other quota, too, is passed over.
     """
+    passed = []
     while (pool := quota.contenders.first(now)) is not None:
-        since = pool.wants_since(now)
         elsewhere = (full for full in full_quotas(pool) if full is not quota)
-        lacking = next((full for full in elsewhere if full.find_unused_server() is None), None)
-        if lacking is None or since is None:
-            return pool
+        if all(full.find_unused_server(now) for full in elsewhere):
+            break
+        passed.append((pool, pool.wants_since(now)))
         quota.contenders.discard(pool)
-        lacking.contend(pool, since)
-    return None
+    for other, since in passed:
+        assert since is not None
+        quota.contenders.add(other, since)
+    return pool

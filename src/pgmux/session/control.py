@@ -75,6 +75,9 @@ class Surroundings(Protocol):
     def on_server_gone(self, control: PoolControl) -> None:
         """A server has left this pool."""
 
+    def on_server_idle(self, control: PoolControl) -> None:
+        """A server of this pool idles while other pools lack one."""
+
 
 class PoolControl(StateKeeper):
     """One pool, its relays' `control`."""
@@ -281,7 +284,7 @@ class PoolControl(StateKeeper):
             self.close_server(server, "pause mode")
         elif server.owner.cancels > 0:
             self.pool.lists.move_server(server, SV_BEING_CANCELED)
-        elif yields_place(self.pool, now):
+        elif yields_place(self.pool, server, now):
             self.close_server(server, "evicted")
         else:
             self._clean(server, settings.server_reset_query)
@@ -323,10 +326,12 @@ class PoolControl(StateKeeper):
                 return
         if server.closed:
             return
-        if yields_place(self.pool, self.pooler.clock()):
+        if yields_place(self.pool, server, self.pooler.clock()):
             self.close_server(server, "evicted")
-        else:
-            lists.move_server(server, SV_IDLE)
+            return
+        lists.move_server(server, SV_IDLE)
+        if self.pool.is_contended():
+            self.pooler.on_server_idle(self)
 
     def recheck(self) -> None:
         """Clients wait and idle servers need their check query first: send it to as many as there

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgmux.pool.limits import Quota, full_quotas, next_contender
+from pgmux.pool.limits import LOOK_AGAIN, Quota, full_quotas, next_contender
 from pgmux.pool.pool import Pool
 
 if TYPE_CHECKING:
@@ -28,11 +28,14 @@ def launch(pooler: Pooler, control: PoolControl) -> None:
         full = full_quotas(pool)
         if not full:
             _connect(pooler, pool)
-        elif any(pool in quota.contenders for quota in full):
-            return  # for the next that becomes free
-        else:
-            full[0].contend(pool, since)
-            _settle(pooler, full[0])
+            continue
+        lacking = [quota for quota in full if pool not in quota.contenders]
+        if not lacking:
+            return  # it is known, and gets what becomes free
+        for quota in lacking:
+            quota.contend(pool, since)
+        for quota in lacking:
+            _settle(pooler, quota)
 
 
 def on_place_free(pooler: Pooler, control: PoolControl) -> None:
@@ -48,6 +51,13 @@ def on_place_free(pooler: Pooler, control: PoolControl) -> None:
             _settle(pooler, quota)
 
 
+def on_server_idle(pooler: Pooler, control: PoolControl) -> None:
+    """A server of the pool idles: where other pools contend, not for long."""
+    for quota in control.pool.quotas:
+        if quota.contenders:
+            _watch(pooler, quota)
+
+
 def refill(pooler: Pooler, control: PoolControl) -> None:
     """Begin one connect for min_pool_size, where nobody else wants the place."""
     if control.pool.wants_refill(pooler.clock()):
@@ -60,7 +70,7 @@ def keep_limits(pooler: Pooler) -> None:
     """
     databases = [state.quota for state in pooler.databases.values()]
     for quota in (*databases, *list(pooler.quotas.users.values())):
-        while quota.has_too_many() and _evict(quota):
+        while quota.has_too_many() and _evict(pooler, quota):
             pass
         if quota.contenders:
             _settle(pooler, quota)
@@ -76,17 +86,32 @@ def _settle(pooler: Pooler, quota: Quota) -> None:
             full = full_quotas(pool)
             if not full:
                 _connect(pooler, pool)
-            elif quota.is_full() and quota.find_unused_server() is None:
-                return
+            elif quota in full and quota.find_unused_server(pooler.clock()) is None:
+                break
             else:
-                _evict(full[0])
+                for each in full:
+                    _evict(pooler, each)
     finally:
         quota.is_settling = False
+    _watch(pooler, quota)
 
 
-def _evict(quota: Quota) -> bool:
+def _watch(pooler: Pooler, quota: Quota) -> None:
+    """Look again soon where a server idles that its client may yet come back to."""
+    if quota.is_watched or not quota.is_worth_a_look(pooler.clock()):
+        return
+    quota.is_watched = True
+
+    def look() -> None:
+        quota.is_watched = False
+        _settle(pooler, quota)
+
+    pooler.outside.later(LOOK_AGAIN, look)
+
+
+def _evict(pooler: Pooler, quota: Quota) -> bool:
     """Close the server that has been unused for longest; False where there is none."""
-    server = quota.find_unused_server()
+    server = quota.find_unused_server(pooler.clock())
     if server is None:
         return False
     control: PoolControl = server.pool_relay.control

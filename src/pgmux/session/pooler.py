@@ -56,6 +56,7 @@ class Outside:
     random: Callable[[int], bytes]
     connect: Callable[[PoolControl], Attempt]
     send_cancel: Callable[[ServerInfo, Callable[[], None]], Attempt]
+    later: Callable[[float, Callable[[], None]], object]  # call it, so many seconds from now
 
 
 class Pooler:
@@ -386,6 +387,10 @@ class Pooler:
         places.on_place_free(self, control)
         self.launch(control)
         self.on_change()
+
+    def on_server_idle(self, control: PoolControl) -> None:
+        """A server of this pool idles while other pools lack one."""
+        places.on_server_idle(self, control)
 
     # ---- cancel requests
 

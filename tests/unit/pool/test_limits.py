@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pgmux.errors import PoolerError
-from pgmux.pool.limits import PATIENCE, Quota, check_client, next_contender, yields_place
+from pgmux.pool.limits import PATIENCE, QUIET, Quota, check_client, next_contender, yields_place
 from pgmux.pool.pool import Pool
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_TESTED, SV_USED
-from tests.unit.pool.pools import add_clients, add_servers, make_pool
+from tests.unit.pool.pools import Server, add_clients, add_servers, make_pool
 
 NOW = 100.0
 
@@ -33,6 +33,11 @@ def contend(*pools: Pool, quota: Quota) -> None:
         since = pool.wants_since(NOW)
         assert since is not None
         quota.contend(pool, since)
+
+
+def yields(pool: Pool, answered_at: float = NOW) -> bool:
+    """Whether a server of the pool that has answered then, and is free now, goes."""
+    return yields_place(pool, Server(request_time=answered_at), NOW)
 
 
 # Counts
@@ -84,7 +89,7 @@ def test_the_server_that_was_unused_for_longest_goes() -> None:
     hold_servers(one, 1, SV_IDLE, request_time=20.0)
     hold_servers(two, 1, SV_IDLE, request_time=10.0)
     hold_servers(two, 1, SV_IDLE, request_time=15.0)
-    assert quota.find_unused_server().request_time == 10.0
+    assert quota.find_unused_server(NOW).request_time == 10.0
 
 
 @pytest.mark.parametrize("state", [SV_USED, SV_TESTED])
@@ -92,15 +97,22 @@ def test_a_server_that_is_checked_goes_only_where_nobody_waits_for_it(state: int
     quota = Quota(1)
     pool = make_pool(quota)
     hold_servers(pool, 1, state)
-    assert quota.find_unused_server() is not None
+    assert quota.find_unused_server(NOW) is not None
     add_clients(pool, waiting=True)
-    assert quota.find_unused_server() is None
+    assert quota.find_unused_server(NOW) is None
+
+
+def test_a_server_that_has_just_answered_is_in_use() -> None:
+    quota = Quota(1)
+    hold_servers(make_pool(quota), 1, SV_IDLE, request_time=NOW - QUIET / 2)
+    assert quota.find_unused_server(NOW) is None
+    assert quota.find_unused_server(NOW + 2 * QUIET) is not None
 
 
 def test_a_server_at_work_does_not_go() -> None:
     quota = Quota(1)
     hold_servers(make_pool(quota), 1, SV_ACTIVE)
-    assert quota.find_unused_server() is None
+    assert quota.find_unused_server(NOW) is None
 
 
 # Whose turn it is
@@ -144,30 +156,42 @@ def test_a_place_is_not_offered_to_who_lacks_one_elsewhere_too() -> None:
     both, one = make_waiting(database, user, since=10.0), make_waiting(database, since=20.0)
     contend(both, one, quota=database)
     assert next_contender(database, NOW) is one
-    assert both in user.contenders
+    hold_servers(make_pool(user), 1, SV_IDLE)
+    assert next_contender(database, NOW) is both
 
 
 # What becomes of a server that is released
 
 
-def test_a_server_that_nobody_of_its_pool_needs_goes_for_a_contender() -> None:
+def test_a_server_that_is_not_in_use_goes_for_a_contender() -> None:
     quota = Quota(1)
     pool = make_pool(quota)
     hold_servers(pool, 1)
-    assert not yields_place(pool, NOW)
-    contend(make_waiting(quota, since=99.9), quota=quota)
-    assert yields_place(pool, NOW)
+    assert not yields(pool, NOW - 2 * QUIET)
+    contend(make_waiting(quota, since=NOW), quota=quota)
+    assert yields(pool, NOW - 2 * QUIET)
 
 
-@pytest.mark.parametrize(("lead", "yields"), [(PATIENCE / 2, False), (PATIENCE * 2, True)])
+@pytest.mark.parametrize(("wait", "expected"), [(PATIENCE / 2, False), (PATIENCE * 2, True)])
+def test_a_server_whose_client_may_be_back_at_once_goes_for_who_has_waited(
+    wait: float, expected: bool
+) -> None:
+    quota = Quota(1)
+    pool = make_pool(quota)
+    hold_servers(pool, 1)
+    contend(make_waiting(quota, since=NOW - wait), quota=quota)
+    assert yields(pool) is expected
+
+
+@pytest.mark.parametrize(("lead", "expected"), [(PATIENCE / 2, False), (PATIENCE * 2, True)])
 def test_a_server_that_is_needed_goes_for_who_has_waited_clearly_longer(
-    lead: float, yields: bool
+    lead: float, expected: bool
 ) -> None:
     quota = Quota(1)
     pool = make_waiting(quota, since=50.0)
     hold_servers(pool, 1)
     contend(make_waiting(quota, since=50.0 - lead), quota=quota)
-    assert yields_place(pool, NOW) is yields
+    assert yields(pool) is expected
 
 
 def test_needed_servers_go_one_at_a_time() -> None:
@@ -177,10 +201,10 @@ def test_needed_servers_go_one_at_a_time() -> None:
     hold_servers(pool, 1)
     rival.on_connect(NOW)
     contend(rival, quota=quota)
-    assert not yields_place(pool, NOW)
+    assert not yields(pool)
     rival.on_connected()
     add_servers(rival, SV_ACTIVE)
-    assert yields_place(pool, NOW)
+    assert yields(pool)
 
 
 def test_servers_go_after_the_limit_was_lowered() -> None:
@@ -188,9 +212,9 @@ def test_servers_go_after_the_limit_was_lowered() -> None:
     pool = make_waiting(quota, since=10.0)
     hold_servers(pool, 3)
     quota.max_servers = 2
-    assert yields_place(pool, NOW)
+    assert yields(pool)
     pool.on_server_gone()
-    assert not yields_place(pool, NOW)
+    assert not yields(pool)
 
 
 def test_who_contends_is_considered_at_each_release_of_a_server_of_the_quota() -> None:

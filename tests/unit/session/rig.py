@@ -240,7 +240,10 @@ class Rig:
         self.connects: list[FakeAttempt] = []
         self.cancels: list[FakeAttempt] = []
         self._random = count(1)
-        outside = Outside(self._clock, self._random_bytes, self._connect, self._send_cancel)
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+        outside = Outside(
+            self._clock, self._random_bytes, self._connect, self._send_cancel, self._later
+        )
         self.pooler = Pooler(config or configure(), self.log, outside)
 
     def _clock(self) -> float:
@@ -257,11 +260,22 @@ class Rig:
         self.cancels.append(FakeAttempt(info, done))
         return self.cancels[-1]
 
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.alarms.append((self.now + seconds, call))
+
     # ---- what the world does
+
+    def pass_moment(self, seconds: float) -> None:
+        """Too short for the janitor to come; what was to be called by then is."""
+        self.now += seconds
+        due = [alarm for alarm in self.alarms if alarm[0] <= self.now + 1e-9]
+        self.alarms = [alarm for alarm in self.alarms if alarm not in due]
+        for _, call in due:
+            call()
 
     def pass_time(self, seconds: float, *, shutting_down: bool = False) -> None:
         """Then the janitor comes."""
-        self.now += seconds
+        self.pass_moment(seconds)
         maintain(self.pooler, waiting_clients_end=shutting_down)
 
     def enter(

@@ -16,6 +16,8 @@ from pgmux.pool.states import SV_IDLE
 from pgmux.session import operator
 from tests.unit.session.rig import ClientEnd, Rig, ServerEnd, configure
 
+MOMENT = 0.01  # long enough for a server to be quiet
+
 
 def limited(mode: PoolMode = PoolMode.TRANSACTION, **settings: Any) -> Rig:
     """Databases `app` and `crm`, users bob and eve."""
@@ -148,6 +150,7 @@ def test_an_unused_server_goes_for_a_client_of_another_pool(
     rig = limited(**{setting: 1})
     _, server = working(rig)
     server.answer()
+    rig.pass_moment(MOMENT)
     client = waiting(rig, *rival)
     assert server.is_closed
     assert any(
@@ -155,6 +158,40 @@ def test_an_unused_server_goes_for_a_client_of_another_pool(
     )
     rig.log_in()
     assert client.relay.owner.welcomed
+
+
+def test_a_server_that_has_just_answered_goes_a_moment_later() -> None:
+    rig = limited(max_db_connections=1)
+    _, server = working(rig)
+    server.answer()
+    waiting(rig, "eve")
+    assert not server.is_closed
+    rig.pass_moment(MOMENT)
+    assert server.is_closed
+    assert owners(rig) == ["eve"]
+
+
+def test_a_server_whose_client_asks_again_at_once_stays() -> None:
+    rig = limited(max_db_connections=1)
+    client, server = working(rig)
+    server.answer()
+    waiting(rig, "eve")
+    client.query()
+    rig.pass_moment(MOMENT)
+    assert not server.is_closed
+    server.answer()
+    rig.pass_moment(MOMENT)
+    assert server.is_closed
+
+
+def test_nobody_is_looked_after_when_nobody_contends() -> None:
+    rig = limited(max_db_connections=1)
+    _, server = working(rig)
+    server.answer()
+    assert rig.alarms == []
+    waiting(rig, "eve").lose()
+    rig.pass_moment(MOMENT)
+    assert (rig.alarms, server.is_closed) == ([], False)
 
 
 def test_connects_under_way_have_their_places() -> None:
@@ -186,8 +223,10 @@ def test_a_pool_that_lacks_two_places_gets_both() -> None:
     _, two = working(rig, "eve", "crm")
     waiting(rig, "eve", "app")
     one.answer()
+    rig.pass_moment(MOMENT)
     assert not one.is_closed
     two.answer()
+    rig.pass_moment(MOMENT)
     assert one.is_closed
     assert two.is_closed
     assert owners(rig) == ["eve"]
@@ -274,6 +313,7 @@ def test_session_mode_gives_a_place_on_when_its_client_has_left() -> None:
     client, server = working(rig)
     server.answer()
     waiting(rig, "eve")
+    rig.pass_moment(MOMENT)
     assert rig.pending() == []
     client.lose()
     assert server.is_closed
@@ -358,6 +398,7 @@ def test_a_new_server_serves_before_it_can_be_taken_away() -> None:
     rig = limited(max_db_connections=1)
     _, server = working(rig, "eve")
     server.answer()
+    rig.pass_moment(MOMENT)
     server, clients = busy_pool(rig)
     eve = waiting(rig, "eve")
     run(rig, server, clients, 1.0)
