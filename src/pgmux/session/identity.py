@@ -70,9 +70,6 @@ class ClientInfo:
         self.notified_wait = 0.0  # start of the last wait that it was told of
         self.quotas: tuple[Quota, ...] = ()  # that it counts for: its database's, its user's
 
-    def __str__(self) -> str:
-        return f"{self.database}/{self.user}@{self.addresses.peer}"
-
 
 @dataclass(frozen=True, slots=True)
 class _Here:
@@ -130,6 +127,3 @@ class ServerInfo:
         self.cancels = 0  # cancel requests on their way to it
         self.resetting = False  # runs server_reset_query
         self.setting: Mapping[str, str | None] = {}  # parameters being set for its client
-
-    def __str__(self) -> str:
-        return f"{self.database}/{self.user}@{self.addresses.peer}"

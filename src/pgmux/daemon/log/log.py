@@ -58,7 +58,7 @@ class Log:
         self._stderr: _Place | None = None
         self._file: _Place | None = None
         self._syslog: _Place | None = None
-        self._syslog_as = ("", "")
+        self._syslog_as: tuple[str, str] | None = None  # facility and program's name, where in use
         self._ident = Settings().syslog_ident
         self.path = ""
         self._set_verbose(verbose)
@@ -70,9 +70,10 @@ class Log:
         """Go by these settings from now on; for logfile there is `use_file`."""
         self._set_verbose(settings.verbose or self._start_verbose)
         self._use_format(pgmux.log_format)
-        wanted = (settings.syslog_facility, settings.syslog_ident) if settings.syslog else ("", "")
+        wanted = (settings.syslog_facility, settings.syslog_ident) if settings.syslog else None
         if wanted != self._syslog_as:
-            self._use_syslog(settings)
+            new = None if wanted is None else sinks.Syslog(*wanted, self._syslog_path)
+            self._syslog = _replaced(self._syslog, new)
             self._syslog_as = wanted
         if settings.syslog_ident != self._ident:
             self._ident = settings.syslog_ident
@@ -111,13 +112,6 @@ class Log:
         for place in (self._stderr, self._file):
             if place is not None and isinstance(place.sink, sinks.Stream):
                 place.sink.format = self._format
-
-    def _use_syslog(self, settings: Settings) -> None:
-        new = None
-        if settings.syslog:
-            facility, ident = settings.syslog_facility, settings.syslog_ident
-            new = sinks.Syslog(facility, ident, self._syslog_path)
-        self._syslog = _replaced(self._syslog, new)
 
     def _stderr_sink(self) -> sinks.Sink:
         stderr = sinks.Stream("stderr", sinks.STDERR, self._format)
