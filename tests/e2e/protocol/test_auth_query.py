@@ -18,7 +18,7 @@ import pytest
 from pgmux.ops.postgres import EmbeddedPostgres
 from pgmux.wire import build
 from tests.fixtures.pooler import MakePooler, Pooler
-from tests.fixtures.raw import RawClient
+from tests.fixtures.raw import RawClient, error_of
 from tests.fixtures.waiting import wait_until
 
 LOCK = 20817
@@ -280,6 +280,8 @@ def test_a_clients_search_path_never_reaches_the_lookup(
 def test_a_hostile_user_name_is_only_a_name(asking: Pooler) -> None:
     for name in ("x' OR 'a'='a", '"; DROP SCHEMA pgbouncer', "ü" * 63, "%s", "$1"):
         assert refusal(asking, name, "x") == "SASL authentication failed"
+    with begin_login(asking, b"\xff\xfe".decode("utf-8", "surrogateescape")) as client:
+        assert error_of(client.read_until()).message == "bouncer config error"
     assert whoami(asking, "scram_user", "scrampw") == "scram_user"
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from pgmux.wire import build, codes, parse
 from pgmux.wire.messages import MessageReader
+from pgmux.wire.parse import Column
 from tests.unit.session.rig import ClientEnd, Message, ServerEnd
 
 DEFAULT_ZONE = "UTC"
 QUERY_CANCELED = "57014"
 SYNTAX_ERROR = "42601"
+AUTH_QUERY = "SELECT name, secret FROM secret_of($1)"
 
 
 @dataclass
@@ -217,6 +219,8 @@ class SimulatedServer:
                 bound, parameters = bind.statement, bind.parameters
                 assert bound.decode() in self.prepared
                 parts.append(build.build_bind_complete())
+            elif kind == "D":
+                parts.append(build.build_row_description([Column("c", 25, -1)] * 2))
             elif kind == "E":
                 parts += self._execute(self.prepared[bound.decode()], parameters)
             else:
@@ -236,6 +240,8 @@ class SimulatedServer:
     def _execute(self, sql: str, parameters: tuple[bytes | None, ...]) -> list[bytes]:
         if sql.startswith("fail"):
             return [build.build_error_response("ERROR", "22012", "error")]
+        if sql == AUTH_QUERY:
+            return self._find_secret(parameters[0] or b"")
         if sql.startswith("SELECT set_config"):
             texts = [None if v is None else v.decode() for v in parameters]
             for name, value in zip(texts[::2], texts[1::2], strict=True):
@@ -244,3 +250,12 @@ class SimulatedServer:
                 elif name == "statement_timeout":
                     self.timeout = value
         return self._row(sql, "SELECT 1")
+
+    def _find_secret(self, user: bytes) -> list[bytes]:
+        """It is a lookup's query, and runs in a session that nobody has touched."""
+        assert self.end.relay.linked_client.owner.is_lookup
+        assert (self.zone, self.timeout) == (DEFAULT_ZONE, None)
+        if user == b"nobody":
+            return [build.build_command_complete("SELECT 0")]
+        row = build.build_data_row([user, b"secret of " + user])
+        return [row, build.build_command_complete("SELECT 1")]

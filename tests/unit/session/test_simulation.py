@@ -2,13 +2,13 @@
 
 After each step: a connection is in the list that its state says, links have two ends, nobody waits
 while a server idles, no server is lost or too many; each answer reaches who asked, on a server that
-carries that client's parameters.
+carries that client's parameters. Logins look their users up on the servers of one of the clients.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from hypothesis.stateful import (
     rule,
 )
 
+from pgmux.auth.credentials import Credentials
+from pgmux.auth.secrets import parse_secret
 from pgmux.config import Database, PoolMode
 from pgmux.errors import PoolerError
 from pgmux.pool.limits import Quota, full_quotas, is_quiet, next_contender
@@ -29,8 +31,9 @@ from pgmux.pool.pool import Pool
 from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_GONE, SV_IDLE
 from pgmux.session import operator
 from pgmux.session.control import PoolControl
+from pgmux.session.lookups import Lookup, Lookups
 from tests.unit.session.rig import ClientEnd, Rig, configure
-from tests.unit.session.simulation import SimulatedClient, SimulatedServer
+from tests.unit.session.simulation import AUTH_QUERY, SimulatedClient, SimulatedServer
 
 USERS = ("bob", "bob", "eve")
 ZONES = ("UTC", "CET", "Asia/Tokyo")
@@ -59,9 +62,14 @@ class Simulation(RuleBasedStateMachine):
             server_lifetime=300.0,
             server_reset_query_always=always,
             server_round_robin=round_robin,
+            auth_user="bob",
+            auth_query=AUTH_QUERY,
             **self.draw_limits(data),
         )
         self.rig = Rig(replace(config, databases=self.databases()))
+        self.turns: list[Callable[[], None]] = []
+        self.lookups = Lookups(self.rig.pooler, self.turns.append)
+        self.logins: dict[Lookup, list[Any]] = {}  # and what they were told
         self.clients: dict[int, SimulatedClient] = {}
         self.servers: list[SimulatedServer] = []
         self.settle()
@@ -161,6 +169,33 @@ class Simulation(RuleBasedStateMachine):
         if self.open_clients():
             self.pick(data, self.open_clients()).end.send(b"Q\xff\xff\xff\xff")
 
+    # ---- logins that look up
+
+    @precondition(lambda self: len(self.waiting_logins()) < 4)
+    @rule(user=st.sampled_from(["carol", "carol", "dave", "nobody"]))
+    def look_up(self, user: str) -> None:
+        told: list[Any] = []
+        self.logins[self.lookups.begin("app", user, told.append)] = told
+        self.settle()
+
+    def waiting_logins(self) -> list[Lookup]:
+        return [login for login, told in self.logins.items() if not told]
+
+    @precondition(lambda self: bool(self.turns))
+    @rule()
+    def turn(self) -> None:
+        """The loop's next turn."""
+        turns, self.turns[:] = list(self.turns), []
+        for run in turns:
+            run()
+        self.settle()
+
+    def login_leaves(self, data: st.DataObject) -> None:
+        if self.waiting_logins():
+            login = self.pick(data, self.waiting_logins())
+            login.cancel()
+            self.logins[login].append("left")
+
     # ---- servers
 
     @precondition(lambda self: bool(self.rig.pending()))
@@ -191,7 +226,9 @@ class Simulation(RuleBasedStateMachine):
         for _ in range(200):
             if not self.is_at_work():
                 return
-            if self.rig.pending():
+            if self.turns:
+                self.turn()
+            elif self.rig.pending():
                 self.servers.append(SimulatedServer(self.rig.log_in()))
             else:
                 self.asked()[0].answer(self.clients)
@@ -199,7 +236,7 @@ class Simulation(RuleBasedStateMachine):
         raise AssertionError("the work never ends")
 
     def is_at_work(self) -> bool:
-        return bool(self.rig.pending() or self.asked())
+        return bool(self.turns or self.rig.pending() or self.asked())
 
     def die(self, data: st.DataObject) -> None:
         if self.servers:
@@ -232,6 +269,7 @@ class Simulation(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.4, 7.0, 16.0, 31.0, 31.0, 301.0]))
     def pass_time(self, seconds: float) -> None:
         self.rig.pass_time(seconds)
+        self.lookups.end_slow(60.0, self.rig.now)
         self.settle()
 
     @precondition(lambda self: len(self.servers) + len(self.rig.pending()) > 1)
@@ -241,6 +279,7 @@ class Simulation(RuleBasedStateMachine):
         mishaps = (
             self.leave,
             self.leave,
+            self.login_leaves,
             self.send_garbage,
             self.refuse,
             self.die,
@@ -307,9 +346,20 @@ class Simulation(RuleBasedStateMachine):
             assert {client.state for client in waiting} <= {CL_WAITING}
             assert all(client.linked_server is None for client in waiting)
             assert lists.client_count() == len({*active, *waiting})
-            seen |= {*active, *waiting}
+            lookups = {client for client in (*active, *waiting) if client.owner.is_lookup}
+            assert len(lookups) <= control.lookup_count
+            seen |= {*active, *waiting} - lookups
         assert seen == {client.end.relay for client in self.open_clients()}
         assert self.rig.pooler.client_count == len(self.rig.pooler.cancel_keys) == len(seen)
+
+    @invariant()
+    def each_login_is_told_once_and_about_its_own_user(self) -> None:
+        for login, told in self.logins.items():
+            assert len(told) <= 1
+            for credentials in told:
+                if isinstance(credentials, Credentials):
+                    assert credentials.user == login.key.user
+                    assert credentials.secret == parse_secret(f"secret of {credentials.user}")
 
     @invariant()
     def links_have_two_ends(self) -> None:
@@ -403,7 +453,8 @@ class Simulation(RuleBasedStateMachine):
             return
         operator.hold(self.rig.pooler, None, held=False)
         for _ in range(100):
-            if not any(client.outstanding for client in self.open_clients()):
+            is_idle = not any(client.outstanding for client in self.open_clients())
+            if is_idle and not self.waiting_logins():
                 break
             for server in self.servers:
                 server.in_transaction = False
@@ -417,6 +468,9 @@ class Simulation(RuleBasedStateMachine):
             self.rig.pass_time(0.4)
             self.settle()
         assert not any(client.outstanding for client in self.open_clients())
+        self.answer_everything()
+        assert (self.waiting_logins(), self.lookups._running, self.lookups._waiting) == ([], {}, {})
+        assert not any(control.lookup_count for control in self.controls())
 
 
 class LimitedSimulation(Simulation):
