@@ -80,7 +80,9 @@ class Connections:
         if key == CONSOLE_POOL:
             return list(self._consoles.open)
         lists = self._pooler.pools[key].pool.lists
-        return [*lists.active_clients(), *lists.waiting_clients()]
+        clients = [*lists.active_clients(), *lists.waiting_clients()]
+        # who waits for auth_query is in the list of those that log in
+        return [client for client in clients if not client.owner.is_lookup]
 
     def _servers_of(self, key: PoolKey) -> list[_Server]:
         control = self._pooler.pools.get(key)

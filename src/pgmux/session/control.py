@@ -88,7 +88,6 @@ class PoolControl(StateKeeper):
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
         self.space: VarSpace | None = None
-        self.lookup_count = 0  # of its clients, those that run auth_query
         self.special = False
         self.apply_limits()
 

@@ -255,7 +255,6 @@ class Run:
     def start(self) -> None:
         """Send the query, or queue for a server."""
         self._control.pool.lists.add_client(self.relay)
-        self._control.lookup_count += 1
         self.relay.data_received(build_auth_query(self.key.query, self.key.user))
 
     def on_left(self) -> None:
@@ -279,7 +278,6 @@ class Run:
 
     def _finish(self) -> None:
         self._control.dismiss(self.relay)
-        self._control.lookup_count -= 1
         del self.relay  # which has us as its transport: no cycle stays behind
         self._lookups.on_done(self, self._outcome)
 

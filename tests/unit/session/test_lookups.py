@@ -147,8 +147,7 @@ def test_nothing_of_a_lookup_stays_behind() -> None:
         assert run() is None  # without the cycle collector
     finally:
         gc.enable()
-    lists = desk.control().pool.lists
-    assert (lists.client_count(), desk.control().lookup_count) == (0, 0)
+    assert desk.control().pool.lists.client_count() == 0
     assert (desk.lookups._running, desk.lookups._waiting) == ({}, {})
 
 
@@ -156,7 +155,7 @@ def test_a_lookup_is_no_client_to_whoever_counts_them() -> None:
     desk = Desk()
     desk.begin("carol")
     assert desk.rig.pooler.client_count == 0
-    assert desk.control().lookup_count == 1
+    assert desk.rig.pooler.quotas.of_user("ask").client_count == 0
     desk.rig.refuse("login failed", "28P01", "password authentication failed")
     desk.turn()
     assert desk.rig.pooler.client_count == 0
@@ -651,3 +650,28 @@ def test_scram_keys_of_auth_users_own_login_serve_the_lookups_of_all_databases()
     desk.rig.enter(user="ask", secret=secret, scram_keys=keys)
     assert pooler.server_login(desk.control("other")).scram_keys == keys
     assert desk.control("other").pool.failure is None
+
+
+# Limits that pools share
+
+
+def test_a_lookup_that_has_no_place_gets_one_of_a_server_that_idles() -> None:
+    desk = Desk(configure(**AUTH, max_db_connections=1))
+    client = desk.rig.enter()
+    client.query()
+    server = desk.server()
+    server.answer()
+    desk.rig.now += 1.0
+    desk.begin("carol")
+    assert server.is_closed  # evicted
+    assert asked(desk.server()) == ["carol"]
+
+
+def test_a_lookup_counts_for_none_of_the_limits_of_clients() -> None:
+    limits = {"max_db_client_connections": 1, "max_user_client_connections": 1}
+    desk = Desk(configure(**AUTH, **limits))
+    desk.begin("carol")
+    desk.begin("dave")
+    assert not desk.rig.enter(user="ask").is_closed
+    with pytest.raises(PoolerError, match="client connections exceeded"):
+        desk.rig.enter(user="ask")
