@@ -246,12 +246,13 @@ def test_without_a_connection_the_exit_code_is_2_and_the_error_says_what_to_do(
 def test_ctrl_c_cancels_a_command_that_waits(
     pooler: PoolerProcess, environ: dict[str, str]
 ) -> None:
+    count = pooler.log().count("PAUSE command issued")
     url = f"postgresql://admin:top%20secret@{pooler.host}:{pooler.port}"
     with closing(psycopg.connect(f"{url}/app")) as client:
         client.execute("SELECT 1", prepare=False)
         command = [*CONSOLE, *place_of(pooler), "PAUSE", "SHOW VERSION"]
         with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as pausing:
-            wait_until(lambda: "PAUSE command issued" in pooler.log())
+            wait_until(lambda: pooler.log().count("PAUSE command issued") > count)
             pausing.send_signal(signal.SIGINT)
             out, _ = pausing.communicate(timeout=TIMEOUT)
         assert out == ""

@@ -93,9 +93,11 @@ def test_sigterm_serves_who_is_there_idle_or_not_and_refuses_who_comes(
 def test_a_query_that_runs_at_sigterm_is_answered(pooler: MakePooler, open_client: Open) -> None:
     ending = pooler()
     client = open_client(ending)
-    client.pgconn.send_query(b"SELECT pg_sleep(0.5), 'answered'")
-    wait_until(lambda: ending.console("SHOW POOLS")[-1]["sv_active"] == 1)
-    begin_to_end(ending, signal.SIGTERM)
+    with closing(psycopg.connect(ending.server.dsn(), autocommit=True)) as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        client.pgconn.send_query(b"SELECT pg_advisory_xact_lock(1), 'answered'")
+        wait_until(lambda: ending.console("SHOW POOLS")[-1]["sv_active"] == 1)
+        begin_to_end(ending, signal.SIGTERM)
     result = client.pgconn.get_result()
     assert result is not None
     assert result.get_value(0, 1) == b"answered"
