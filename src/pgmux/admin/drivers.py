@@ -134,7 +134,7 @@ ANSWERS: tuple[tuple[str, str, _Answer], ...] = (
     ("discard all", "connection pools", _done("DISCARD ALL")),
     ("deallocate(?: prepare)? NAME", "psycopg, psycopg2", _deallocate),
     # Who is there?
-    (r"select (?:pg_catalog\.)?version\(\)", "SQLAlchemy, Npgsql", _rows(_VERSION)),
+    (r"select (?:pg_catalog\.)?version\(\)", "SQLAlchemy", _rows(_VERSION)),
     (r"select current_schema\(\)", "SQLAlchemy", _rows(_one_row("current_schema", None))),
     (
         r"select (?>[^;]*?\bfrom (?:pg_catalog\.)?pg_type\b)[^;]*+",
