@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pgmux.config import load_config
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 
@@ -23,6 +24,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "src").glob("**/*.py")))
 
 _EXAMPLE = re.compile(r"<!-- run: (.+?) -->\n```sh\n(.*?)```", re.DOTALL)
+_INI = re.compile(r"^```ini\n(.*?)```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _SOURCE_FILE = re.compile(
     r"`((?:wire|config|auth|pool|session|admin|metrics|net|daemon|ops|cli)/\w+\.py)`"
@@ -92,6 +94,15 @@ def test_the_documents_have_examples() -> None:
 def test_what_a_document_links_to_exists(document: Path) -> None:
     targets = _LINK.findall(document.read_text(encoding="utf-8"))
     assert [each for each in targets if not (document.parent / each).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_whole_configuration_in_a_document_is_one_that_pgmux_takes(document: Path) -> None:
+    for block in _INI.findall(document.read_text(encoding="utf-8")):
+        if "[pgbouncer]" in block:
+            files = {"pgbouncer.ini": block, "userlist.txt": ""}
+            config = load_config("pgbouncer.ini", files.__getitem__)
+            assert [warning.text for warning in config.warnings] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

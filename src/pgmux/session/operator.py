@@ -127,7 +127,9 @@ def hold(pooler: Pooler, database: str | None, *, held: bool, reason: str = "pau
             if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):
                 control.close_server(server, reason)
         if not control.pool.lists.held:
-            _resume_pool(pooler, control)
+            for server in control.pool.lists.servers(SV_IDLE):
+                control.make_available(server)
+    pooler.launch_all()
     pooler.on_change()
 
 
@@ -138,13 +140,6 @@ def is_held(pooler: Pooler, database: str | None) -> bool:
     if database is None:
         return pooler.paused
     return database not in pooler.databases or pooler.databases[database].paused
-
-
-def _resume_pool(pooler: Pooler, control: PoolControl) -> None:
-    """Serve whoever waited while the pool was held."""
-    for server in control.pool.lists.servers(SV_IDLE):
-        control.make_available(server)
-    pooler.launch(control)
 
 
 def busy_count(pooler: Pooler, database: str | None = None) -> int:

@@ -24,7 +24,7 @@ def launch(pooler: Pooler, control: PoolControl) -> None:
     """
     control.recheck()
     pool = control.pool
-    while (since := pool.wants_since(pooler.clock())) is not None:
+    while pool.wants_since(pooler.clock()) is not None:
         full = full_quotas(pool)
         if not full:
             _connect(pooler, pool)
@@ -32,23 +32,34 @@ def launch(pooler: Pooler, control: PoolControl) -> None:
         lacking = [quota for quota in full if pool not in quota.contenders]
         if not lacking:
             return  # it is known, and gets what becomes free
-        for quota in lacking:
-            quota.contend(pool, since)
+        _contend(pooler, pool, lacking)
         for quota in lacking:
             _settle(pooler, quota)
+
+
+def launch_all(pooler: Pooler) -> None:
+    """The same for all pools; whose client has waited longest comes first where they share."""
+    controls = list(pooler.pools.values())
+    for control in controls:
+        control.recheck()
+        _contend(
+            pooler, control.pool, [quota for quota in control.pool.quotas if quota.max_servers]
+        )
+    for control in controls:
+        for quota in control.pool.quotas:
+            if quota.contenders:
+                _settle(pooler, quota)
+        launch(pooler, control)
 
 
 def on_place_free(pooler: Pooler, control: PoolControl) -> None:
     """A server of the pool has gone, or a connect: where pools contend for its place, it goes to
     whose client has waited longest, our own included.
     """
-    pool = control.pool
-    for quota in pool.quotas:
-        if quota.contenders:
-            since = pool.wants_since(pooler.clock())
-            if since is not None:
-                quota.contend(pool, since)
-            _settle(pooler, quota)
+    contended = [quota for quota in control.pool.quotas if quota.contenders]
+    _contend(pooler, control.pool, contended)
+    for quota in contended:
+        _settle(pooler, quota)
 
 
 def on_server_idle(pooler: Pooler, control: PoolControl) -> None:
@@ -74,6 +85,14 @@ def keep_limits(pooler: Pooler) -> None:
             pass
         if quota.contenders:
             _settle(pooler, quota)
+
+
+def _contend(pooler: Pooler, pool: Pool, quotas: list[Quota]) -> None:
+    """Have the pool's turn come in these quotas, if it wants a connect at all."""
+    since = pool.wants_since(pooler.clock())
+    if since is not None:
+        for quota in quotas:
+            quota.contend(pool, since)
 
 
 def _settle(pooler: Pooler, quota: Quota) -> None:

@@ -254,8 +254,7 @@ class Pooler:
 
     def launch_all(self) -> None:
         """The same for all pools: there may be more places than there were."""
-        for control in list(self.pools.values()):
-            self.launch(control)
+        places.launch_all(self)
 
     def connect(self, control: PoolControl) -> None:
         """Begin one connect."""

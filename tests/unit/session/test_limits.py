@@ -275,6 +275,22 @@ def test_pause_makes_room_for_nobody_of_the_database_and_for_others_of_the_user(
     assert [attempt.target.pool.key.database for attempt in rig.pending()] == ["crm"]
 
 
+def test_after_pause_and_after_a_raised_limit_the_longest_waiting_come_first() -> None:
+    rig = limited(max_db_connections=1, default_pool_size=5)
+    _, server = working(rig)
+    for user in ("bob", "eve", "bob", "eve"):
+        rig.now += 1
+        waiting(rig, user)
+    operator.hold(rig.pooler, None, held=True)
+    server.answer()
+    rig.reload(max_db_connections=3)
+    assert rig.pending() == []
+    operator.hold(rig.pooler, None, held=False)
+    assert owners(rig) == ["bob", "eve", "bob"]
+    rig.reload(max_db_connections=4)
+    assert owners(rig) == ["bob", "eve", "bob", "eve"]
+
+
 def test_a_raised_limit_counts_at_once() -> None:
     rig = limited(max_db_connections=1)
     working(rig)
