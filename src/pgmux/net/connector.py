@@ -188,7 +188,7 @@ class Attempt:
         try:
             while (outcome := await race.next()) is not None:
                 if isinstance(outcome, Late):
-                    self._say(f"no answer from {outcome.place} yet", race.next_place)
+                    self._on_late(outcome.place, race)
                     continue
                 failure = await self._try_outcome(outcome, race)
                 if failure is None or not failure.is_transient:
@@ -218,6 +218,12 @@ class Attempt:
             for late in race.late():
                 self._blame(late, whole_host=late.host != place.host)
         return failure
+
+    def _on_late(self, place: Place, race: Race) -> None:
+        hosts, request = self._connector.hosts, self._request
+        retry = request.settings.server_login_retry
+        if hosts.on_late(request.database, place.host, place.address, retry):
+            self._say(f"no answer from {place} yet", race.next_place)
 
     def _blame(self, place: Place, *, whole_host: bool) -> bool:
         """Let what didn't serve come last for a while. Returns whether that is news."""

@@ -70,6 +70,14 @@ class Hosts:
                 self._turns[hosts] = first + 1
         return is_news
 
+    def on_late(
+        self, database: Database, host: str | None, address: Address | None, retry: float
+    ) -> bool:
+        """It has kept silent so far: others better begin with another. Returns whether that is
+        news.
+        """
+        return self._mark(host if address is None else address.host, database.port, retry)
+
     def on_connected(self, database: Database, host: str | None, address: Address | None) -> None:
         """It lets us in again."""
         for each in (host, address and address.host):

@@ -88,6 +88,17 @@ def test_a_host_that_failed_on_one_port_has_not_failed_on_another(hosts: Hosts) 
     assert order(hosts, entry("a", "b", port=5433)) == "ab"
 
 
+def test_a_host_that_keeps_silent_comes_last_and_is_not_left_for_good(
+    hosts: Hosts, clock: Clock
+) -> None:
+    database = entry("a", "b", balance=False)
+    assert hosts.on_late(database, "a", None, RETRY)
+    assert not hosts.on_late(database, "a", None, RETRY)
+    assert order(hosts, database) == "ba"
+    clock.now += RETRY
+    assert order(hosts, database) == "ab"
+
+
 def test_when_all_have_failed_all_are_tried(hosts: Hosts) -> None:
     database = entry("a", "b")
     for host in "ab":
