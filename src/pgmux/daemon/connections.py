@@ -89,8 +89,11 @@ class Connections:
         if control is None:
             return []
         found: list[_Server] = []
+        lists = control.pool.lists
         for state in _SERVERS:
-            found += control.pool.lists.servers(state)
+            # Of the idle ones the next to be used stands first.
+            is_stack = state == states.SV_IDLE and not lists.round_robin
+            found += lists.servers(state)[:: -1 if is_stack else 1]
             if state == states.SV_LOGIN:
                 found += self._attempts(control)
         return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pgmux.daemon.connections import Connections
-from tests.unit.session.rig import Rig, idle, linked
+from tests.unit.session.rig import Rig, configure, idle, linked
 
 
 def connections(rig: Rig) -> Connections:
@@ -44,6 +46,16 @@ def test_a_row_says_how_it_is_when_it_is_made() -> None:
     server.answer()
     assert [row.state for row in clients] == ["idle"]
     assert [(row.state, row.link) for row in servers] == [("idle", None)]
+
+
+@pytest.mark.parametrize("round_robin", [False, True])
+def test_of_idle_servers_the_next_to_be_used_stands_first(round_robin: bool) -> None:
+    rig = Rig(configure(server_round_robin=round_robin))
+    for server in [linked(rig)[1] for _ in range(2)]:
+        server.answer()
+    idle_ids = [row.id for row in connections(rig).servers() if row.state == "idle"]
+    found = rig.control().pool.lists.find_server()
+    assert idle_ids[0] == found.owner.id and len(idle_ids) == 2
 
 
 def test_sockets_count_what_is_unsent() -> None:
