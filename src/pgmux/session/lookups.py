@@ -25,7 +25,7 @@ from pgmux.config.model import ADMIN_DATABASE
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import PoolKey
 from pgmux.pool.states import CL_WAITING
-from pgmux.session import operator
+from pgmux.session import logins, operator
 from pgmux.session._relay_cy import ClientRelay
 from pgmux.session.auth_query import (
     MAX_MESSAGE_LEN,
@@ -176,7 +176,7 @@ class Lookups:
         if isinstance(outcome, Found):
             result = Credentials(outcome.user, outcome.secret, run.serial)
             for database in {lookup.database for lookup in run.lookups}:
-                self.pooler.learn(database, result)
+                logins.learn(self.pooler, database, result)
         else:
             result = outcome
         self._start(run.key.pool)

@@ -9,23 +9,17 @@ Source: PgBouncer's objects.c in outline.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
 
-from pgmux.auth.credentials import (
-    Credentials,
-    ServerLogin,
-    find_client_login,
-    find_lookup_login,
-    find_server_login,
-)
+from pgmux.auth.credentials import Credentials, ServerLogin
 from pgmux.auth.scram import ScramKeys
 from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
-from pgmux.session import places
+from pgmux.session import logins, places
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
 from pgmux.session.control import PoolControl
@@ -167,7 +161,7 @@ class Pooler:
             raise PoolerError(f'database "{info.database}" is disabled')
         quotas = self.quotas.check_client(database.quota, credentials.user)
         control = self.find_pool(database, credentials.user)
-        self._remember_login(control, self._login_of(credentials, scram_keys, database))
+        logins.on_client(self, control, credentials, scram_keys)
         client = ClientRelay(control.relay, transport, info)
         self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
         control.pool.lists.add_client(client)
@@ -181,46 +175,6 @@ class Pooler:
         else:
             self.welcome(control, client)
         return client
-
-    def _login_of(
-        self, credentials: Credentials, scram_keys: ScramKeys | None, database: DatabaseState
-    ) -> ServerLogin:
-        """What a client's login makes known for its pool's servers. A RELOAD since it began may
-        have changed the secret: then the new one counts, and the keys are the old one's.
-        """
-        userlist = self.config.userlist
-        current = find_client_login("trust", credentials.user, database.config, userlist)
-        if current.secret is None and credentials.as_of > 0:
-            current = credentials
-        keys = scram_keys if current.secret == credentials.secret else None
-        return find_server_login(current, keys, database.config, userlist)
-
-    def _remember_login(self, control: PoolControl, login: ServerLogin) -> None:
-        """What the pool's next connect logs in with; SCRAM keys of an earlier client stay while its
-        secret does. What auth_query found before what is known by now doesn't count.
-        """
-        key = control.pool.key
-        old = self.logins.get(key)
-        if old is not None:
-            if 0 < login.as_of < old.as_of:
-                return
-            if old.secret == login.secret and login.scram_keys is None:
-                login = replace(login, scram_keys=old.scram_keys)
-        self.logins[key] = login
-        known = (login.secret, None) if old is None else (old.secret, old.scram_keys)
-        if known != (login.secret, login.scram_keys):
-            for other in self.pools.values():
-                if other.pool.key.user == login.user:
-                    other.pool.failure = None  # the new one may be the right one
-
-    def learn(self, database: str, found: Credentials) -> None:
-        """auth_query has found a secret: it counts for the next connects of a pool that logs in
-        with an earlier one, whoever then gets in with it.
-        """
-        control = self.pools.get(PoolKey(database, found.user))
-        login = None if control is None else self.logins.get(control.pool.key)
-        if control is not None and login is not None and 0 < login.as_of < found.as_of:
-            self._remember_login(control, ServerLogin(found.user, found.secret, None, found.as_of))
 
     def _give_key(self, client: ClientRelay, info: ClientInfo, length: int) -> None:
         while True:
@@ -307,25 +261,7 @@ class Pooler:
 
     def server_login(self, control: PoolControl) -> ServerLogin:
         """What a connect of this pool logs in with."""
-        key = control.pool.key
-        login = self.logins.get(key)
-        if login is None:
-            database = self.databases[key.database]
-            if database.config.user in (None, key.user):
-                login = self._login_of(Credentials(key.user), None, database)
-            else:
-                login = find_lookup_login(key.user, self.config.userlist)
-            self.logins[key] = login
-        return login if login.scram_keys else self._with_keys(login)
-
-    def _with_keys(self, login: ServerLogin) -> ServerLogin:
-        """SCRAM keys are worth the same in every database: auth_user's own login in one of them
-        serves the lookups of all.
-        """
-        for other in self.logins.values():
-            if other.scram_keys and (other.user, other.secret) == (login.user, login.secret):
-                return replace(login, scram_keys=other.scram_keys)
-        return login
+        return logins.find(self, control)
 
     def use_config(self, config: Config) -> None:
         """Go by these settings from now on; databases are those that are there. `launch_all` when
