@@ -6,8 +6,8 @@ till its server has gone. A pool that finds no place contends for one: places go
 waited longest, and servers that become free give theirs up for it, see `yields_place`.
 Counts are kept, not recounted: there may be thousands of pools. Decides, and does nothing; `now` is
 an argument.
-Source: PgBouncer's launch_new_connection and evict_connection in outline; the turns are ours
-(docs/decisions/0006).
+Source: PgBouncer's launch_new_connection and evict_connection in outline; whose turn it is, is ours
+(docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Contenders:
     def discard(self, pool: Pool) -> None:
         """The pool needs none any more, or lacks one elsewhere."""
         self._since.pop(pool, None)
+        if not self._since:
+            self._heap.clear()  # nothing is kept alive by what was in it
 
     def first(self, now: float) -> Pool | None:
         """Whose turn it is; None: nobody wants a place any more."""

@@ -149,6 +149,17 @@ def test_a_pool_whose_first_client_left_keeps_the_turn_of_its_next() -> None:
     assert next_contender(quota, NOW) is pool
 
 
+def test_a_pool_whose_connect_failed_has_its_turn_again() -> None:
+    quota = Quota(2)
+    pool, other = make_waiting(quota, since=10.0), make_waiting(quota, since=20.0)
+    contend(pool, other, quota=quota)
+    pool.on_connect(NOW)
+    assert next_contender(quota, NOW) is other
+    pool.on_connect_given_up()
+    contend(pool, quota=quota)
+    assert next_contender(quota, NOW) is pool
+
+
 def test_a_place_is_not_offered_to_who_lacks_one_elsewhere_too() -> None:
     database, user = Quota(1), Quota(1)
     hold_servers(make_pool(database), 1)
