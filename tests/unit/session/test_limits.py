@@ -11,9 +11,11 @@ import pytest
 from pgmux.config import Database, PoolMode
 from pgmux.config.model import User
 from pgmux.errors import PoolerError
+from pgmux.metrics.snapshot import COUNTERS
 from pgmux.pool.limits import PATIENCE, Quota
 from pgmux.pool.states import SV_IDLE
 from pgmux.session import operator
+from pgmux.session._relay_cy import Counters
 from tests.unit.session.rig import ClientEnd, Rig, ServerEnd, configure
 
 MOMENT = 0.01  # long enough for a server to be quiet
@@ -479,6 +481,17 @@ def test_what_a_pool_has_counted_stays_when_it_goes() -> None:
     counters = rig.pooler.databases["app"].counters
     assert counters is not None
     assert (rig.pooler.pools, counters.xact_count, counters.query_count) == ({}, 2, 2)
+
+
+def test_every_number_of_show_stats_outlives_its_pool() -> None:
+    one, other = Counters(), Counters()
+    for counters in (one, other):
+        for value, name in enumerate(COUNTERS, 1):
+            setattr(counters, name, value)
+    one.add(other)
+    assert [getattr(one, name) for name in COUNTERS] == [
+        2 * value for value in range(1, len(COUNTERS) + 1)
+    ]
 
 
 @pytest.mark.parametrize("timeout", [0.0, 60.0])
