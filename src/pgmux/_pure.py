@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
@@ -17,7 +16,7 @@ from types import ModuleType
 PACKAGE = Path(__file__).parent
 
 
-class PureFinder(MetaPathFinder):
+class PureFinder:
     """Finds pgmux's `*_cy` modules as source, whatever lies beside it."""
 
     def find_spec(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 from pgmux.auth.credentials import Credentials
@@ -39,7 +40,7 @@ from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
 from pgmux.session.log import Name
 from pgmux.session.lookups import Lookup, Lookups
-from pgmux.session.pooler import Pooler
+from pgmux.session.pooler import OnCancelled, Pooler
 from pgmux.wire.build import build_error_response
 
 # Kinds of lines that a client causes before it has authenticated; the log limits them.
@@ -79,11 +80,12 @@ class Door:
         """A protocol for a new connection."""
         return ClientConnection(self)
 
-    def cancel(self, pid: int, key: bytes) -> str:
-        """Do what a CancelRequest asks for; returns why its connection closes."""
+    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> None:
+        """Do what a CancelRequest asks for; `on_done` is told why its connection closes."""
         if self.consoles.cancel(pid, key):
-            return "cancel request for console client"
-        return self.pooler.cancel(pid, key)
+            on_done("cancel request for console client")
+        else:
+            self.pooler.cancel(pid, key, on_done)
 
     def end_slow_logins(self, timeout: float, now: float) -> None:
         """client_login_timeout."""
@@ -228,7 +230,8 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(step, Refuse):
             raise step.error
         elif isinstance(step, Cancel):
-            self.close(self._door.cancel(step.pid, step.key), tell=False)
+            self._transport.pause_reading()  # one request a connection
+            self._door.cancel(step.pid, step.key, partial(self.close, tell=False))
         elif isinstance(step, Enter):
             self._enter(step)
         else:

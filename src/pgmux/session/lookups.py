@@ -266,7 +266,7 @@ class Run:
         """Have the server stop working on it: closing the connection alone would not."""
         server = self.relay.linked_server
         if server is not None:
-            self._lookups.pooler.cancel_query(self._control, server)
+            self._lookups.pooler.cancel_query(self._control, server, lambda reason: None)
         self.end(None)
 
     def end(self, outcome: Outcome) -> None:

@@ -88,7 +88,7 @@ def _end_slow_attempts(pooler: Pooler, now: float) -> None:
         for attempt, (started_at, done) in list(pooler.cancels.items()):
             if now - started_at > settings.cancel_wait_timeout:
                 attempt.cancel("cancel_wait_timeout")
-                done()
+                done("cancel_wait_timeout")
 
 
 def _drop_idle_pools(pooler: Pooler, now: float) -> None:

@@ -35,6 +35,9 @@ from pgmux.session.welcome import build_welcome
 MAX_CANCELS = 2
 
 
+OnCancelled = Callable[[str], None]
+
+
 class Attempt(Protocol):
     """A connect under way."""
 
@@ -65,7 +68,7 @@ class Pooler:
         self.pools: dict[PoolKey, PoolControl] = {}
         self.logins: dict[PoolKey, ServerLogin] = {}
         self.attempts: dict[Attempt, tuple[PoolControl, float]] = {}
-        self.cancels: dict[Attempt, tuple[float, Callable[[], None]]] = {}
+        self.cancels: dict[Attempt, tuple[float, OnCancelled]] = {}
         self.cancel_keys: CancelKeys[ClientRelay] = CancelKeys()
         self.ids = count(1)
         self.client_count = 0
@@ -329,31 +332,36 @@ class Pooler:
 
     # ---- cancel requests
 
-    def cancel(self, pid: int, key: bytes) -> str:
-        """Do what a CancelRequest asks for; returns why its connection closes, for the log."""
+    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> None:
+        """Do what a CancelRequest asks for. `on_done` is called with why its connection closes: at
+        once, or when the server has stopped the query. Till then it stays open, as with PostgreSQL:
+        what its client sends next must not be hit.
+        """
         client = self.cancel_keys.find(pid, key)
         if client is None:
-            return "failed cancel request"
+            on_done("failed cancel request")
+            return
         control: PoolControl = client.pool_relay.control
-        if client.state == CL_WAITING:
-            return control.cancel_waiting(client)
         server = client.linked_server
-        if server is None or server.ready or server.owner.setting:
-            return "cancel request for idle client"
-        if server.owner.cancels >= MAX_CANCELS:
-            return "cancel request already on its way"
-        self.cancel_query(control, server)
-        return "cancel request forwarded"
+        if client.state == CL_WAITING:
+            on_done(control.cancel_waiting(client))
+        elif server is None or server.ready or server.owner.setting:
+            on_done("cancel request for idle client")
+        elif server.owner.cancels >= MAX_CANCELS:
+            on_done("cancel request already on its way")
+        else:
+            self.cancel_query(control, server, on_done)
 
-    def cancel_query(self, control: PoolControl, server: ServerRelay) -> None:
+    def cancel_query(self, control: PoolControl, server: ServerRelay, on_done: OnCancelled) -> None:
         """Have the server stop what it works on."""
         info: ServerInfo = server.owner
         info.cancels += 1
         control.refresh_special(server)
 
-        def done() -> None:
+        def done(reason: str = "successfully sent cancel request") -> None:
             self.cancels.pop(attempt, None)
             self._cancel_done(control, server)
+            on_done(reason)
 
         attempt = self.outside.send_cancel(info, done)
         self.cancels[attempt] = (self.clock(), done)

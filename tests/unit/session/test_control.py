@@ -374,16 +374,28 @@ def test_lifetime_0_uses_a_server_once() -> None:
 # Cancel requests
 
 
-def cancel(rig: Rig, client: Any) -> str:
+def cancel(rig: Rig, client: Any) -> list[str]:
+    """Why its connection closes, once it does."""
     info = client.relay.owner
-    return rig.pooler.cancel(info.cancel_pid, info.cancel_key)
+    told: list[str] = []
+    rig.pooler.cancel(info.cancel_pid, info.cancel_key, told.append)
+    return told
 
 
 def test_a_cancel_request_goes_to_the_linked_server() -> None:
     rig = Rig()
     client, server = linked(rig)
-    assert cancel(rig, client) == "cancel request forwarded"
+    assert cancel(rig, client) == []
     assert [attempt.target for attempt in rig.cancels] == [server.relay.owner]
+
+
+def test_a_cancel_request_s_connection_closes_once_the_server_has_stopped_the_query() -> None:
+    rig = Rig()
+    client, _ = linked(rig)
+    told = cancel(rig, client)
+    assert told == []
+    rig.cancels[0].done()
+    assert told == ["successfully sent cancel request"]
 
 
 def test_a_released_server_waits_for_its_cancel_requests() -> None:
@@ -445,19 +457,20 @@ def test_two_cancel_requests_at_once_are_enough() -> None:
     rig = Rig()
     client, _ = linked(rig)
     answers = [cancel(rig, client) for _ in range(3)]
-    assert answers[2] == "cancel request already on its way"
+    assert answers == [[], [], ["cancel request already on its way"]]
     assert len(rig.cancels) == 2
 
 
 def test_a_cancel_request_that_hangs_is_given_up() -> None:
     rig = Rig(configure(cancel_wait_timeout=10.0))
     client, server = linked(rig)
-    cancel(rig, client)
+    told = cancel(rig, client)
     server.answer()
     rig.pass_time(10.0)
     assert server.relay.state == SV_BEING_CANCELED
     rig.pass_time(0.1)
     assert rig.cancels[0].canceled == "cancel_wait_timeout"
+    assert told == ["cancel_wait_timeout"]
     assert server.relay.state == SV_IDLE
 
 
@@ -468,7 +481,9 @@ def test_a_wrong_key_cancels_nothing(right: str) -> None:
     info = client.relay.owner
     pid = info.cancel_pid if right == "pid" else info.cancel_pid + 1
     key = info.cancel_key if right == "key" else b"nope"
-    assert rig.pooler.cancel(pid, key) == "failed cancel request"
+    told: list[str] = []
+    rig.pooler.cancel(pid, key, told.append)
+    assert told == ["failed cancel request"]
     assert rig.cancels == []
 
 
@@ -476,14 +491,14 @@ def test_an_idle_client_has_nothing_to_cancel() -> None:
     rig = Rig()
     client, server = linked(rig)
     server.answer()
-    assert cancel(rig, client) == "cancel request for idle client"
+    assert cancel(rig, client) == ["cancel request for idle client"]
 
 
 def test_a_session_between_queries_has_nothing_to_cancel() -> None:
     rig = session()
     client, server = linked(rig)
     server.answer()
-    assert cancel(rig, client) == "cancel request for idle client"
+    assert cancel(rig, client) == ["cancel request for idle client"]
 
 
 def test_a_waiting_query_is_cancelled_without_a_server() -> None:
@@ -492,7 +507,7 @@ def test_a_waiting_query_is_cancelled_without_a_server() -> None:
     waiting = rig.enter()
     waiting.messages()
     waiting.query()
-    assert cancel(rig, waiting) == "canceled a waiting client"
+    assert cancel(rig, waiting) == ["canceled a waiting client"]
     assert waiting.relay.state == CL_ACTIVE
     assert waiting.error() == ("ERROR", "57014", "canceling statement due to user request")
     server.messages()
@@ -507,7 +522,7 @@ def test_two_waiting_queries_are_not_cancelled_as_one() -> None:
     waiting = rig.enter()
     waiting.query()
     waiting.query()
-    assert cancel(rig, waiting) == "cancel request for idle client"
+    assert cancel(rig, waiting) == ["cancel request for idle client"]
     assert waiting.relay.state == CL_WAITING
 
 
@@ -515,7 +530,7 @@ def test_a_client_that_waits_for_its_welcome_has_nothing_to_cancel() -> None:
     rig = Rig()
     client = rig.enter()
     client.query()
-    assert cancel(rig, client) == "cancel request for idle client"
+    assert cancel(rig, client) == ["cancel request for idle client"]
     assert rig.log_in().asked() == ["SELECT 1"]
 
 
@@ -524,7 +539,7 @@ def test_parameters_being_set_are_not_cancelled() -> None:
     client = rig.enter({"TimeZone": "CET"})
     client.query()
     rig.log_in()
-    assert cancel(rig, client) == "cancel request for idle client"
+    assert cancel(rig, client) == ["cancel request for idle client"]
 
 
 # Errors inside

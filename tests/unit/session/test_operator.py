@@ -120,7 +120,7 @@ def test_a_cancel_request_that_is_through_while_paused_frees_no_server() -> None
     rig = Rig()
     client, server = linked(rig)
     info = client.relay.owner
-    rig.pooler.cancel(info.cancel_pid, info.cancel_key)
+    rig.pooler.cancel(info.cancel_pid, info.cancel_key, lambda reason: None)
     server.answer()
     assert server.relay.state == SV_BEING_CANCELED
     operator.hold(rig.pooler, None, held=True)
@@ -263,7 +263,7 @@ def test_a_cancel_request_survives_its_database() -> None:
     rig = Rig()
     client, _ = linked(rig)
     info = client.relay.owner
-    rig.pooler.cancel(info.cancel_pid, info.cancel_key)
+    rig.pooler.cancel(info.cancel_pid, info.cancel_key, lambda reason: None)
     rig.reload(databases={})
     rig.cancels[0].done()
     assert rig.pooler.cancels == {}

@@ -248,7 +248,8 @@ class Simulation(RuleBasedStateMachine):
     @rule(data=st.data(), right=st.sampled_from([True, True, False]))
     def cancel(self, data: st.DataObject, right: bool) -> None:
         info = self.pick(data, self.busy_clients()).end.relay.owner
-        self.rig.pooler.cancel(info.cancel_pid, info.cancel_key if right else b"nope")
+        key = info.cancel_key if right else b"nope"
+        self.rig.pooler.cancel(info.cancel_pid, key, lambda reason: None)
         self.settle()
 
     def busy_clients(self) -> list[SimulatedClient]:
