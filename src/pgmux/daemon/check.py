@@ -19,9 +19,10 @@ from pgmux.config.model import Settings
 from pgmux.daemon.command_line import Options
 from pgmux.daemon.configuration import describe, read_configuration
 from pgmux.errors import ConfigError, Problem
-from pgmux.net.dns import LookupFailed, look_up
+from pgmux.net.dns import look_up
 from pgmux.net.hosts import is_name
 from pgmux.net.listener import ListenError, check_port, find_group
+from pgmux.net.resolver import LookupFailed
 
 _LOOKUPS_AT_ONCE = 32
 _LOOKUP_TIMEOUT = 15.0  # seconds

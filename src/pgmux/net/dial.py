@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pgmux.config.model import Settings
-from pgmux.net.dns import LookupFailed
+from pgmux.net.resolver import LookupFailed
 from pgmux.net.sockets import Address, tune
 from pgmux.session.server import REASON_CONNECT_FAILED, ServerLoginFailed
 

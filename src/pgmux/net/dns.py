@@ -16,41 +16,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import weakref
-from dataclasses import dataclass
 from typing import Any
 
 import aiodns
 import pycares
 
-from pgmux.errors import PgmuxError
 from pgmux.net.resolv_conf import ChannelOptions, read_resolv_conf
+from pgmux.net.resolver import Answer, LookupFailed
 from pgmux.net.sockets import Address, SockAddr
 
 # The answer is that there is nothing. All others mean that there was no answer.
 _NOTHING = (aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.ARES_EBADNAME)
 
 _MOST_ADDRESSES = 64  # more would be tried, and logged, one after the other
-
-
-class LookupFailed(PgmuxError):
-    """No address. `is_final`: the name has none; else nobody could be asked."""
-
-    def __init__(self, reason: str, *, is_final: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.is_final = is_final
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The addresses of a name, never none, in the order of RFC 6724; their port is 0.
-
-    `ttl` is what the shortest-lived record says, seconds; 0 where there is none (/etc/hosts) or
-    where it says 0.
-    """
-
-    addresses: tuple[Address, ...]
-    ttl: float
 
 
 async def look_up(

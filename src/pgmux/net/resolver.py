@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pgmux.config.model import Settings
+from pgmux.errors import PgmuxError
 from pgmux.metrics.snapshot import DnsHostRow, DnsZoneRow
-from pgmux.net.dns import Answer, LookupFailed
 from pgmux.net.sockets import Address
 from pgmux.session.log import Log
 
@@ -36,6 +36,28 @@ _REMEMBER = 3600.0  # for how long such a gap counts
 # in which nobody else is served, and how many may be under way.
 AT_ONCE = 8
 UNDER_WAY = 64
+
+
+class LookupFailed(PgmuxError):
+    """No address. `is_final`: the name has none; else nobody could be asked."""
+
+    def __init__(self, reason: str, *, is_final: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_final = is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The addresses of a name, never none, in the order of RFC 6724; their port is 0.
+
+    `ttl` is what the shortest-lived record says, seconds; 0 where there is none (/etc/hosts) or
+    where it says 0.
+    """
+
+    addresses: tuple[Address, ...]
+    ttl: float
+
 
 LookUp = Callable[[str, Settings], Awaitable[Answer]]
 LookUpSerial = Callable[[str, Settings], Awaitable[int | None]]

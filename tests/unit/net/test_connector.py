@@ -19,7 +19,7 @@ from pgmux.auth.secrets import parse_secret
 from pgmux.config.model import Database, LoadBalanceHosts, Settings, SslMode
 from pgmux.net.compute import Computer
 from pgmux.net.connector import Attempt, Connector, ConnectRequest
-from pgmux.net.dns import LookupFailed
+from pgmux.net.resolver import LookupFailed
 from pgmux.net.server_login import LoginProtocol
 from pgmux.net.sockets import Address, Addresses, numeric_addresses, unix_address
 from pgmux.session.server import LoggedIn, ServerLogin, ServerLoginFailed

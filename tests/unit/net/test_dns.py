@@ -11,7 +11,8 @@ from pathlib import Path
 import pycares
 import pytest
 
-from pgmux.net.dns import Answer, LookupFailed, look_up, look_up_serial
+from pgmux.net.dns import look_up, look_up_serial
+from pgmux.net.resolver import Answer, LookupFailed
 from tests.fixtures.dns import DnsServer, running_dns_server
 from tests.unit.net.conftest import Run
 

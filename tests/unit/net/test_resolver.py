@@ -11,8 +11,7 @@ import pytest
 from pgmux.config.model import Settings
 from pgmux.metrics.snapshot import DnsHostRow, DnsZoneRow
 from pgmux.net import resolver
-from pgmux.net.dns import Answer, LookupFailed
-from pgmux.net.resolver import Outside, Resolver
+from pgmux.net.resolver import Answer, LookupFailed, Outside, Resolver
 from pgmux.net.sockets import numeric_addresses
 from tests.unit.net.conftest import RecordingLog, Run
 
