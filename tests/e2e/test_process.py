@@ -377,13 +377,19 @@ def test_a_daemon_reopens_its_log_on_hup(daemon: Daemon) -> None:
 # Time
 
 
-def test_it_listens_within_half_a_second(pgmux: str, start: Start, ini: Path) -> None:
+@linux
+def test_it_listens_within_half_a_second_of_cpu(pgmux: str, start: Start, ini: Path) -> None:
     took = [math.inf]
-    while min(took) >= 0.5 and len(took) < 15:  # the machine may be busy with other tests
-        began = time.monotonic()
+    while min(took) >= 0.5 and len(took) < 5:  # caches of a machine that is busy elsewhere are cold
         pooler = start(pgmux, ini)
         pooler.until("listening on")
-        took.append(time.monotonic() - began)
+        took.append(cpu_time(pooler.popen.pid))
         pooler.until("process up")
         assert pooler.end("QUIT") == 0
     assert min(took) < 0.5
+
+
+def cpu_time(pid: int) -> float:
+    """Seconds that a process has computed, in its own code and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

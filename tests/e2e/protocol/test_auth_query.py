@@ -405,7 +405,7 @@ def test_while_the_auth_database_is_down_others_are_served(pooler: MakePooler) -
     asking = pooler(
         users=ASKER,
         databases={"*": "", "down": "host=127.0.0.1 port=1"},
-        settings=SETTINGS | {"client_login_timeout": 3},
+        settings=SETTINGS | {"client_login_timeout": 3, "server_login_retry": 60},
     )
     told = refusal(asking, "scram_user", "scrampw", "down")
     assert told == "client_login_timeout"
