@@ -12,6 +12,7 @@ from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.version import PGBOUNCER, PGMUX
 from pgmux.errors import PoolerError
+from pgmux.net.console_connection import Consoles
 from pgmux.session import operator
 from pgmux.session.pooler import Pooler
 
@@ -25,6 +26,8 @@ class Process(Protocol):
     def pooler(self) -> Pooler: ...
     @property
     def snapshot(self) -> DaemonSnapshot: ...
+    @property
+    def consoles(self) -> Consoles: ...
     @property
     def log(self) -> Log: ...
     @property
@@ -139,8 +142,9 @@ class DaemonAdmin:
             operator.kill(self._pooler, name, _KILLED)
 
     def kill_client(self, client_id: int) -> bool:
-        """Close the client of that id; False where there is none."""
-        return operator.kill_client(self._pooler, client_id)
+        """Close the client of that id, which may be a console; False where there is none."""
+        is_client = operator.kill_client(self._pooler, client_id)
+        return is_client or self._app.consoles.kill(client_id)
 
     def set_disabled(self, database: str, disabled: bool) -> None:
         """Whether new clients of the database are refused."""

@@ -13,6 +13,7 @@ import secrets
 from pgmux.admin.console import Console, Reply
 from pgmux.admin.pooler import AdminPooler
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.errors import SQLSTATE_PROTOCOL_VIOLATION
 from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses
@@ -71,6 +72,17 @@ class Consoles:
                 return True
         return False
 
+    def kill(self, id_: int) -> bool:
+        """End the console of that id; False where there is none.
+
+        In the loop's next turn: it may be the one that asks for it.
+        """
+        for connection in self.open:
+            if connection.id == id_:
+                asyncio.get_running_loop().call_soon(connection.kill)
+                return True
+        return False
+
     def stats(self) -> StatsRow:
         """Each console query is a transaction of its own."""
         return StatsRow(ADMIN_DATABASE, xact_count=self.query_count, query_count=self.query_count)
@@ -94,7 +106,7 @@ class ConsoleConnection(asyncio.Protocol):
         self._reply = Reply()
         self._writable = True
         self._is_scheduled = False
-        self._id = id_
+        self.id = id_
         self._connect_time = consoles.pooler.clock()
         self._request_time = self._connect_time
         self.key = (
@@ -163,6 +175,15 @@ class ConsoleConnection(asyncio.Protocol):
         if self._reply.waiting is not None:
             self._do(self._console.cancel())
 
+    def kill(self) -> None:
+        """KILL_CLIENT: end the connection, and tell the client why."""
+        reason = operator.CLIENT_KILLED
+        if self in self._consoles.open:
+            self._end(reason)
+            self._log_errors((reason,))
+            error = build.build_error_response("FATAL", SQLSTATE_PROTOCOL_VIOLATION, reason)
+            close_with(self._transport, error)
+
     def _do(self, reply: Reply) -> None:
         self._reply = reply
         self._log_errors(reply.errors)
@@ -206,7 +227,7 @@ class ConsoleConnection(asyncio.Protocol):
 
     def _name(self) -> Name:
         peer = self._addresses.peer
-        return Name("client", self._id, ADMIN_DATABASE, self._step.user, peer)
+        return Name("client", self.id, ADMIN_DATABASE, self._step.user, peer)
 
     # ---- SHOW CLIENTS
 
@@ -220,7 +241,7 @@ class ConsoleConnection(asyncio.Protocol):
         return connection_row(
             self._consoles.pooler.clock,
             "C",
-            self._id,
+            self.id,
             self._addresses,
             user=self._step.user,
             database=ADMIN_DATABASE,

@@ -14,6 +14,8 @@ from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.pooler import Pooler
 
+CLIENT_KILLED = "admin forced disconnect"
+
 
 def reload(pooler: Pooler, new: Config) -> Reload:
     """Go over to a new configuration, whole. Raises: ConfigError; nothing has changed then."""
@@ -86,7 +88,7 @@ def kill_client(pooler: Pooler, client_id: int) -> bool:
     for control in pooler.pools.values():
         for client in control.pool.lists.active_clients() + control.pool.lists.waiting_clients():
             if client.owner.id == client_id:
-                control.close_client(client, "admin forced disconnect")
+                control.close_client(client, CLIENT_KILLED)
                 return True
     return False
 

@@ -47,18 +47,18 @@ def make_consoles(rig: Rig) -> Consoles:
     app: Any = SimpleNamespace(
         pooler=rig.pooler, log=rig.log, snapshot=None, is_shutting_down=False
     )
-    consoles = Consoles(rig.pooler, DaemonAdmin(app))
+    consoles = app.consoles = Consoles(rig.pooler, DaemonAdmin(app))
     rig.pooler.on_change = consoles.on_change
     return consoles
 
 
 def open_console(
-    rig: Rig, consoles: Consoles | None = None
+    rig: Rig, consoles: Consoles | None = None, id_: int = 1
 ) -> tuple[ConsoleConnection, ConsoleTransport]:
     consoles = consoles or make_consoles(rig)
     transport: Any = ConsoleTransport()
     ends: Any = FakeEnds()
-    connection = consoles(transport, ends, EnterConsole("root", True, ""), 1)
+    connection = consoles(transport, ends, EnterConsole("root", True, ""), id_)
     transport.answers()
     return connection, transport
 
@@ -137,3 +137,37 @@ def test_a_console_client_that_does_not_read_its_answers_is_read_no_further() ->
         assert transport.reads
 
     in_a_loop(run)
+
+
+@pytest.mark.parametrize("target", [901, 902], ids=["another's", "its own"])
+def test_kill_client_ends_a_console(target: int) -> None:
+    rig = Rig()
+    consoles = make_consoles(rig)
+    other, _ = open_console(rig, consoles, 901)
+    asking, _ = open_console(rig, consoles, 902)
+    killed = other if target == 901 else asking
+
+    in_a_loop(lambda: asking.data_received(build.build_query(f"KILL_CLIENT {target}")))
+    transports: Any = {each: each._transport for each in (other, asking)}
+    answers = transports[asking].answers()
+    assert ("C", b"KILL_CLIENT\0") in answers
+    last = answers[-1] if killed is asking else transports[killed].answers()[-1]
+    assert last[0] == "E" and b"SFATAL\0C08P01\0Madmin forced disconnect\0" in last[1]
+    assert transports[killed].is_closed
+    assert list(consoles.open) == [each for each in (other, asking) if each is not killed]
+
+
+def test_a_pause_that_waits_is_undone_when_its_console_is_killed() -> None:
+    rig = Rig()
+    linked(rig)
+    consoles = make_consoles(rig)
+    pausing, _ = open_console(rig, consoles, 901)
+    asking, _ = open_console(rig, consoles, 902)
+
+    def run() -> None:
+        pausing.data_received(build.build_query("PAUSE"))
+        assert rig.pooler.paused
+        asking.data_received(build.build_query("KILL_CLIENT 901"))
+
+    in_a_loop(run)
+    assert not rig.pooler.paused
