@@ -23,6 +23,7 @@ from pgmux.net.compute import Computer, TooManyJobs
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses, read_addresses
 from pgmux.session.client import (
+    UNTOLD,
     Answer,
     Attempted,
     Cancel,
@@ -207,7 +208,7 @@ class ClientConnection(asyncio.Protocol):
                 error.message, error.sqlstate, reason="" if reason == error.message else reason
             )
         except ProtocolViolation as error:
-            self.close(error.message, tell=error.message != "bad cancel request")
+            self.close(error.message, tell=error.message not in UNTOLD)
         except TooManyJobs as error:
             self.close("bouncer resources exhaustion", reason=str(error))
         except Exception as error:

@@ -7,7 +7,7 @@ Everything a client can send before it has authenticated is bounded by `wire.sta
 `MAX_PASSWORD_LEN`.
 
 Source: PostgreSQL protocol, "Start-up"; PgBouncer's client.c for the order of checks and the texts.
-Errors: PoolerError (the client is told), ProtocolViolation (closed silently: a bad CancelRequest).
+Errors: PoolerError (the client is told), ProtocolViolation (closed; see `UNTOLD`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
-from pgmux.errors import PoolerError
+from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.varcache import accepted
 from pgmux.wire import codes
 from pgmux.wire.build import build_negotiate_protocol_version
@@ -39,6 +39,8 @@ MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
 MAX_PASSWORD_LEN = 65536  # a whole PasswordMessage
 _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 _SUPPORTED = (AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256)
+# Of ProtocolViolations these close the connection without a word, as PgBouncer does.
+UNTOLD = ("bad cancel request", "bad packet")
 _SALT_LEN = 16
 _NONCE_LEN = 18
 
@@ -202,7 +204,7 @@ class ClientLogin:
                 break
             kind, body = message
             if self._auth is None or kind != codes.PASSWORD_MESSAGE:
-                raise PoolerError(f"unknown pkt: {kind}")
+                raise ProtocolViolation("client", "bad packet")
             steps += self._on_step(self._auth.on_password_message(body))
         return steps
 

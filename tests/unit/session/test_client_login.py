@@ -19,6 +19,7 @@ from pgmux.config.model import SslMode, User
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.client import (
     MAX_PASSWORD_LEN,
+    UNTOLD,
     Answer,
     Attempted,
     Cancel,
@@ -195,8 +196,10 @@ def test_a_startup_message_within_scram_is_refused() -> None:
         login.feed(startup())
 
 
-def test_a_query_instead_of_the_password_is_refused() -> None:
-    assert refusal(config(AuthType.PLAIN), startup(), QUERY).startswith("unknown pkt")
+def test_a_query_instead_of_the_password_ends_the_login_without_a_word() -> None:
+    with pytest.raises(ProtocolViolation, match="bad packet") as caught:
+        run(start(config(AuthType.PLAIN)), [startup(), QUERY])
+    assert caught.value.message in UNTOLD
 
 
 def test_a_password_of_a_million_bytes_is_refused_by_its_length() -> None:
