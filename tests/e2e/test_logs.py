@@ -145,6 +145,19 @@ def test_json_is_an_object_a_line_with_the_connection_in_it(pooler: MakePooler) 
     assert {line["side"] for line in lines if "side" in line} == {"client", "server"}
 
 
+def test_the_service_manager_has_the_stats_as_status(
+    pooler: MakePooler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"pgmux-test-{os.getpid()}"
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(f"\0{name}")
+        pooler(settings={"stats_period": 1, "log_stats": 0})
+        assert manager.recv(1000) == b"READY=1"
+        assert manager.recv(1000).startswith(b"STATUS=stats: 0 xacts/s, 0 queries/s, ")
+
+
 def test_kill_closes_servers_for_one_reason_as_pgbouncer_does(pooler: MakePooler) -> None:
     made = pooler()
     connect(made)

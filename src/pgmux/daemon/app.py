@@ -17,6 +17,7 @@ from typing import Any
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.auth.server_auth import SaltedCache
 from pgmux.config import Config
+from pgmux.daemon import systemd
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.daemon.configuration import describe
 from pgmux.daemon.log import Log, cannot_open
@@ -238,8 +239,10 @@ class App:
         settings = self.pooler.config.settings
         self._loop.call_later(max(1, settings.stats_period), self._tick)
         averages = self.snapshot.averaging.tick(self.pooler.clock(), self.snapshot.stats())
+        line = stats_line(averages)
         if settings.log_stats:
-            self.log.log(stats_line(averages), fields=stats_fields(averages))
+            self.log.log(line, fields=stats_fields(averages))
+        systemd.notify(systemd.status(line))
 
     # ---- what the pooler asks for
 

@@ -1,4 +1,5 @@
-"""Telling the service manager: ready, reloading, stopping (Debian's unit for it is Type=notify).
+"""Telling the service manager: ready, reloading, stopping, what `systemctl status` shows
+(Debian's unit for it is Type=notify).
 
 Source: sd_notify(3), a datagram to the socket that $NOTIFY_SOCKET names. Errors: none; a manager
 that is gone is not our failure.
@@ -18,6 +19,11 @@ STOPPING = "STOPPING=1"
 def reloading() -> str:
     """The message that a Type=notify-reload unit waits for before READY."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
+
+
+def status(text: str) -> str:
+    """The message that makes `text` the status that systemctl shows."""
+    return f"STATUS={text}"
 
 
 def notify(message: str) -> None:

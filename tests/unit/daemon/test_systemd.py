@@ -35,3 +35,7 @@ def test_reloading_carries_the_monotonic_clock() -> None:
     first, second = systemd.reloading().split("\n")
     assert first == "RELOADING=1"
     assert abs(int(second.removeprefix("MONOTONIC_USEC=")) - time.monotonic() * 1e6) < 1e6
+
+
+def test_the_status_is_one_assignment() -> None:
+    assert systemd.status("stats: 0 xacts/s") == "STATUS=stats: 0 xacts/s"
