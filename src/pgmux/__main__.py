@@ -12,12 +12,20 @@ import sys
 def main() -> None:
     """Runs the daemon for `run`, else the Click commands; ends the process."""
     if sys.argv[1:2] == ["run"]:
-        from pgmux.daemon.main import main as run
-
-        sys.exit(run(sys.argv[2:], "pgmux run"))
+        sys.exit(run_daemon(sys.argv[2:], "pgmux run"))
     from pgmux.cli.main import commands
 
     commands(prog_name="pgmux")
+
+
+def run_daemon(argv: list[str], prog: str) -> int:
+    """PgBouncer's command line under the name `prog`; returns the exit code, if at all."""
+    from pgmux.daemon import process
+
+    process.end_on_early_signals()  # before the imports, which take most of a start
+    from pgmux.daemon.main import main
+
+    return main(argv, prog)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ def script(interpreter: str) -> str:
 {MARK}: PgBouncer's name and command line, run by pgmux
 import sys
 
-from pgmux.daemon.main import main
+from pgmux.__main__ import run_daemon
 
-sys.exit(main(sys.argv[1:], "{_NAME}"))
+sys.exit(run_daemon(sys.argv[1:], "{_NAME}"))
 """
 
 

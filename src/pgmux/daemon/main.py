@@ -92,8 +92,6 @@ def main(argv: list[str], prog: str) -> int:
 
 def run(options: Options, make_application: MakeApplication) -> int:
     """Run the pooler and end the process with its exit code; return 1 if it can't be run."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # till the pooler handles it: no traceback
-    process.end_on_early_signals()
     process.hold_standard_streams()
     log = Log(verbose=options.verbose, quiet=options.quiet)
     try:

@@ -42,11 +42,11 @@ def hold_standard_streams() -> None:
 
 
 def end_on_early_signals() -> None:
-    """Have a signal end the start also where this is process 1, of a container.
-
-    The kernel drops there what has no handler, and the container would be killed when its time for
-    stopping is over.
+    """Have a signal end the start: without a traceback, and also where this is process 1 of a
+    container. The kernel drops there what has no handler, and the container would be killed when
+    its time for stopping is over.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if os.getpid() == 1:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(signum, lambda signum, _: os._exit(128 + signum))
