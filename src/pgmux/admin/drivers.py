@@ -29,6 +29,8 @@ FAKE_PARAMETERS: Mapping[str, str] = {
     "timezone": "GMT",
 }
 
+MAX_ANSWERS = 32  # in one query; asyncpg's reset has five
+
 _Answer = Callable[[re.Match[bytes]], Statement]
 
 
@@ -166,10 +168,16 @@ def find_answer(query: bytes) -> Statement | None:
 
 def find_answers(query: bytes) -> list[Statement]:
     """The answers to one or several statements in one simple query; none where one of them isn't in
-    the table: commands of the console come one at a time.
+    the table, or they are more than MAX_ANSWERS: commands of the console come one at a time.
     """
     answer = find_answer(query)
     if answer is not None:
         return [answer]
-    answers = [find_answer(part) for part in query.split(b";") if part.strip()]
-    return [] if None in answers else [answer for answer in answers if answer is not None]
+    answers = []
+    for part in query.split(b";", MAX_ANSWERS - 1):
+        if part.strip():
+            answer = find_answer(part)
+            if answer is None:
+                return []
+            answers.append(answer)
+    return answers

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgmux.admin.commands import find_statement
-from pgmux.admin.drivers import ANSWERS, find_answer, find_answers
+from pgmux.admin.drivers import ANSWERS, MAX_ANSWERS, find_answer, find_answers
 from pgmux.wire import build
 from pgmux.wire.parse import Column, parse_parameter_description, parse_row_description
 from tests.unit.admin.pooler import FakePooler
@@ -109,6 +109,11 @@ def test_show_all_has_every_parameter_that_show_answers() -> None:
 @pytest.mark.parametrize("query", ["", " ", ";", " ; "])
 def test_an_empty_query_has_an_empty_answer(query: str) -> None:
     assert types(ask(query).data) == "IZ"
+
+
+def test_only_so_many_are_answered_in_one_query() -> None:
+    assert types(ask(";".join(["begin"] * MAX_ANSWERS)).data) == "C" * MAX_ANSWERS + "Z"
+    assert types(ask(";".join(["begin"] * (MAX_ANSWERS + 1))).data) == "EZ"
 
 
 def test_an_empty_query_can_be_prepared() -> None:
