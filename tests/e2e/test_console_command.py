@@ -125,6 +125,31 @@ def test_a_pipe_gets_what_psql_prints(
     assert done.stdout == expected.stdout
 
 
+def test_what_can_t_be_written_is_said(pooler: PoolerProcess, environ: dict[str, str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*CONSOLE, *place_of(pooler), "SHOW VERSION"],
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    assert done.stderr == "cannot write to stdout: No space left on device\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("timeout", "code", "text"),
+    [("-1", 0, ""), ("0", 0, ""), ("soon", 2, "connect_timeout is no number of seconds: soon")],
+)
+def test_a_connect_timeout_is_read_as_libpq_reads_it(
+    pooler: PoolerProcess, run: Run, timeout: str, code: int, text: str
+) -> None:
+    done = run(pooler, "SHOW VERSION", PGCONNECT_TIMEOUT=timeout)
+    assert done.returncode == code and text in done.stderr
+
+
 def test_json_is_typed_and_csv_has_a_header(pooler: PoolerProcess, run: Run) -> None:
     databases, stats = run(pooler, "--json", "SHOW DATABASES", "SHOW STATS").stdout.split("]\n[")
     row = next(row for row in json.loads(f"{databases}]") if row["name"] == "app")

@@ -1,7 +1,7 @@
 """`pgmux console [SQL]`: the admin console of pgmux or PgBouncer, without psql.
 
-Exit codes: 0; 1 after an error that the console answered; 2 without a connection, or when it was
-lost; 130 after Ctrl-C.
+Exit codes: 0; 1 after an error that the console answered; 2 without a connection, when it was lost,
+or when results can't be written; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import click
 
+from pgmux.config.model import ADMIN_DATABASE
 from pgmux.ops.console.client import FAILURES, Client, describe, tell
 from pgmux.ops.console.connection import ConsoleError, Interrupted
 from pgmux.ops.console.output import Format, Style
@@ -62,7 +63,7 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    statements = (*commands, *sql)
+    statements = (*commands, *without_database(sql))
     if watch is not None and len(statements) != 1:
         raise click.UsageError("--watch takes one SQL")
     asked = Asked(url, host, None if port is None else str(port), user, config)
@@ -74,6 +75,13 @@ def command(
     ask = (lambda: None) if no_password else (lambda: ask_password(place))
     client = Client(place, ask, Style(format_, expanded))
     sys.exit(run(client, statements, watch))
+
+
+def without_database(sql: tuple[str, ...]) -> tuple[str, ...]:
+    """The arguments without the database in front that psql would want there."""
+    if sql and sql[0].startswith(("postgresql://", "postgres://")):
+        raise click.UsageError("the URL goes behind -d: pgmux console -d URL [SQL]")
+    return sql[1:] if sql[:1] == (ADMIN_DATABASE,) else sql
 
 
 def run(client: Client, statements: tuple[str, ...], watch: float | None) -> int:

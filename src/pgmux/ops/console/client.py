@@ -6,6 +6,7 @@ The lines of the prompt and of a pipe mean the same: the console's commands, and
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -28,7 +29,12 @@ from pgmux.ops.console.result import Result
 from pgmux.ops.console.session import AskPassword, Session
 from pgmux.ops.console.statements import split_statements
 
-FAILURES = (ConsoleError, ConnectError, ConnectionLost, Interrupted)
+
+class OutputError(Exception):
+    """Results can't be written to stdout."""
+
+
+FAILURES = (ConsoleError, ConnectError, ConnectionLost, Interrupted, OutputError)
 _LEAVE = ("\\q", "exit", "quit")
 _HELP = ("\\?", "help")
 
@@ -36,6 +42,13 @@ _HELP = ("\\?", "help")
 def tell(text: str) -> None:
     """A line for whoever sits there, on stderr."""
     print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+
+
+def drop_output() -> None:
+    """What stdout still holds goes nowhere: Python's end would fail on it once more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def describe(error: Exception, place: Place) -> str:
@@ -99,10 +112,16 @@ class Client:
                 time.sleep(seconds)
 
     def _show(self, result: Result) -> None:
-        if self._is_terminal:
-            self._console.print(self._rendered(result))
-        elif text := render_text(result, self.style):
-            print(text, flush=True)
+        try:
+            if self._is_terminal:
+                self._console.print(self._rendered(result))
+            elif text := render_text(result, self.style):
+                print(text, flush=True)
+        except BrokenPipeError:  # `… | head`: Click ends without a word
+            raise
+        except OSError as error:
+            drop_output()
+            raise OutputError(f"cannot write to stdout: {error.strerror}") from error
 
     def _rendered(self, result: Result) -> RenderableType:
         return render_rich(result, self.style, self._console)

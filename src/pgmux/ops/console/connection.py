@@ -86,7 +86,13 @@ def _connect_timeout(pgconn: PGconn) -> float:
     if pgconn.status == ConnStatus.BAD:
         return 0.0
     text = next((each.val for each in pgconn.info if each.keyword == b"connect_timeout"), None)
-    return float(text or 0) or float("inf")
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        raise ConnectError(
+            f"connect_timeout is no number of seconds: {_text(text or b'')}"
+        ) from None
+    return seconds if seconds > 0 else float("inf")
 
 
 def _left(deadline: float) -> float | None:

@@ -85,7 +85,8 @@ def find_place(asked: Asked, machine: Machine) -> Place:
     named = {"host": asked.host, "port": asked.port, "user": asked.user}
     parameters |= {name: value for name, value in named.items() if value}
     parameters.setdefault("dbname", ADMIN_DATABASE)
-    parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT))
+    if not machine.environ.get("PGCONNECT_TIMEOUT"):
+        parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT))
     settings = None
     if parameters.keys() & {"host", "hostaddr", "service"}:
         source = "the command line"
@@ -95,7 +96,16 @@ def find_place(asked: Asked, machine: Machine) -> Place:
         source, settings = _find_settings(asked.config, machine.read)
         parameters["host"] = ",".join(_hosts(source, settings))
     _complete(parameters, settings, machine, is_port_ours=bool(asked.config))
+    _check_text(parameters)
     return Place(parameters, source)
+
+
+def _check_text(parameters: Mapping[str, str]) -> None:
+    for name, value in parameters.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise PlaceError(f"{name} is not UTF-8") from error
 
 
 def _complete(
@@ -121,7 +131,7 @@ def _parse_url(url: str | None) -> dict[str, str]:
         return {"dbname": url}
     try:
         found = conninfo_to_dict(url)
-    except ProgrammingError as error:
+    except (ProgrammingError, UnicodeEncodeError) as error:
         # libpq quotes what it doesn't understand, which may be a piece of a password.
         raise PlaceError(
             "--url is not a connection string: write postgresql://USER@HOST:PORT/pgbouncer"

@@ -8,7 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from pgmux.cli.console import command
+from pgmux.cli.console import command, without_database
 from pgmux.ops.console.hints import find_hint
 
 
@@ -21,6 +21,9 @@ from pgmux.ops.console.hints import find_hint
         ["-p", "0"],
         ["--config", "/no/such/file.ini"],
         ["-d", "postgresql://user:secret%zz@host"],
+        ["postgresql://user:secret@host/pgbouncer", "-c", "SHOW POOLS"],
+        ["-h", "\udcff", "SHOW POOLS"],
+        ["-d", "postgresql://\udcff/", "SHOW POOLS"],
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_why(arguments: list[str]) -> None:
@@ -44,6 +47,21 @@ def test_wrong_usage_is_exit_code_2_and_says_why(arguments: list[str]) -> None:
 def test_a_failed_connection_has_a_hint_where_one_is_known(message: str, hint: str) -> None:
     assert hint in find_hint(message)
     assert bool(find_hint(message)) == bool(hint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "statements"),
+    [
+        (("pgbouncer",), ()),
+        (("pgbouncer", "SHOW POOLS"), ("SHOW POOLS",)),
+        (("SHOW POOLS", "pgbouncer"), ("SHOW POOLS", "pgbouncer")),
+        ((), ()),
+    ],
+)
+def test_the_database_that_psql_wants_in_front_may_stand_there(
+    arguments: tuple[str, ...], statements: tuple[str, ...]
+) -> None:
+    assert without_database(arguments) == statements
 
 
 def test_one_command_imports_no_line_editor() -> None:

@@ -43,6 +43,14 @@ def test_without_any_word_the_usual_places_are_tried_in_turn() -> None:
     assert place.parameters["connect_timeout"] == "10"
 
 
+def test_libpqs_variable_for_the_timeout_counts() -> None:
+    assert "connect_timeout" not in find(PGCONNECT_TIMEOUT="3").parameters
+    assert (
+        find(Asked(url="connect_timeout=4"), PGCONNECT_TIMEOUT="3").parameters["connect_timeout"]
+        == "4"
+    )
+
+
 @pytest.mark.parametrize("path", CONFIG_FILES)
 def test_a_pgbouncer_ini_of_this_machine_is_found(path: str) -> None:
     place = find(files={path: INI})
