@@ -115,9 +115,8 @@ def results_table(direct: demo.Outcome, pooled: demo.Outcome) -> Table:
 def stay(console: Console, dsn: str) -> None:
     """Says how to connect and waits for Ctrl-C."""
     console.print(f"Connect: [bold]psql {dsn}[/bold]", soft_wrap=True)
-    console.print(
-        f"Console: psql {dsn.rpartition('/')[0]}/pgbouncer -c 'SHOW POOLS'", soft_wrap=True
-    )
+    where = dsn.rpartition("/")[0]
+    console.print(f"Console: pgmux console -d {where} 'SHOW POOLS'", soft_wrap=True)
     console.print("Ctrl-C ends it.")
     try:
         while True:
