@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pgmux.errors import PoolerError
@@ -220,3 +221,10 @@ def next_contender(quota: Quota, now: float) -> Pool | None:
         assert since is not None
         quota.contenders.add(other, since)
     return pool
+
+
+def longest_wait(quota: Quota, now: float) -> float:
+    """Since when the client waits that the quota's next place is for; inf where there is none."""
+    pool = next_contender(quota, now)
+    since = None if pool is None else pool.wants_since(now)
+    return inf if since is None else since

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgmux.pool.limits import LOOK_AGAIN, Quota, full_quotas, next_contender
+from pgmux.pool.limits import LOOK_AGAIN, Quota, full_quotas, longest_wait, next_contender
 from pgmux.pool.pool import Pool
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def on_place_free(pooler: Pooler, control: PoolControl) -> None:
     """
     contended = [quota for quota in control.pool.quotas if quota.contenders]
     _contend(pooler, control.pool, contended)
-    for quota in contended:
+    now = pooler.clock()
+    # Else who has waited less would take it as the database's, though it was given up as the user's.
+    for quota in sorted(contended, key=lambda quota: longest_wait(quota, now)):
         _settle(pooler, quota)
 
 

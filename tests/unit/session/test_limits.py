@@ -234,6 +234,17 @@ def test_a_pool_that_lacks_two_places_gets_both() -> None:
     assert owners(rig) == ["eve"]
 
 
+def test_a_place_given_up_for_the_users_other_database_goes_there() -> None:
+    rig = limited(max_db_connections=1, max_user_connections=1)
+    _, server = working(rig, database="app")
+    waiting(rig, "bob", "crm")
+    rig.pass_moment(2 * PATIENCE)
+    waiting(rig, "bob", "app")
+    server.answer()
+    assert server.is_closed
+    assert [attempt.target.pool.key.database for attempt in rig.pending()] == ["crm"]
+
+
 def test_a_failed_connect_gives_its_place_to_others() -> None:
     rig = limited(max_db_connections=1)
     waiting(rig, "bob"), waiting(rig, "eve")
