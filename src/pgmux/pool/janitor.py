@@ -20,6 +20,7 @@ from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_TESTED, SV_USED
 # How often the janitor comes, in seconds: PgBouncer's period.
 PERIOD = 1 / 3
 
+REASON_SURPLUS = "too many servers in the pool"
 QUEUE_NOTICE = "No server connection available in postgres backend, client being queued"
 
 
@@ -108,10 +109,9 @@ def _end_of_unused(pool: Pool, settings: Settings, server: Any, now: float, *, s
 
 
 def surplus_servers(pool: Pool) -> Iterator[tuple[Any, str]]:
-    """Unused servers beyond pool_size and the reserve, after an operator has lowered them."""
-    size = pool.limits.pool_size
-    many = pool.connected_count() - (size + pool.limits.reserve_pool_size) if size > 0 else 0
+    """Unused servers that are too many; those in use go when they are released."""
+    many = pool.surplus_count()
     if many > 0:
         unused = pool.lists.servers(SV_USED) + pool.lists.servers(SV_IDLE)
         for server in unused[:many]:
-            yield server, "too many servers in the pool"
+            yield server, REASON_SURPLUS

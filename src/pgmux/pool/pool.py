@@ -93,6 +93,7 @@ class Pool:
         self.logins = 0
         self.last_connect_at = 0.0
         self.failure: Failure | None = None
+        self.failed_at = 0.0
         self.last_lifetime_close_at = 0.0
         self.unused_since: float | None = None  # no client and no server
 
@@ -142,7 +143,11 @@ class Pool:
     def _may_connect(self, now: float) -> bool:
         if self.failure is None:
             return self.logins < MAX_LOGINS
-        return not self.logins and now - self.last_connect_at >= self.limits.server_login_retry
+        since = self.last_connect_at
+        if any(quota.is_full() or quota.is_contended_by_others(self) for quota in self.quotas):
+            # A server that keeps silent has held a place till now: others have it in between.
+            since = self.failed_at
+        return not self.logins and now - since >= self.limits.server_login_retry
 
     def is_contended(self) -> bool:
         """Whether servers that become free may have to go for other pools."""
@@ -162,10 +167,11 @@ class Pool:
         self.logins -= 1
         self.failure = None
 
-    def on_connect_failed(self, failure: Failure) -> None:
+    def on_connect_failed(self, failure: Failure, now: float) -> None:
         """A connect has failed; the next waits for server_login_retry."""
         self.on_connect_given_up()
         self.failure = failure
+        self.failed_at = now
 
     def on_connect_given_up(self) -> None:
         """A connect was ended by us, which says nothing about the server."""
@@ -202,6 +208,12 @@ class Pool:
     def connected_count(self) -> int:
         """Servers that have logged in."""
         return self.lists.total_servers() - self.lists.server_count(SV_LOGIN)
+
+    def surplus_count(self) -> int:
+        """Servers beyond pool_size and the reserve, after an operator has lowered them."""
+        size = self.limits.pool_size
+        most = size + self.limits.reserve_pool_size
+        return max(0, self.connected_count() - most) if size > 0 else 0
 
     def busy_count(self) -> int:
         """Servers that a PAUSE has to wait for."""

@@ -18,6 +18,7 @@ from pgmux.errors import (
     SQLSTATE_PROTOCOL_VIOLATION,
     SQLSTATE_QUERY_CANCELED,
 )
+from pgmux.pool.janitor import REASON_SURPLUS
 from pgmux.pool.limits import yields_place
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import (
@@ -114,6 +115,7 @@ class PoolControl(StateKeeper):
             or server.close_needed
             or self.pool.lists.held
             or self.pool.is_contended()
+            or self.pool.surplus_count() > 0
             or server.owner.cancels > 0
             or self.pooler.clock() - server.connect_time >= self.pool.limits.server_lifetime
         )
@@ -283,6 +285,8 @@ class PoolControl(StateKeeper):
             self.close_server(server, "pause mode")
         elif server.owner.cancels > 0:
             self.pool.lists.move_server(server, SV_BEING_CANCELED)
+        elif self.pool.surplus_count() > 0:
+            self.close_server(server, REASON_SURPLUS)
         elif yields_place(self.pool, server, now):
             self.close_server(server, "evicted")
         else:

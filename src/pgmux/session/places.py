@@ -59,7 +59,7 @@ def on_place_free(pooler: Pooler, control: PoolControl) -> None:
     contended = [quota for quota in control.pool.quotas if quota.contenders]
     _contend(pooler, control.pool, contended)
     now = pooler.clock()
-    # Else who has waited less would take it as the database's, though it was given up as the user's.
+    # Else who has waited less would take as the database's place what was given up as the user's.
     for quota in sorted(contended, key=lambda quota: longest_wait(quota, now)):
         _settle(pooler, quota)
 

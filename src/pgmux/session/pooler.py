@@ -294,7 +294,7 @@ class Pooler:
         unless there are servers to wait for: one connection too many costs nobody his own.
         """
         control, _ = self.attempts.pop(attempt)
-        control.pool.on_connect_failed(failure)
+        control.pool.on_connect_failed(failure, self.clock())
         is_served = any(not server.close_needed for server in control.pool.lists.all_servers())
         if failure.message and not transient and not is_served:
             for client in control.pool.lists.waiting_clients():
@@ -306,7 +306,7 @@ class Pooler:
         """End a connect ourselves."""
         control, _ = self.attempts.pop(attempt)
         attempt.cancel(failure.reason)
-        control.pool.on_connect_failed(failure)
+        control.pool.on_connect_failed(failure, self.clock())
         places.on_place_free(self, control)
 
     def give_up_all(self, control: PoolControl, reason: str) -> None:

@@ -165,7 +165,7 @@ def test_after_a_failure_the_next_connect_waits_for_server_login_retry() -> None
     pool = make_pool()
     add_clients(pool, 3, waiting=True)
     begin(pool, now=100.0)
-    pool.on_connect_failed(Failure("connect failed"))
+    pool.on_connect_failed(Failure("connect failed"), 100.0)
     assert launch(pool, 114.9) == 0
     assert launch(pool, 115.0) == 1
 
@@ -174,7 +174,7 @@ def test_a_failed_pool_tries_one_connect_at_a_time() -> None:
     pool = make_pool(pool_size=20)
     add_clients(pool, 9, waiting=True)
     begin(pool, now=100.0)
-    pool.on_connect_failed(Failure("connect failed"))
+    pool.on_connect_failed(Failure("connect failed"), 100.0)
     assert launch(pool, 120.0) == 1
     begin(pool, now=120.0)
     assert launch(pool, 140.0) == 0
@@ -184,7 +184,7 @@ def test_a_login_ends_the_failure() -> None:
     pool = make_pool(pool_size=20)
     add_clients(pool, 5, waiting=True)
     begin(pool, now=100.0)
-    pool.on_connect_failed(Failure("connect failed"))
+    pool.on_connect_failed(Failure("connect failed"), 100.0)
     begin(pool, now=115.0)
     pool.on_connected()
     assert pool.failure is None
@@ -203,7 +203,7 @@ def test_a_pool_is_down_while_its_failure_leaves_it_no_server() -> None:
     pool = make_pool()
     assert not pool.is_down()
     begin(pool)
-    pool.on_connect_failed(Failure("connect failed"))
+    pool.on_connect_failed(Failure("connect failed"), 100.0)
     assert pool.is_down()
     add_servers(pool, SV_ACTIVE)
     assert not pool.is_down()
@@ -243,7 +243,7 @@ def test_min_pool_size_never_exceeds_pool_size() -> None:
 def test_min_pool_size_waits_for_server_login_retry_too() -> None:
     pool = make_pool(min_pool_size=1, forced_user=True)
     begin(pool, now=50.0)
-    pool.on_connect_failed(Failure("connect failed"))
+    pool.on_connect_failed(Failure("connect failed"), 100.0)
     assert (refill(pool, 64.0), refill(pool, 65.0)) == (False, True)
 
 

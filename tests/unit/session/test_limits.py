@@ -260,6 +260,25 @@ def test_a_connect_that_is_given_up_gives_its_place_to_others() -> None:
     assert owners(rig) == ["eve"]
 
 
+def test_a_pool_whose_server_keeps_silent_leaves_the_place_to_others_between_its_attempts() -> None:
+    rig = limited(max_user_connections=1, server_connect_timeout=15.0, server_login_retry=15.0)
+    waiting(rig, "bob", "crm")
+    rig.now += 1
+    clients = [waiting(rig, "bob", "app"), waiting(rig, "bob", "app")]
+    rig.pass_time(16.0)
+    assert [attempt.target.pool.key.database for attempt in rig.pending()] == ["app"]
+    server = rig.log_in()
+    for client in clients:
+        client.query()
+    rig.pass_time(14.0)
+    server.answer()
+    assert not server.is_closed  # though the other's client has waited longest
+    clients[0].query()
+    rig.pass_time(2.0)
+    server.answer()
+    assert [attempt.target.pool.key.database for attempt in rig.pending()] == ["crm"]
+
+
 @pytest.mark.parametrize("how", ["kill", "crash", "reconnect"])
 def test_a_server_that_goes_leaves_its_place_to_whose_client_has_waited_longest(how: str) -> None:
     rig = limited(max_db_connections=1, default_pool_size=5)
@@ -326,6 +345,17 @@ def test_a_lowered_limit_ends_servers_as_they_become_free() -> None:
     other.answer()
     assert not other.is_closed
     assert database_quota(rig).server_count == 1
+
+
+def test_a_lowered_pool_size_ends_servers_that_are_never_unused_as_they_are_released() -> None:
+    rig = limited(default_pool_size=3)
+    servers = [working(rig)[1] for _ in range(3)]
+    for _ in range(3):
+        waiting(rig, "bob")
+    rig.reload(default_pool_size=1)
+    for server in servers:
+        server.answer()
+    assert [server.is_closed for server in servers] == [True, True, False]
 
 
 def test_min_pool_size_evicts_nobody() -> None:
