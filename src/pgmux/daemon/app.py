@@ -65,7 +65,7 @@ _LAST_TEXTS = {
 class App:
     """A running pooler; see `daemon.main.Application` for the order of calls."""
 
-    def __init__(self, config: Config, reload: Callable[[], Config], log: Log) -> None:
+    def __init__(self, config: Config, reload: Callable[[str], Config], log: Log) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._read_config = reload
@@ -155,7 +155,8 @@ class App:
     def reload(self) -> None:
         """RELOAD, whole or not at all. Raises: ConfigError, when it is in the log already."""
         try:
-            change = operator.reload(self.pooler, self._read_config())
+            config_file = self.pooler.config.settings.conffile or ""
+            change = operator.reload(self.pooler, self._read_config(config_file))
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))

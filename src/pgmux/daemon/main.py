@@ -19,6 +19,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pgmux import __version__, _pure
@@ -55,7 +56,8 @@ class Application(Protocol):
         """Return the exit code once the pooler has shut down."""
 
 
-MakeApplication = Callable[[Config, Callable[[], Config], Log], Application]
+# The second is what reads a configuration anew: from the file that it is given.
+MakeApplication = Callable[[Config, Callable[[str], Config], Log], Application]
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -162,13 +164,13 @@ def _say_problems(config: Config, log: Log) -> None:
         write(describe(problem))
 
 
-def _reload(options: Options, log: Log) -> Config:
+def _reload(options: Options, log: Log, config_file: str) -> Config:
     """Open the log file again, which logrotate may have moved away, and read the configuration.
 
-    Raises: ConfigError.
+    `config_file` is the setting conffile, which SET may have changed. Raises: ConfigError.
     """
     log.reopen()
-    config = read_configuration(options)
+    config = read_configuration(replace(options, config_file=config_file))
     _say_problems(config, log)
     return config
 

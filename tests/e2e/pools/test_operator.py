@@ -174,6 +174,19 @@ def test_a_setting_gone_from_the_file_has_its_default_again(shared: Pooler) -> N
     assert query_timeout() == "0"
 
 
+def test_set_conffile_has_the_next_reload_read_another_file(pooler: MakePooler) -> None:
+    made = pooler()
+    first, second = made.directory / "pgbouncer.ini", made.directory / "second.ini"
+    first.rename(second)
+    with pytest.raises(psycopg.Error, match="RELOAD failed"):  # it has vanished
+        made.console("RELOAD")
+    second.write_text(f"{second.read_text()}query_timeout = 99\n")
+    made.console(f"SET conffile = '{second}'")
+    made.console("RELOAD")
+    config = {row["key"]: row["value"] for row in made.console("SHOW CONFIG")}
+    assert (config["conffile"], config["query_timeout"]) == (str(second), "99")
+
+
 # ---- PAUSE, RESUME
 
 

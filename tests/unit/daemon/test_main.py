@@ -41,7 +41,7 @@ class Application:
     def on_signal(self, name):
         if name == "HUP":
             try:
-                self.config = self.reload()
+                self.config = self.reload(self.config.settings.conffile)
             except ConfigError as error:
                 self.log.warning("config file loading failed")
         if name == "USR2":
@@ -324,3 +324,18 @@ def test_a_start_imports_nothing_that_only_tools_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     loaded = set(json.loads(done.stdout))
     assert loaded.isdisjoint({"click", "rich", "argparse", "importlib.metadata", "Cython"})
+
+
+def test_a_signal_during_the_imports_ends_the_start_without_a_traceback() -> None:
+    code = textwrap.dedent(
+        """
+        import os, signal, sys, types
+        slow = types.ModuleType("pgmux.daemon.main")
+        slow.main = lambda argv, prog: os.kill(os.getpid(), signal.SIGINT)
+        sys.modules["pgmux.daemon.main"] = slow
+        from pgmux.__main__ import run_daemon
+        run_daemon([], "pgmux run")
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
