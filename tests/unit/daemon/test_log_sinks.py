@@ -128,6 +128,22 @@ def test_a_syslog_daemon_may_come_later(tmp_path: Path) -> None:
     assert on.endswith("on")
 
 
+def test_syslog_can_be_chosen_while_no_descriptor_is_free(
+    tmp_path: Path, daemon: socket.socket
+) -> None:
+    log, limits = with_syslog(tmp_path), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        log.configure(Settings(syslog=True, syslog_ident="other"), PgmuxSettings())
+        log.log("lost")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    log.log("on")
+    lost, on = received(daemon)
+    assert lost.endswith("1 log line lost: syslog: Too many open files")
+    assert on.endswith("on")
+
+
 # the journal
 
 

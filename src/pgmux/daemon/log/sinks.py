@@ -90,21 +90,28 @@ def _is_regular_file(fd: int) -> bool:
 
 
 class _Datagrams:
-    """Sends without waiting, and without being connected: whoever listens may come and go."""
+    """Sends without waiting, and without being connected: whoever listens may come and go.
+
+    The socket is made for the first datagram: a process that has no descriptor left loses lines
+    then, as where nobody listens, but its settings are in force.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self._socket: socket.socket | None = None
 
     def send(self, data: bytes) -> None:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
         try:
             self._socket.sendto(data, self._path)
         except BlockingIOError:
             raise BlockingIOError(errno.EAGAIN, "nobody reads it") from None
 
     def close(self) -> None:
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
 
 
 class Syslog:
