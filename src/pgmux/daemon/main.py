@@ -105,7 +105,7 @@ def run(options: Options, make_application: MakeApplication) -> int:
             if new_event_loop is asyncio.new_event_loop:
                 log.warning("running on asyncio's event loop: it costs four times the others' CPU")
             code = runner.run(_serve(config, options, log, make_application, banner))
-            # Leaving in the ordinary way joins threads, and one may wait minutes for a name server.
+            # Leaving in the ordinary way waits for threads that compute somebody's password.
             os._exit(code)
     except ConfigError as error:
         for problem in error.problems:

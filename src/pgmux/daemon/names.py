@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 
 from pgmux.config import Database, Settings
+from pgmux.net.dns import look_up, look_up_serial
 from pgmux.net.hosts import is_name
 from pgmux.net.resolver import Answer, Outside, Resolver
 from pgmux.session import operator
@@ -83,13 +84,9 @@ class Names:
         return self._pooler().config.settings
 
     async def _look_up(self, name: str, settings: Settings) -> Answer:
-        from pgmux.net.dns import look_up  # aiodns: 15 ms that a start without names needn't spend
-
         timeout = settings.server_connect_timeout
         return await look_up(self._loop, name, settings.resolv_conf, timeout)
 
     async def _look_up_serial(self, zone: str, settings: Settings) -> int | None:
-        from pgmux.net.dns import look_up_serial
-
         timeout = settings.server_connect_timeout
         return await look_up_serial(self._loop, zone, settings.resolv_conf, timeout)

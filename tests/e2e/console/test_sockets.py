@@ -132,5 +132,6 @@ def test_a_cancel_request_on_its_way(pooler: MakePooler) -> None:
             client.login("postgres", "db")
             client.send(build.build_query("SELECT 1"))
             wait_for_pool(slow, "db", sv_active=1)
-            client.cancel()
-            wait_for_pool(slow, "db", cl_active_cancel_req=1, sv_active_cancel=1)
+            with hostile(slow) as canceling:
+                canceling.send(build.build_cancel_request(client.pid, client.key))
+                wait_for_pool(slow, "db", cl_active_cancel_req=1, sv_active_cancel=1)

@@ -183,5 +183,6 @@ def test_pgbouncer_counts_the_same(postgres: EmbeddedPostgres) -> None:
     assert ours["query_count"] == theirs["query_count"]
     assert ours["xact_count"] == theirs["xact_count"]
     # We count Terminate's bytes as well, and our answer to set_config isn't their answer to SET.
-    assert abs(ours["received"] - theirs["received"]) <= 5
+    # psycopg's pipeline may send a Flush more, as its answers come.
+    assert abs(ours["received"] - theirs["received"]) <= 10
     assert abs(ours["sent"] - theirs["sent"]) <= 300

@@ -71,7 +71,7 @@ def test_a_server_of_another_name_or_address_stays(
     async def look_up(*_: object) -> Answer:
         return Answer(tuple(numeric_addresses("10.0.0.9", 0)), 0.0)
 
-    monkeypatch.setattr("pgmux.net.dns.look_up", look_up)
+    monkeypatch.setattr("pgmux.daemon.names.look_up", look_up)
     rig = Rig(at(*hosts))
     _, server = linked(rig)
     server.answer()

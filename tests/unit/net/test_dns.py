@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -256,3 +258,26 @@ def test_no_thread_is_started(run: Run, resolv_conf: str) -> None:
         assert [each.name for each in threading.enumerate() if "shutdown" in each.name] == []
 
     run(scenario())
+
+
+IMPORTS = """
+import asyncio, sys
+import pgmux.daemon.app
+from pgmux.net.dns import look_up, look_up_serial
+
+async def scenario():
+    loop = asyncio.get_running_loop()
+    await look_up(loop, "localhost", "", 5)
+    await look_up_serial(loop, "test", sys.argv[1], 5)
+
+before = {*sys.modules}
+asyncio.run(scenario())
+print(*sorted({*sys.modules} - before))
+"""
+
+
+def test_a_look_up_loads_nothing_that_user_may_no_longer_read(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1:9\n")
+    command = [sys.executable, "-c", IMPORTS, tmp_path / "resolv.conf"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []

@@ -9,6 +9,7 @@ Errors: `use_file` alone raises (OSError).
 from __future__ import annotations
 
 import time
+import traceback as tracebacks
 from collections.abc import Callable
 
 from pgmux.config.model import LogFormat, PgmuxSettings, Settings
@@ -157,9 +158,7 @@ class Log:
         """An ERROR line with the traceback of `error` in continuation lines: a bug of ours."""
         if not self._floods.take(text, self._monotonic()):
             return
-        import traceback  # 8 ms that a start without bugs needn't spend
-
-        lines = "".join(traceback.format_exception(error)).splitlines()
+        lines = "".join(tracebacks.format_exception(error)).splitlines()
         self._write(Level.ERROR, text, about, traceback=tuple(lines))
 
     # ---- floods
