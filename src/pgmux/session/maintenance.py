@@ -24,6 +24,8 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     now = pooler.clock()
     _keep_forced_pools(pooler)
     for control in list(pooler.pools.values()):
+        if not control.pool.is_used():
+            continue  # there may be thousands
         _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
         _maintain_servers(control, now)
         pooler.launch(control)
