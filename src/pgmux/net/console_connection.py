@@ -2,7 +2,8 @@
 them together.
 
 A command that waits (PAUSE, WAIT_CLOSE) is looked at whenever a client or server has gone, and at
-each of the janitor's rounds.
+each of the janitor's rounds. What PAUSE has begun outlives its connection, as in PgBouncer: a
+failover script relies on it, also where its `timeout 5 psql -c PAUSE` is killed.
 """
 
 from __future__ import annotations
@@ -212,8 +213,6 @@ class ConsoleConnection(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         del self._consoles.open[self]
         self._consoles.pooler.quotas.leave(*self._quotas)
-        if self._reply.waiting is not None and self._reply.waiting.command == "PAUSE":
-            self._console.cancel()  # nobody is left to RESUME what only began
         pooler = self._consoles.pooler
         if pooler.config.settings.log_disconnections:
             pooler.log_end(self._name(), reason, self._connect_time)

@@ -241,13 +241,19 @@ def test_a_pause_that_waits_can_be_cancelled(shared: Pooler, connect: Connect) -
     assert value(other, "SELECT 'served'") == "served"
 
 
-def test_a_console_that_leaves_while_it_pauses_resumes(shared: Pooler, connect: Connect) -> None:
+def test_a_pause_outlives_the_console_that_waits_for_it(shared: Pooler, connect: Connect) -> None:
     busy, other, console = connect(shared, "db"), connect(shared, "db"), as_console(connect, shared)
     value(busy, "BEGIN")
     send(console, "PAUSE")
     wait_for_log(shared, "PAUSE command issued")
     console.close()
-    assert value(other, "SELECT 'served'") == "served"
+    # the one that asks
+    wait_until(lambda: pool_of(shared, "pgbouncer", "pgbouncer")["cl_active"] == 1)
+    send(other, "SELECT 'served'")
+    wait_for_pool(shared, "db", cl_waiting=1)
+    assert shared.console("SHOW STATE")[1] == {"key": "paused", "value": "yes"}
+    shared.console("RESUME")
+    assert answer(other) == "served"
 
 
 def test_a_new_client_of_a_paused_database_waits_for_its_first_query(

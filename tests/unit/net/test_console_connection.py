@@ -157,17 +157,14 @@ def test_kill_client_ends_a_console(target: int) -> None:
     assert list(consoles.open) == [each for each in (other, asking) if each is not killed]
 
 
-def test_a_pause_that_waits_is_undone_when_its_console_is_killed() -> None:
+def test_a_pause_outlives_the_console_that_waits_for_it() -> None:
     rig = Rig()
     linked(rig)
-    consoles = make_consoles(rig)
-    pausing, _ = open_console(rig, consoles, 901)
-    asking, _ = open_console(rig, consoles, 902)
+    console, _ = open_console(rig)
 
     def run() -> None:
-        pausing.data_received(build.build_query("PAUSE"))
-        assert rig.pooler.paused
-        asking.data_received(build.build_query("KILL_CLIENT 901"))
+        console.data_received(build.build_query("PAUSE"))
+        console.connection_lost(None)
 
     in_a_loop(run)
-    assert not rig.pooler.paused
+    assert rig.pooler.paused

@@ -1,8 +1,8 @@
 """One connection to a console, by libpq and the simple query protocol: all that PgBouncer speaks.
 
 libpq's functions that don't block are used, so that Ctrl-C is answered: during a command it sends a
-cancel request and waits for what the console says to that. PgBouncer says nothing to some; then the
-connection ends, which is what undoes a PAUSE there.
+cancel request, which undoes a PAUSE, and waits for what the console says to that. PgBouncer says
+nothing; then the connection is closed, as it can't be used any more.
 Errors: `ConnectError`, `ConsoleError`, `ConnectionLost`, `Interrupted`.
 """
 
