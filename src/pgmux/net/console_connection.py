@@ -166,8 +166,10 @@ class ConsoleConnection(asyncio.Protocol):
                 self._do(self._console.give_up("PAUSE was ended by RESUME"))
                 return
             is_done = operator.busy_count(pooler, waiting.database) == 0
-        else:
+        elif waiting.command == "WAIT_CLOSE":
             is_done = operator.close_needed_count(pooler, waiting.database) == 0
+        else:
+            is_done = False  # SHUTDOWN is over when the process is
         if is_done:
             self._do(self._console.complete())
 

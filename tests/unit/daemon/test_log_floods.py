@@ -82,9 +82,11 @@ def test_lines_without_a_limit_are_all_written(log: Log) -> None:
 
 
 def test_a_bug_that_every_packet_meets_does_not_fill_the_disk(log: Log) -> None:
-    for _ in range(2 * BURST):
-        log.exception("internal error", ValueError("x"))
-    assert sum("ERROR internal error" in line for line in lines_of(log)) == BURST
+    for number in range(2 * BURST):
+        log.exception(f"Exception in callback <Handle at {number:#x}>", ValueError("x"))
+    assert sum("ERROR Exception in" in line for line in lines_of(log)) == BURST
+    log.say_suppressed(all_=True)
+    assert f'{BURST} lines like "internal error" suppressed' in lines_of(log)[-1]
 
 
 def test_an_attempt_waits_where_its_kind_is_flooded(log: Log, clock: Clock) -> None:

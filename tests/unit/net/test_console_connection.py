@@ -45,7 +45,11 @@ class ConsoleTransport(FakeTransport):
 
 def make_consoles(rig: Rig) -> Consoles:
     app: Any = SimpleNamespace(
-        pooler=rig.pooler, log=rig.log, snapshot=None, is_shutting_down=False
+        pooler=rig.pooler,
+        log=rig.log,
+        snapshot=None,
+        is_shutting_down=False,
+        shut_down=lambda mode: None,
     )
     consoles = app.consoles = Consoles(rig.pooler, DaemonAdmin(app))
     rig.pooler.on_change = consoles.on_change
@@ -168,3 +172,16 @@ def test_a_pause_outlives_the_console_that_waits_for_it() -> None:
 
     in_a_loop(run)
     assert rig.pooler.paused
+
+
+def test_nothing_is_answered_to_shutdown_whatever_happens_before_the_process_has_ended() -> None:
+    rig = Rig()
+    consoles = make_consoles(rig)
+    console, transport = open_console(rig, consoles)
+
+    def run() -> None:
+        console.data_received(build.build_query("SHUTDOWN"))
+        consoles.on_change()
+
+    in_a_loop(run)
+    assert transport.answers() == []

@@ -19,6 +19,7 @@ from pgmux.daemon.log.formats import Level, Line, json_format, text_format
 from pgmux.session.log import NONE, Fields, Name
 
 _FORMATS = {LogFormat.TEXT: text_format, LogFormat.JSON: json_format}
+_INTERNAL_ERROR = "internal error"  # one kind, whatever the text: asyncio's has addresses in it
 _TELL_AGAIN = 60.0  # seconds till a place's losses are said to the others again
 
 
@@ -156,7 +157,7 @@ class Log:
 
     def exception(self, text: str, error: BaseException, about: Name | None = None) -> None:
         """An ERROR line with the traceback of `error` in continuation lines: a bug of ours."""
-        if not self._floods.take(text, self._monotonic()):
+        if not self._floods.take(_INTERNAL_ERROR, self._monotonic()):
             return
         lines = "".join(tracebacks.format_exception(error)).splitlines()
         self._write(Level.ERROR, text, about, traceback=tuple(lines))
