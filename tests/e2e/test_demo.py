@@ -72,6 +72,10 @@ def test_it_stays_up_until_it_is_interrupted(
         assert uri is not None, shown
         with psycopg.connect(uri[1]) as connection:
             assert connection.execute("select count(*) from account").fetchone() == (10_000,)
+        console = re.search(r"Console: \S+ (console -d \S+) 'SHOW POOLS'", shown)
+        assert console is not None, shown
+        asked = [*COMMAND[:3], *console[1].split(), "SHOW POOLS"]
+        assert "demo" in subprocess.run(asked, capture_output=True, text=True, check=True).stdout
         demo.send_signal(signum)
         assert demo.wait(20) == 0
     assert processes_with(str(temporary_directory)) == []

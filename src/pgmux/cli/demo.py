@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,8 @@ def stay(console: Console, dsn: str) -> None:
     """Says how to connect and waits for Ctrl-C."""
     console.print(f"Connect: [bold]psql {dsn}[/bold]", soft_wrap=True)
     where = dsn.rpartition("/")[0]
-    console.print(f"Console: pgmux console -d {where} 'SHOW POOLS'", soft_wrap=True)
+    pgmux = "pgmux" if shutil.which("pgmux") else sys.argv[0]  # `make demo` has it off PATH
+    console.print(f"Console: {pgmux} console -d {where} 'SHOW POOLS'", soft_wrap=True)
     console.print("Ctrl-C ends it.")
     try:
         while True:
