@@ -108,6 +108,7 @@ def run(options: Options, make_application: MakeApplication) -> int:
             # Leaving in the ordinary way waits for threads that compute somebody's password.
             os._exit(code)
     except ConfigError as error:
+        log.set_quiet(False)  # the file that names another place can't be used
         for problem in error.problems:
             log.error(describe(problem))
         log.fatal("cannot load config file")

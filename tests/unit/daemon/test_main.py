@@ -219,6 +219,13 @@ def test_quiet_writes_to_the_log_file_alone(start: Start, ini: Path) -> None:
     assert "FATAL" in logfile.read_text()
 
 
+def test_a_bad_configuration_is_said_though_quiet(start: Start, ini: Path) -> None:
+    add(ini, "zork=1")
+    process = start("-q", ini)
+    assert process.wait() == 1
+    assert process.lines[-1].endswith("FATAL cannot load config file")
+
+
 def test_a_log_file_that_cannot_be_opened_is_said_though_quiet(start: Start, ini: Path) -> None:
     add(ini, "logfile=/nonexistent/log")
     process = start("-q", ini)
