@@ -267,7 +267,7 @@ class App:
                 text = "server login ok, start accepting queries"
                 self.log.debug(text, control.name(server))
             if logged_in.warning:
-                self.log.warning(logged_in.warning, control.name(server))
+                self.log.error(logged_in.warning, control.name(server))
             relay: Any = server  # has the methods; a compiled class can't inherit asyncio.Protocol
             transport.set_protocol(relay)
             if logged_in.rest:

@@ -36,7 +36,13 @@ from pgmux.net.sockets import (
     unix_address,
 )
 from pgmux.session.log import Log, Name
-from pgmux.session.server import LoggedIn, ServerLogin, ServerLoginFailed, startup_parameters
+from pgmux.session.server import (
+    REASON_AUTH_FAILED,
+    LoggedIn,
+    ServerLogin,
+    ServerLoginFailed,
+    startup_parameters,
+)
 from pgmux.wire import build
 
 REASON_CONNECT_TIMEOUT = "connect timeout"
@@ -173,7 +179,9 @@ class Attempt:
             if failure.detail:
                 # PgBouncer's "server login failed: …" stands alone.
                 name = None if failure.from_server else self._name()
-                self._connector.log.warning(failure.detail, name)
+                log = self._connector.log
+                write = log.error if failure.reason == REASON_AUTH_FAILED else log.warning
+                write(failure.detail, name)
             self._log_end(failure.reason)
             on_failed(failure)
 

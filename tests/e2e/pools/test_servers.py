@@ -157,7 +157,9 @@ def test_connect_query_runs_at_each_login(served: Pooler, connect: Connect) -> N
 
 def test_a_connect_query_that_fails_is_logged_and_ignored(served: Pooler, connect: Connect) -> None:
     assert value(connect(served, "rude"), "SELECT 'in'") == "in"
-    assert "S: error while executing exec_on_query: ERROR: division by zero" in served.log()
+    said = next(line for line in served.log().splitlines() if "exec_on_query" in line)
+    assert " ERROR S-0x" in said
+    assert said.endswith("S: error while executing exec_on_query: ERROR: division by zero")
 
 
 def test_reconnect_closes_servers_as_they_become_free(served: Pooler, connect: Connect) -> None:
