@@ -66,15 +66,16 @@ def advice(path: Path) -> str:
 
 
 @click.command("shim")
-@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @click.option("--force", is_flag=True, help="Overwrite a pgbouncer that pgmux didn't write.")
 def command(directory: str, force: bool) -> None:
     """Write an executable named pgbouncer into DIR; it takes PgBouncer's command line.
 
-    DIR must be on PATH, before the directory of a real PgBouncer.
+    DIR is made where it doesn't exist. Put it on PATH, before the directory of a real PgBouncer.
     """
     path = Path(directory).absolute() / _NAME
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path) and not force and not (path.is_file() and is_ours(path)):
             raise click.ClickException(
                 f"{path} exists and is not pgmux's: give another DIR, or --force to overwrite it"
