@@ -102,6 +102,8 @@ def _meaning(param: Param) -> str:
         return f"{param.help} *Not yet.*"
     if param.supported_values:
         return f"{param.help} *Not yet:* all but {', '.join(param.supported_values)}."
+    if param.unset_below == 1:
+        return f"{param.help} 0 counts as not set."
     return param.help
 
 

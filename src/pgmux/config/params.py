@@ -89,9 +89,11 @@ SETTINGS = _table(
     Param("auth_type", CHOICE, "md5",
           "How clients log in.", choices=AuthType, supported_values=_AUTH_TYPES),
     Param("auth_user", TEXT, None,
-          "User that runs auth_query for users who are not in auth_file."),
+          "User that runs auth_query for users who are not in auth_file; unset: nobody is"
+          " looked up."),
     Param("autodb_idle_timeout", SECONDS, "3600",
-          "Forget a database that came from the * entry when it was unused this long."),
+          "Forget a database that came from the * entry when it was unused this long; 0 is"
+          " never."),
     Param("cancel_wait_timeout", SECONDS, "10",
           "Longest wait of a cancel request for a server connection; 0 is no limit."),
     Param("client_idle_timeout", SECONDS, "0",
@@ -124,9 +126,11 @@ SETTINGS = _table(
           "Most servers of a pool, that is of one database and user; 0 is no limit."),
     Param("disable_pqexec", BOOL, "0", "Refuse the simple query protocol.", reloadable=False),
     Param("dns_max_ttl", SECONDS, "15",
-          "Longest time for which an address is remembered; the records' ttl may be shorter."),
+          "Longest time for which an address is remembered; the records' ttl may be shorter."
+          " Below 1 it is 1."),
     Param("dns_nxdomain_ttl", SECONDS, "15",
-          "How long it is remembered that a name has no address, or that nobody answered."),
+          "How long it is remembered that a name has no address, or that nobody answered."
+          " Below 1 it is 1."),
     Param("dns_zone_check_period", SECONDS, "0",
           "How often a zone's serial is asked for, to see changes; 0 is never."),
     Param("idle_transaction_timeout", SECONDS, "0",
@@ -178,11 +182,12 @@ SETTINGS = _table(
           unit="seconds"),
     Param("query_wait_timeout", SECONDS, "120", "Longest wait for a server; 0 is no limit."),
     Param("reserve_pool_size", INT, "0",
-          "Servers beyond the pool's size, for clients that waited reserve_pool_timeout."),
+          "Servers beyond the pool's size, for clients that waited reserve_pool_timeout; 0 is"
+          " none."),
     Param("reserve_pool_timeout", SECONDS, "5",
-          "Wait after which the reserve is used; 0 is never."),
+          "Wait of a client after which the reserve is used; 0 is never."),
     Param("resolv_conf", TEXT, "",
-          "Used instead of /etc/resolv.conf; read at each look-up.", reloadable=False),
+          "File instead of /etc/resolv.conf; it is read at each look-up.", reloadable=False),
     Param("sbuf_loopcnt", INT, "5",
           "Reads of PgBouncer from one connection at a time; nothing here."),
     Param("scram_iterations", INT, "4096",
@@ -219,7 +224,8 @@ SETTINGS = _table(
     Param("server_tls_key_file", TEXT, "", "Private key of server_tls_cert_file.", supported=False),
     Param("server_tls_protocols", TEXT, "secure", "TLS versions for servers.", supported=False),
     Param("server_tls_sslmode", CHOICE, "prefer",
-          "Whether servers are reached by TLS, and whether their certificates are verified.",
+          "Whether servers are reached by TLS, and whether their certificates are verified;"
+          " with allow and prefer it is without, so far.",
           choices=SslMode, supported_values=("disable", "allow", "prefer")),
     Param("so_reuseport", BOOL, "0",
           "Let several processes listen on the same TCP port.", reloadable=False),
@@ -227,10 +233,10 @@ SETTINGS = _table(
     Param("stats_users", NAMES, "", "Users who may run SHOW on the console."),
     Param("suspend_timeout", SECONDS, "10",
           "Longest time for SUSPEND, which is gone; kept for its place in SHOW CONFIG."),
-    Param("syslog", BOOL, "0", "Log to syslog."),
+    Param("syslog", BOOL, "0", "Log to syslog, too, from level LOG up."),
     Param("syslog_facility", TEXT, "daemon",
-          "Facility in syslog: auth, authpriv, daemon, user, local0 to local7."),
-    Param("syslog_ident", TEXT, "pgbouncer", "Program name in syslog."),
+          "Facility in syslog: auth, authpriv, daemon, user, local0 to local7, in lower case."),
+    Param("syslog_ident", TEXT, "pgbouncer", "Program name in syslog and in systemd's journal."),
     Param("tcp_defer_accept", BOOL, "1", "Accept a connection only once it has sent data (Linux)."),
     Param("tcp_keepalive", BOOL, "1", "Send keepalive probes."),
     Param("tcp_keepcnt", INT, "0",
@@ -252,7 +258,7 @@ SETTINGS = _table(
     Param("unix_socket_group", TEXT, "", "Group of the Unix socket.", reloadable=False),
     Param("unix_socket_mode", INT, "0777", "Permissions of the Unix socket.", reloadable=False),
     Param("user", TEXT, None, "User to become when started as root.", reloadable=False),
-    Param("verbose", INT, None, "1 logs more, 2 and above still more."),
+    Param("verbose", INT, None, "1 and above: log DEBUG lines, too, as -v does."),
 )
 
 DATABASE_KEYS = _table(
@@ -326,7 +332,8 @@ _STARTUP_PARAMETERS = (
 
 PGMUX_SETTINGS = _table(
     Param("log_format", CHOICE, "text",
-          "How stderr and logfile are written: PgBouncer's lines, or a JSON object a line.",
+          "How stderr and logfile are written: PgBouncer's lines, or a JSON object a line;"
+          " syslog and the journal are as ever.",
           choices=LogFormat),
     Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
           reloadable=False, choices=Loop),
