@@ -10,9 +10,7 @@ Source: PgBouncer's objects.c and server.c in outline; "closing because" texts a
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from pgmux.config import Config, PoolMode
+from pgmux.config import PoolMode
 from pgmux.errors import (
     SQLSTATE_INTERNAL_ERROR,
     SQLSTATE_PROTOCOL_VIOLATION,
@@ -32,9 +30,10 @@ from pgmux.pool.states import (
 )
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
-from pgmux.session.log import Log, Name
+from pgmux.session.log import Name
 from pgmux.session.prepare import Statements
 from pgmux.session.state import StateKeeper, read_error
+from pgmux.session.surroundings import Surroundings
 from pgmux.session.varcache import VarSpace
 from pgmux.wire import codes
 from pgmux.wire.build import (
@@ -49,35 +48,6 @@ _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
 # SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such
 # database.
 _HOPELESS = frozenset({"28P01", "28000", "3D000"})
-
-
-class Surroundings(Protocol):
-    """What a pool's control asks of the pooler around it (`session.pooler.Pooler`)."""
-
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-
-    @property
-    def log(self) -> Log: ...
-
-    def clock(self) -> float:
-        """Seconds of the process's one monotonic clock."""
-
-    def launch(self, control: PoolControl) -> None:
-        """Get servers for the pool's queue."""
-
-    def log_end(self, name: Name, reason: str, connect_time: float) -> None:
-        """The line "closing because"."""
-
-    def on_client_gone(self, client: ClientRelay) -> None:
-        """The client has left its pool."""
-
-    def on_server_gone(self, control: PoolControl) -> None:
-        """A server has left this pool."""
-
-    def on_server_idle(self, control: PoolControl) -> None:
-        """A server of this pool idles while other pools lack one."""
 
 
 class PoolControl(StateKeeper):

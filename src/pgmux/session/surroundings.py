@@ -1,0 +1,43 @@
+"""What a pool's control asks of the pooler around it: connects, and to be told of ends, which
+concern more than its own pool. Errors: none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pgmux.config import Config
+from pgmux.session.log import Log, Name
+
+if TYPE_CHECKING:
+    from pgmux.session._relay_cy import ClientRelay
+    from pgmux.session.control import PoolControl
+
+
+class Surroundings(Protocol):
+    """See the module; `session.pooler.Pooler` is one."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    @property
+    def log(self) -> Log: ...
+
+    def clock(self) -> float:
+        """Seconds of the process's one monotonic clock."""
+
+    def launch(self, control: PoolControl) -> None:
+        """Get servers for the pool's queue."""
+
+    def log_end(self, name: Name, reason: str, connect_time: float) -> None:
+        """The line "closing because"."""
+
+    def on_client_gone(self, client: ClientRelay) -> None:
+        """The client has left its pool."""
+
+    def on_server_gone(self, control: PoolControl) -> None:
+        """A server has left this pool."""
+
+    def on_server_idle(self, control: PoolControl) -> None:
+        """A server of this pool idles while other pools lack one."""
