@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -109,7 +110,12 @@ def make_directory(account: pwd.struct_passwd | None) -> tempfile.TemporaryDirec
         fits = len(base) + len(SOCKET_PATH_TAIL) <= SOCKET_PATH_MAX
         is_open = account is None or is_traversable(Path(base))
         if fits and is_open and os.access(base, os.W_OK | os.X_OK):
-            directory = tempfile.TemporaryDirectory(prefix="pgmux-", dir=base)
+            # An interrupt in the middle would leave a directory that nobody knows of.
+            signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+            try:
+                directory = tempfile.TemporaryDirectory(prefix="pgmux-", dir=base)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             os.chmod(directory.name, 0o755)
             return directory
     raise PostgresError(
