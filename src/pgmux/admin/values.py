@@ -49,7 +49,14 @@ def find_encoder(type_: Type, format_: int) -> Encoder:
 
 
 def _text(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")
+    """UTF-8, as the console's client_encoding says, whatever bytes a client has for a name: one
+    that isn't text is shown as `\\xff`, or drivers would refuse the whole table.
+    """
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raw = value.encode("utf-8", "surrogateescape")
+        return raw.decode("utf-8", "backslashreplace").encode()
 
 
 def _decimal(value: int) -> bytes:
