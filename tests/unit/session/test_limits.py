@@ -297,6 +297,15 @@ def test_a_server_that_goes_leaves_its_place_to_whose_client_has_waited_longest(
     assert owners(rig) == ["eve"]
 
 
+def test_a_pool_that_lacks_several_places_gets_each_as_it_becomes_free() -> None:
+    rig = limited(max_db_connections=2)
+    servers = [working(rig)[1] for _ in range(2)]
+    waiting(rig, "eve"), waiting(rig, "eve")
+    for server in servers:
+        server.lose()
+    assert owners(rig) == ["eve", "eve"]
+
+
 def test_pause_makes_room_for_nobody_of_the_database_and_for_others_of_the_user() -> None:
     rig = limited(max_user_connections=1)
     _, server = working(rig, "bob", "app")
@@ -356,6 +365,17 @@ def test_a_lowered_pool_size_ends_servers_that_are_never_unused_as_they_are_rele
     for server in servers:
         server.answer()
     assert [server.is_closed for server in servers] == [True, True, False]
+
+
+def test_a_limit_lowered_by_hundreds_makes_room_for_who_waits() -> None:
+    rig = limited(max_db_connections=400, default_pool_size=400)
+    for server in [working(rig)[1] for _ in range(400)]:
+        server.answer()
+    rig.pass_moment(MOMENT)
+    rig.reload(max_db_connections=1)
+    waiting(rig, "eve")
+    assert owners(rig) == ["eve"]
+    assert database_quota(rig).server_count == 1
 
 
 def test_min_pool_size_evicts_nobody() -> None:
