@@ -136,7 +136,7 @@ class Quota:
         """
         if pool not in self.contenders and len(self.contenders) < 2:
             for holder in self.holders:
-                if holder is not pool or self.contenders:
+                if holder is not pool:
                     for state in (SV_ACTIVE, SV_IDLE):
                         for server in holder.lists.servers(state):
                             server.special = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -529,6 +530,22 @@ def test_an_unused_pool_goes_after_pool_idle_timeout() -> None:
     assert rig.pooler.pools == {}
     text = "cleaning up idle pool for user bob on db app because: pool idle timeout (age= 60s)"
     assert text in rig.log.lines
+
+
+def test_nothing_of_a_pool_that_has_contended_stays_when_it_goes() -> None:
+    rig = limited(max_db_connections=1, pool_idle_timeout=1.0)
+    _, other = working(rig)
+    client = waiting(rig, "eve")
+    other.lose()
+    server = rig.log_in()
+    pool = weakref.ref(rig.control(user="eve").pool)
+    client.lose(), server.lose()
+    del client, server, other
+    rig.connects.clear()
+    rig.pass_time(1.0)
+    rig.pass_time(2.0)
+    gc.collect()
+    assert pool() is None
 
 
 def test_what_a_pool_has_counted_stays_when_it_goes() -> None:
