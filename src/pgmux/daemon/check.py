@@ -1,8 +1,9 @@
 """`--check`: everything that is wrong with a configuration, at once, without running it.
 
 Reads the files as a start does, then looks at what a start would meet only later: names that don't
-resolve, a user to become that isn't there, directories that aren't. Prints one line each on stderr
-and a summary on stdout; exit code 1 where there is a problem, warnings alone are 0.
+resolve, a user to become that isn't there, directories that aren't, users who could never log in.
+Prints one line each on stderr and a summary on stdout; exit code 1 where there is a problem,
+warnings alone are 0.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.config import Config
-from pgmux.config.model import Settings
+from pgmux.config.model import AuthType, Database, Settings
 from pgmux.daemon.command_line import Options
 from pgmux.daemon.configuration import describe, read_configuration
 from pgmux.errors import ConfigError, Problem
@@ -37,6 +39,7 @@ def check(options: Options) -> int:
     else:
         problems = [*config.auth_file_problems, *find_problems(config, options.user)]
         warnings = [each for each in config.warnings if each not in config.auth_file_problems]
+        warnings += find_warnings(config)
     for warning in warnings:
         print(f"WARNING {describe(warning)}", file=sys.stderr)
     for problem in problems:
@@ -73,6 +76,26 @@ def find_problems(config: Config, user: str | None) -> Iterator[Problem]:
     yield from _unresolved(config, file)
 
 
+def find_warnings(config: Config) -> Iterator[Problem]:
+    """Users whose logins are bound to fail: what is seen else when somebody tries."""
+    settings, known = config.settings, config.userlist
+    file = settings.conffile or ""
+    is_looked_up = settings.auth_user and settings.auth_dbname
+    may_be_unknown = settings.auth_type is AuthType.ANY or is_looked_up or not settings.admin_users
+    if not may_be_unknown and not any(name in known for name in settings.admin_users):
+        message = "admin_users: none of them is in auth_file, so none can log in to the console"
+        yield Problem(message, file, hint="user pgbouncer can, over the Unix socket")
+    for name in dict.fromkeys([settings.auth_user, *(db.auth_user for db in _entries(config))]):
+        if name and parse_secret(known.get(name, "")).kind is SecretKind.SCRAM:
+            message = f"auth_user: the secret of {name} in auth_file is a SCRAM secret:"
+            message += " nobody can be looked up before that user has logged in as a client"
+            yield Problem(message, file, hint="write the password, if PostgreSQL asks for one")
+
+
+def _entries(config: Config) -> list[Database]:
+    return [*config.databases.values(), *([config.autodb] if config.autodb else [])]
+
+
 def _directories(settings: Settings) -> Iterator[tuple[str, str]]:
     """(setting, directory that it needs)."""
     for name, path in (("logfile", settings.logfile), ("pidfile", settings.pidfile)):
@@ -104,8 +127,7 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
     for address in config.settings.listen_addr:
         if address != "*":
             yield "listen_addr", address
-    entries = [*config.databases.values(), *([config.autodb] if config.autodb else [])]
-    places = [(f"database {db.name}", host) for db in entries for host in db.hosts]
+    places = [(f"database {db.name}", host) for db in _entries(config) for host in db.hosts]
     places += [(f"peer {peer.id}", peer.host) for peer in config.peers.values()]
     for place, host in places:
         if host and host[0] not in "/@":

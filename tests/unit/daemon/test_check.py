@@ -97,3 +97,42 @@ def test_a_group_that_is_not_there_is_said(ini: Path, capfd: pytest.CaptureFixtu
     code, _, err = check(ini, capfd)
     assert code == 1
     assert "could not find group 'no-such-group'; see unix_socket_group" in err[0]
+
+
+def write_users(path: Path, users: str, settings: str) -> None:
+    path.with_name("users").write_text(users)
+    write(path, settings=f"auth_type=scram-sha-256\nauth_file={path.parent}/users\n{settings}")
+
+
+@pytest.mark.parametrize(
+    ("users", "settings", "is_said"),
+    [
+        ('"app" "a"', "admin_users = root, dba", True),
+        ('"dba" "a"', "admin_users = root, dba", False),
+        ('"app" "a"', "", False),
+        ('"app" "a"', "admin_users = dba\nauth_user = app", True),  # not for the console
+        ('"app" "a"', "admin_users = dba\nauth_user = app\nauth_dbname = x", False),
+        ('"app" "a"', "admin_users = dba\nauth_type = any", False),
+    ],
+)
+def test_admin_users_of_whom_none_can_log_in_are_a_warning(
+    users: str, settings: str, is_said: bool, ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_users(ini, users, settings)
+    code, _, err = check(ini, capfd)
+    assert code == 0
+    text = (
+        "WARNING {}: admin_users: none of them is in auth_file, so none can log in to the console"
+    )
+    assert [line.startswith(text.format(ini)) for line in err] == [True] * is_said
+
+
+def test_an_auth_user_that_cannot_log_in_to_postgresql_is_a_warning(
+    ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secret = f"SCRAM-SHA-256$4096:c2FsdA==${'A' * 43}=:{'A' * 43}="
+    write_users(ini, f'"asks" "{secret}"\n"other" "{secret}"', "auth_user = asks")
+    code, out, err = check(ini, capfd)
+    assert (code, len(err)) == (0, 1)
+    assert "auth_user: the secret of asks in auth_file is a SCRAM secret" in err[0]
+    assert out == f"{ini}: 0 problems, 1 warning\n"
