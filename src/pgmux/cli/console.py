@@ -32,10 +32,12 @@ FAILED, NO_CONNECTION, INTERRUPTED = 1, 2, 130
 @click.option("-U", "--user", help="One of admin_users or stats_users.")
 @click.option("-w", "--no-password", is_flag=True, help="Never ask for a password.")
 @click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is.")
-@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
-@click.option("-x", "--expanded", is_flag=True, help="A line for each column.")
-@click.option("--watch", metavar="SECONDS", type=click.FloatRange(0.1), help="Again and again.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as a list of JSON objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="Answer as comma-separated values.")
+@click.option("-x", "--expanded", is_flag=True, help="Print a line for each column.")
+@click.option(
+    "--watch", metavar="SECONDS", type=click.FloatRange(0.1), help="Ask again until Ctrl-C."
+)
 def command(
     sql: tuple[str, ...],
     commands: tuple[str, ...],
@@ -60,6 +62,8 @@ def command(
     Without SQL, commands are read from stdin, on a terminal from a prompt. Without a host, the
     place is looked up in ./pgbouncer.ini or /etc/pgbouncer/pgbouncer.ini. libpq's variables
     (PGHOST, PGPORT, PGUSER, PGPASSWORD …) and ~/.pgpass count.
+
+    The exit code is 1 where the console answers with an error, 2 without a connection.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")

@@ -14,7 +14,7 @@ from pgmux import __version__, _pure
 COMMANDS = {
     "console": "Run commands of the admin console, of pgmux or PgBouncer.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
-    "run": "Run the pooler: pgmux run [OPTIONS] FILE.ini [PGMUX.ini]",
+    "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "shim": "Write an executable named pgbouncer into a directory.",
 }
 

@@ -23,8 +23,8 @@ Usage:
   {prog} [OPTION]... CONFIG_FILE [PGMUX_INI]
 
 Options:
-  -d, --daemon         run in background (as a daemon)
-  -q, --quiet          run quietly
+  -d, --daemon         run in background (as a daemon); needs pidfile
+  -q, --quiet          log nothing to stderr
   -R, --reboot         gone: says what to do instead
   -u, --user=USERNAME  assume identity of USERNAME
   -v, --verbose        increase verbosity
