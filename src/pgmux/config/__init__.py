@@ -20,7 +20,13 @@ from pgmux.config.model import (
     User,
 )
 from pgmux.config.params import SETTINGS, Kind, Param
-from pgmux.config.show import apply_set, default_text, show_config, show_value
+from pgmux.config.show import (
+    apply_set,
+    default_text,
+    set_warnings,
+    show_config,
+    show_value,
+)
 from pgmux.config.userlist import parse_userlist
 
 __all__ = [
@@ -44,6 +50,7 @@ __all__ = [
     "diff_config",
     "load_config",
     "parse_userlist",
+    "set_warnings",
     "show_config",
     "show_value",
 ]

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from pgmux.config.advice import warn_of_nonsense
+from pgmux.config.ini import Entry
+from pgmux.config.keys import warn_unsupported
 from pgmux.config.model import Config, Settings
 from pgmux.config.params import PGMUX_SETTINGS, SETTINGS
-from pgmux.config.problems import clip, nearest
+from pgmux.config.problems import Problems, clip, nearest
 from pgmux.config.values import format_value, parse_value, shown_text
 from pgmux.errors import PoolerError
 
@@ -62,6 +65,16 @@ def apply_set(config: Config, name: str, text: str) -> Config:
         return replace(config, pgmux=replace(config.pgmux, **changed))
     texts = {**config.settings.texts, name: shown_text(param, value, text)}
     return replace(config, settings=replace(config.settings, **changed, texts=texts))
+
+
+def set_warnings(name: str, text: str) -> tuple[str, ...]:
+    """What a file that says `name = text`, which SET has accepted, would be warned of."""
+    param, problems = _ALL_SETTINGS[name], Problems()
+    entry = Entry("pgbouncer", name, text, file="", line=0)
+    value = parse_value(param, text)
+    warn_unsupported(param, value, entry, problems)
+    warn_of_nonsense(name, value, entry, problems)
+    return tuple(str(problem) for problem in problems.warnings)
 
 
 def _set_failed(reason: str) -> PoolerError:

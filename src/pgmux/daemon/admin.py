@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pgmux.admin.pooler import ShutdownMode
-from pgmux.config import Config, apply_set
+from pgmux.config import Config, apply_set, set_warnings
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.snapshot import DaemonSnapshot
@@ -113,6 +113,8 @@ class DaemonAdmin:
         except OSError as error:
             raise PoolerError(f"SET failed: {cannot_open(path, error)}", fatal=False) from error
         log.configure(config.settings, config.pgmux)
+        for warning in set_warnings(name, text):
+            log.warning(f"SET: {warning}")
         self._pooler.use_config(config)
         self._pooler.launch_all()
         self._app.tune_sockets()

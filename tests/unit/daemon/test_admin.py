@@ -20,6 +20,7 @@ def make_admin(rig: Rig) -> tuple[DaemonAdmin, list[str]]:
         path="",
         use_file=lambda path: done.append(f"use_file {path}"),
         configure=lambda settings, pgmux: done.append(f"configure {pgmux.log_format}"),
+        warning=lambda text: done.append(f"warning {text}"),
     )
     app: Any = SimpleNamespace(
         pooler=rig.pooler, log=log, tune_sockets=lambda: done.append("tune_sockets")
@@ -45,6 +46,20 @@ def test_set_reaches_the_log_the_sockets_and_the_pooler() -> None:
     assert done == ["configure json", "tune_sockets"] * 2
     assert rig.pooler.config.settings.tcp_keepidle == 77
     assert admin.config is rig.pooler.config
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "warning"),
+    [
+        ("max_client_conn", "0", "max_client_conn = 0: nobody but the console's users is let in"),
+        ("syslog_facility", "NIX", "syslog_facility = NIX: it is taken for daemon"),
+        ("auth_type", "pam", "not yet supported: auth_type = pam"),
+    ],
+)
+def test_a_set_is_warned_of_as_the_file_would_be(setting: str, value: str, warning: str) -> None:
+    admin, done = make_admin(Rig())
+    admin.set(setting, value)
+    assert done[1].startswith(f"warning SET: {warning}")
 
 
 @pytest.mark.parametrize("setting", ["nothing", "listen_port", "loop"])
