@@ -128,6 +128,17 @@ def test_a_syslog_daemon_may_come_later(tmp_path: Path) -> None:
     assert on.endswith("on")
 
 
+def test_what_a_place_has_lost_is_said_after_a_change_of_its_settings_too(tmp_path: Path) -> None:
+    log = with_syslog(tmp_path)
+    log.log("lost")
+    log.configure(Settings(syslog=True, syslog_ident="other"), PgmuxSettings())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as late:
+        late.bind(str(tmp_path / "place"))
+        log.log("on")
+        lost, _ = received(late)
+    assert lost.endswith("1 log line lost: syslog: No such file or directory")
+
+
 def test_syslog_can_be_chosen_while_no_descriptor_is_free(
     tmp_path: Path, daemon: socket.socket
 ) -> None:

@@ -185,3 +185,12 @@ def test_nothing_is_answered_to_shutdown_whatever_happens_before_the_process_has
 
     in_a_loop(run)
     assert transport.answers() == []
+
+
+def test_a_console_that_has_gone_counts_for_no_limit_any_more() -> None:
+    rig = Rig()
+    console, _ = open_console(rig)
+    quotas = rig.pooler.quotas
+    assert (quotas.console.client_count, quotas.of_user("root").client_count) == (1, 1)
+    console.connection_lost(None)
+    assert (quotas.console.client_count, quotas.of_user("root").client_count) == (0, 0)
