@@ -201,7 +201,6 @@ class Lookups:
             state is not None
             and state.is_auto
             and not (state.paused or state.disabled)
-            and not any(key.pool.database == name for key in self._running)
             and not any(
                 control.pool.lists.client_count() or control.pool.server_count()
                 for control in self.pooler.pools_of(name)

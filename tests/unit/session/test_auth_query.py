@@ -59,6 +59,7 @@ def test_the_user_is_a_bound_value_in_one_batch_that_ends_with_one_sync() -> Non
     assert "".join(chr(kind) for kind, _ in messages) == "PBDES"
     assert parse.parse_parse(messages[0][1]).query == b"SELECT a, b FROM f($1)"
     assert parse.parse_bind(messages[1][1]).parameters == (hostile.encode(),)
+    assert parse.parse_execute(messages[3][1]).max_rows == MAX_ROWS
 
 
 def test_a_user_whose_name_is_not_utf_8_is_sent_as_it_came() -> None:

@@ -532,18 +532,12 @@ def test_an_unused_pool_goes_after_pool_idle_timeout() -> None:
     assert text in rig.log.lines
 
 
-def test_nothing_of_a_pool_that_has_contended_stays_when_it_goes() -> None:
-    rig = limited(max_db_connections=1, pool_idle_timeout=1.0)
-    _, other = working(rig)
-    client = waiting(rig, "eve")
-    other.lose()
-    server = rig.log_in()
-    pool = weakref.ref(rig.control(user="eve").pool)
-    client.lose(), server.lose()
-    del client, server, other
-    rig.connects.clear()
-    rig.pass_time(1.0)
-    rig.pass_time(2.0)
+def test_nothing_of_a_pool_that_contends_stays_when_its_database_is_dropped() -> None:
+    rig = limited(max_user_connections=1)
+    working(rig, database="app")
+    waiting(rig, "bob", "crm")
+    pool = weakref.ref(rig.control("crm").pool)
+    operator.drop_database(rig.pooler, "crm")
     gc.collect()
     assert pool() is None
 
