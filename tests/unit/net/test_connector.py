@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -477,6 +478,24 @@ def test_a_host_that_swallows_connects_costs_its_delay_once(
                 ]
                 while open_files() != before:
                     await asyncio.sleep(0)
+
+    run(scenario())
+
+
+def test_without_load_balancing_a_host_that_kept_silent_is_left_for_good(
+    run: Run, log: RecordingLog
+) -> None:
+    async def scenario() -> None:
+        with blackhole() as port:
+            async with tcp_server(saying(WELCOME), "127.0.0.2", port):
+                client = Client(log)
+                settings = replace(IMPATIENT, server_login_retry=0.0)
+                hosts, mode = ("127.0.0.1", "127.0.0.2"), LoadBalanceHosts.DISABLE
+                for _ in range(2):
+                    client.start(port, *hosts, settings=settings, load_balance_hosts=mode)
+                    await client.logged_in()
+                    client.transport.abort()
+                assert len(log.warnings) == 1
 
     run(scenario())
 
