@@ -116,6 +116,12 @@ def test_a_lowered_limit_keeps_new_clients_out_and_ends_nobody() -> None:
         rig.enter()
 
 
+def test_the_consoles_limit_follows_a_reload() -> None:
+    rig = limited()
+    rig.reload(max_db_client_connections=2)
+    assert rig.pooler.quotas.console.max_clients == 2
+
+
 def test_the_users_own_limit_goes_before_the_setting() -> None:
     rig = limited(max_user_client_connections=1)
     rig.pooler.use_config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,6 +161,22 @@ def test_a_database_of_the_star_is_registered_at_its_first_use() -> None:
     rig.enter(database="any")
     assert rig.pooler.databases["any"].is_auto
     assert rig.log.lines.count("registered new auto-database: any") == 1
+
+
+@pytest.mark.parametrize(("what", "stays"), [("", False), ("paused", True), ("disabled", True)])
+def test_an_unused_database_of_the_star_goes_unless_an_operator_holds_it(
+    what: str, stays: bool
+) -> None:
+    config = configure(autodb_idle_timeout=10.0)
+    rig = Rig(replace(config, databases={}, autodb=Database("*", "*")))
+    client = rig.enter(database="any")
+    rig.refuse()
+    client.lose()
+    if what:
+        setattr(rig.pooler.databases["any"], what, True)
+    rig.pass_time(1.0)
+    rig.pass_time(11.0)
+    assert ("any" in rig.pooler.databases) == stays
 
 
 def test_a_server_reports_what_new_clients_are_told() -> None:
