@@ -27,6 +27,7 @@ from pgmux.errors import (
 )
 
 _CLIENT_ID = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]+)")  # as C's sscanf reads it
+_POINTER = re.compile("0x([0-9a-f]{1,16})")
 
 
 _Handler = Callable[[AdminPooler, str], Outcome]
@@ -179,10 +180,13 @@ def _kill(pooler: AdminPooler, name: str) -> Outcome:
 
 
 def _kill_client(pooler: AdminPooler, argument: str) -> Outcome:
-    match = _CLIENT_ID.match(argument)
-    if match is None:
+    if pointer := _POINTER.fullmatch(argument):  # C-0x2f of the log, `ptr` of SHOW CLIENTS
+        client_id = int(pointer[1], 16)
+    elif match := _CLIENT_ID.match(argument):
+        client_id = int(match[1])
+    else:
         raise _error("invalid client pointer supplied")
-    if not pooler.kill_client(int(match[1])):
+    if not pooler.kill_client(client_id):
         raise _error("client not found")
     return Outcome("KILL_CLIENT")
 

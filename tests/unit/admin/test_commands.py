@@ -133,6 +133,12 @@ def test_kill_client_reads_its_id_as_c_does(argument: str) -> None:
     assert pooler.calls == [("kill_client", 12)]
 
 
+def test_kill_client_takes_what_the_log_calls_the_client() -> None:
+    pooler = FakePooler()
+    assert tag(ask("KILL_CLIENT 0xc", pooler).data) == "KILL_CLIENT"
+    assert pooler.calls == [("kill_client", 12)]
+
+
 def test_what_is_gone_says_what_to_do_instead() -> None:
     assert "so_reuseport=1" in refusal("SHOW FDS")
     assert "PAUSE and RESUME" in refusal("SUSPEND")
