@@ -182,6 +182,13 @@ def test_what_pgbouncer_refuses_is_refused_in_its_words(
     assert run(pgmux, arguments, place) == run(real, arguments, place)
 
 
+@pytest.mark.parametrize("arguments", [["-q", "missing.ini"], ["missing.ini", "-q"]], ids=" ".join)
+def test_a_configuration_that_cannot_be_used_is_said_though_quiet(
+    pgmux: str, real: str, place: Path, arguments: list[str]
+) -> None:
+    assert run(pgmux, arguments, place) == run(real, ["missing.ini"], place)
+
+
 @pytest.mark.parametrize("flags", [[], ["-d"]], ids=" ".join)
 def test_a_pidfile_of_a_living_process_is_refused(
     pgmux: str, place: Path, ini: Path, flags: list[str]
