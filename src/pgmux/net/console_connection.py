@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
+from functools import partial
 
 from pgmux.admin.console import Console, Reply
 from pgmux.admin.pooler import AdminPooler
 from pgmux.config.model import ADMIN_DATABASE
-from pgmux.errors import SQLSTATE_PROTOCOL_VIOLATION
+from pgmux.errors import SQLSTATE_INTERNAL_ERROR, SQLSTATE_PROTOCOL_VIOLATION
 from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses
@@ -130,7 +132,7 @@ class ConsoleConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._request_time = self._consoles.pooler.clock()
-        self._do(self._console.feed(data))
+        self._advance(partial(self._console.feed, data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self._consoles.open:
@@ -163,7 +165,7 @@ class ConsoleConnection(asyncio.Protocol):
         pooler = self._consoles.pooler
         if waiting.command == "PAUSE":
             if not operator.is_held(pooler, waiting.database):
-                self._do(self._console.give_up("PAUSE was ended by RESUME"))
+                self._advance(partial(self._console.give_up, "PAUSE was ended by RESUME"))
                 return
             is_done = operator.busy_count(pooler, waiting.database) == 0
         elif waiting.command == "WAIT_CLOSE":
@@ -171,21 +173,32 @@ class ConsoleConnection(asyncio.Protocol):
         else:
             is_done = False  # SHUTDOWN is over when the process is
         if is_done:
-            self._do(self._console.complete())
+            self._advance(self._console.complete)
 
     def cancel(self) -> None:
         """A CancelRequest: a waiting command ends; what PAUSE has begun is taken back."""
         if self._reply.waiting is not None:
-            self._do(self._console.cancel())
+            self._advance(self._console.cancel)
 
     def kill(self) -> None:
         """KILL_CLIENT: end the connection, and tell the client why."""
-        reason = operator.CLIENT_KILLED
+        self._close(operator.CLIENT_KILLED, SQLSTATE_PROTOCOL_VIOLATION)
+
+    def _close(self, reason: str, sqlstate: str) -> None:
         if self in self._consoles.open:
             self._end(reason)
             self._log_errors((reason,))
-            error = build.build_error_response("FATAL", SQLSTATE_PROTOCOL_VIOLATION, reason)
-            close_with(self._transport, error)
+            close_with(self._transport, build.build_error_response("FATAL", sqlstate, reason))
+
+    def _advance(self, advance: Callable[[], Reply]) -> None:
+        """What comes next; our own mistake in a command ends this console, the process goes on."""
+        try:
+            reply = advance()
+        except Exception as error:
+            self._consoles.pooler.log.exception("internal error", error, self._name())
+            self._close("internal error", SQLSTATE_INTERNAL_ERROR)
+        else:
+            self._do(reply)
 
     def _do(self, reply: Reply) -> None:
         self._reply = reply
@@ -210,7 +223,7 @@ class ConsoleConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         self._is_scheduled = False
         if self._writable and self in self._consoles.open:
-            self._do(self._console.feed(b""))
+            self._advance(partial(self._console.feed, b""))
 
     def _end(self, reason: str) -> None:
         del self._consoles.open[self]

@@ -103,7 +103,7 @@ class Attempted:
 class Refuse:
     """Raise this: the refusal that comes after the steps before it have been done."""
 
-    error: PoolerError
+    error: PoolerError | ProtocolViolation
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +198,20 @@ class ClientLogin:
     def _read_answers(self) -> list[LoginStep]:
         """The client's password messages; what comes after the last of them is for `rest`."""
         steps: list[LoginStep] = []
-        while not self.is_done and not self._is_waiting:
-            message = next(self._messages, None)
-            if message is None:
-                break
-            kind, body = message
-            if self._auth is None or kind != codes.PASSWORD_MESSAGE:
-                raise ProtocolViolation("client", "bad packet")
-            steps += self._on_step(self._auth.on_password_message(body))
+        try:
+            while not self.is_done and not self._is_waiting:
+                message = next(self._messages, None)
+                if message is None:
+                    break
+                steps += self._read_answer(*message)
+        except (PoolerError, ProtocolViolation) as error:
+            steps.append(Refuse(error))
         return steps
+
+    def _read_answer(self, kind: int, body: bytes) -> list[LoginStep]:
+        if self._auth is None or kind != codes.PASSWORD_MESSAGE:
+            raise ProtocolViolation("client", "bad packet")
+        return self._on_step(self._auth.on_password_message(body))
 
     @property
     def kept_len(self) -> int:

@@ -194,3 +194,24 @@ def test_a_console_that_has_gone_counts_for_no_limit_any_more() -> None:
     assert (quotas.console.client_count, quotas.of_user("root").client_count) == (1, 1)
     console.connection_lost(None)
     assert (quotas.console.client_count, quotas.of_user("root").client_count) == (0, 0)
+
+
+def test_a_bug_in_a_command_ends_its_console_which_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    consoles = make_consoles(rig)
+    console, transport = open_console(rig, consoles)
+    other, _ = open_console(rig, consoles, id_=2)
+    bug = ZeroDivisionError("a bug")
+
+    def reconnect(*_: object) -> None:
+        raise bug
+
+    monkeypatch.setattr(consoles.admin, "reconnect", reconnect)
+    in_a_loop(lambda: console.data_received(build.build_query("RECONNECT")))
+    (answer,) = transport.answers()
+    assert answer[0] == "E" and b"CXX000\0Minternal error\0" in answer[1]
+    assert rig.log.exceptions == [bug]
+    assert transport.is_closed
+    assert list(consoles.open) == [other]

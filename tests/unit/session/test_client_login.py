@@ -184,7 +184,7 @@ def test_a_second_startup_message_is_refused() -> None:
     login = start(config(AuthType.PLAIN))
     login.feed(startup())
     with pytest.raises(ProtocolViolation, match="client re-sent startup pkt"):
-        login.feed(startup())
+        run(login, [startup()])
 
 
 def test_a_startup_message_within_scram_is_refused() -> None:
@@ -193,7 +193,7 @@ def test_a_startup_message_within_scram_is_refused() -> None:
     first = ScramProver("nonce").client_first()
     compute(login, login.feed(build.build_sasl_initial_response("SCRAM-SHA-256", first)))
     with pytest.raises(ProtocolViolation, match="client re-sent startup pkt"):
-        login.feed(startup())
+        run(login, [startup()])
 
 
 def test_a_query_instead_of_the_password_ends_the_login_without_a_word() -> None:
@@ -206,14 +206,14 @@ def test_a_password_of_a_million_bytes_is_refused_by_its_length() -> None:
     login = start(config(AuthType.PLAIN))
     login.feed(startup())
     with pytest.raises(ProtocolViolation, match="bad packet header"):
-        login.feed(b"p" + (10**6).to_bytes(4, "big"))
+        run(login, [b"p" + (10**6).to_bytes(4, "big")])
 
 
 def test_a_password_message_is_bounded() -> None:
     login = start(config(AuthType.PLAIN))
     login.feed(startup())
     with pytest.raises(ProtocolViolation, match="bad packet header"):
-        login.feed(b"p" + MAX_PASSWORD_LEN.to_bytes(4, "big"))
+        run(login, [b"p" + MAX_PASSWORD_LEN.to_bytes(4, "big")])
 
 
 # Protocol versions
@@ -519,7 +519,7 @@ def test_who_may_not_use_the_console_learns_it_after_the_password() -> None:
     steps = login.feed(startup(database="pgbouncer"))
     assert answered(steps) == build.build_authentication_cleartext_password()
     with pytest.raises(PoolerError, match=r"^not allowed$"):
-        login.feed(build.build_password_message("pencil"))
+        run(login, [build.build_password_message("pencil")])
 
 
 def test_a_console_query_may_come_with_the_startup_packet() -> None:
@@ -643,3 +643,9 @@ def test_an_admin_may_come_from_auth_query() -> None:
 def test_a_refusal_at_once_comes_behind_what_the_log_is_to_tell() -> None:
     steps = start(config()).feed(startup(user="eve"))
     assert [type(step) for step in steps] == [Unknown, Attempted, Refuse]
+
+
+def test_what_a_client_sends_too_early_is_refused_after_what_it_was_due() -> None:
+    login = start(config("md5"))
+    steps = login.feed(startup() + QUERY)
+    assert [type(step) for step in steps] == [Attempted, Answer, Refuse]
