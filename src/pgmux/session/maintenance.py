@@ -24,11 +24,13 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     now = pooler.clock()
     _keep_forced_pools(pooler)
     for control in list(pooler.pools.values()):
-        if not control.pool.is_used():
-            continue  # there may be thousands
-        _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
-        _maintain_servers(control, now)
-        pooler.launch(control)
+        lists = control.pool.lists  # there may be thousands of pools: only what is needed
+        if lists.client_count():
+            _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
+        if lists.total_servers():
+            _maintain_servers(control, now)
+        if lists.waiting_count():
+            pooler.launch(control)
     places.keep_limits(pooler)
     for control in list(pooler.pools.values()):
         places.refill(pooler, control)
