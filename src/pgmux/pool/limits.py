@@ -29,6 +29,9 @@ PATIENCE = 0.1
 # A server that has answered within that time is in use, though nobody waits for it: its client is
 # about to ask again. Shorter than a connect takes, so that who waits loses little.
 QUIET = 0.005
+# How long a server works for the pool that has connected it, as long as that one uses it: else a
+# place that many busy pools share would be spent on connects.
+TURN = 0.05
 LOOK_AGAIN = 1.2 * QUIET  # when it is quiet by any clock
 
 
@@ -187,7 +190,8 @@ def check_client(database: Quota, user: Quota) -> None:
 
 def yields_place(pool: Pool, server: Any, now: float) -> bool:
     """Whether a server of the pool that has just become free is to go, so that a pool that contends
-    for its place may connect: if it isn't in use, or our own clients have waited clearly less.
+    for its place may connect: if it isn't in use, or has worked for its turn and our own clients
+    have waited clearly less.
     """
     own = pool.lists.waiting_client(0)
     for quota in pool.quotas:
@@ -201,7 +205,8 @@ def yields_place(pool: Pool, server: Any, now: float) -> bool:
         since = rival.wants_since(now)
         own_since = now if own is None else own.wait_start
         # One at a time: what a first server does for the rival's clients is seen before the next.
-        if since is not None and since + PATIENCE < own_since and not rival.logins:
+        is_next = since is not None and since + PATIENCE < own_since and not rival.logins
+        if is_next and now - server.connect_time >= TURN:
             return True
     return False
 

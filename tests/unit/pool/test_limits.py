@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pgmux.errors import PoolerError
-from pgmux.pool.limits import PATIENCE, QUIET, Quota, check_client, next_contender, yields_place
+from pgmux.pool.limits import (
+    PATIENCE,
+    QUIET,
+    TURN,
+    Quota,
+    check_client,
+    next_contender,
+    yields_place,
+)
 from pgmux.pool.pool import Pool
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_TESTED, SV_USED
 from tests.unit.pool.pools import Server, add_clients, add_servers, make_pool
@@ -35,9 +43,9 @@ def contend(*pools: Pool, quota: Quota) -> None:
         quota.contend(pool, since)
 
 
-def yields(pool: Pool, answered_at: float = NOW) -> bool:
+def yields(pool: Pool, answered_at: float = NOW, connected_at: float = 0.0) -> bool:
     """Whether a server of the pool that has answered then, and is free now, goes."""
-    return yields_place(pool, Server(request_time=answered_at), NOW)
+    return yields_place(pool, Server(request_time=answered_at, connect_time=connected_at), NOW)
 
 
 # Counts
@@ -236,3 +244,21 @@ def test_who_contends_is_considered_at_each_release_of_a_server_of_the_quota() -
     contend(make_waiting(quota, since=10.0), quota=quota)
     assert server.special
     assert pool.is_contended()
+
+
+def test_a_new_server_works_for_its_own_pool_for_a_turn() -> None:
+    quota = Quota(1)
+    own, rival = make_pool(quota), make_waiting(quota, since=NOW - 9)
+    hold_servers(own, 1)
+    add_clients(own, waiting=True, wait_start=NOW)
+    contend(rival, quota=quota)
+    assert not yields(own, connected_at=NOW - 0.5 * TURN)
+    assert yields(own, connected_at=NOW - 1.01 * TURN)
+
+
+def test_a_new_server_that_its_pool_does_not_use_goes_at_once() -> None:
+    quota = Quota(1)
+    own, rival = make_pool(quota), make_waiting(quota, since=NOW)
+    hold_servers(own, 1)
+    contend(rival, quota=quota)
+    assert yields(own, answered_at=NOW - 2 * QUIET, connected_at=NOW - 2 * QUIET)

@@ -492,6 +492,8 @@ def test_a_new_server_serves_before_it_can_be_taken_away() -> None:
     server = rig.log_in()
     assert server.relay.linked_client is eve.relay
     server.answer()
+    assert not server.is_closed
+    rig.pass_moment(MOMENT)
     assert server.is_closed
     assert owners(rig) == ["bob"]
 
