@@ -60,8 +60,14 @@ def pid(connection: Connection) -> int:
 
 def pool_of(pooler: Pooler, database: str, user: str = "postgres") -> dict[str, Any]:
     """The row of SHOW POOLS."""
+    (row,) = pools_of(pooler, database, user)
+    return row
+
+
+def pools_of(pooler: Pooler, database: str, user: str) -> list[dict[str, Any]]:
+    """The same; none before its first client is in."""
     rows = pooler.console("SHOW POOLS")
-    return next(row for row in rows if (row["database"], row["user"]) == (database, user))
+    return [row for row in rows if (row["database"], row["user"]) == (database, user)]
 
 
 def server_count(pooler: Pooler, database: str) -> int:
@@ -71,7 +77,9 @@ def server_count(pooler: Pooler, database: str) -> int:
 
 def wait_for_pool(pooler: Pooler, database: str, user: str = "postgres", **columns: int) -> None:
     """Return once SHOW POOLS says so: `wait_for_pool(pooler, "db", cl_waiting=1)`."""
-    wait_until(lambda: columns.items() <= pool_of(pooler, database, user).items())
+    wait_until(
+        lambda: any(columns.items() <= row.items() for row in pools_of(pooler, database, user))
+    )
 
 
 def wait_for_log(pooler: Pooler, text: str, count: int = 1) -> None:

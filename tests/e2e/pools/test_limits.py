@@ -197,8 +197,10 @@ def test_the_reserve_serves_who_has_waited_long_enough(
 ) -> None:
     pooler = limited(default_pool_size=1, reserve_pool_size=1, reserve_pool_timeout=0.2)
     clients = [connect(pooler, "app", ALICE) for _ in range(3)]
-    for client in clients:
+    for number, client in enumerate(clients[:2], 1):  # one after the other: they are served so
         send(client, "BEGIN")
+        wait_for_pool(pooler, "app", ALICE, sv_active=number)
+    send(clients[2], "BEGIN")
     wait_for_pool(pooler, "app", ALICE, sv_active=2, cl_waiting=1)
     assert [answer(client) for client in clients[:2]] == ["", ""]
     assert not is_answered(clients[2])
