@@ -202,18 +202,22 @@ class ClientConnection(asyncio.Protocol):
         try:
             for step in advance():
                 self._do(step)
-        except PoolerError as error:
-            reason = getattr(error, "reason", "")
-            self.close(
-                error.message, error.sqlstate, reason="" if reason == error.message else reason
-            )
-        except ProtocolViolation as error:
-            self.close(error.message, tell=error.message not in UNTOLD)
+        except (PoolerError, ProtocolViolation) as error:
+            self._refuse(error)
         except TooManyJobs as error:
             self.close("bouncer resources exhaustion", reason=str(error))
         except Exception as error:
             self._door.pooler.log.exception("internal error", error, self._name())
             self.close("internal error", SQLSTATE_INTERNAL_ERROR)
+
+    def _refuse(self, error: PoolerError | ProtocolViolation) -> None:
+        """End the connection as this says."""
+        if isinstance(error, ProtocolViolation):
+            self.close(error.message, tell=error.message not in UNTOLD)
+        else:
+            reason = getattr(error, "reason", "")
+            said = "" if reason == error.message else reason
+            self.close(error.message, error.sqlstate, reason=said)
 
     def _do(self, step: LoginStep) -> None:
         if isinstance(step, Answer):
@@ -229,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(step, Attempted):
             self._on_attempt()
         elif isinstance(step, Refuse):
-            raise step.error
+            self._refuse(step.error)
         elif isinstance(step, Cancel):
             self._transport.pause_reading()  # one request a connection
             self._door.cancel(step.pid, step.key, partial(self.close, tell=False))

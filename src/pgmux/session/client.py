@@ -101,7 +101,7 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Raise this: the refusal that comes after the steps before it have been done."""
+    """End the login with this, once the steps before it have been done."""
 
     error: PoolerError | ProtocolViolation
 
@@ -205,7 +205,7 @@ class ClientLogin:
                     break
                 steps += self._read_answer(*message)
         except (PoolerError, ProtocolViolation) as error:
-            steps.append(Refuse(error))
+            steps.append(_refusal(error))
         return steps
 
     def _read_answer(self, kind: int, body: bytes) -> list[LoginStep]:
@@ -348,7 +348,7 @@ class ClientLogin:
         try:
             return steps + self._on_step(self._auth.first())
         except PoolerError as error:
-            return [*steps, Refuse(error)]
+            return [*steps, _refusal(error)]
 
     def _on_step(self, step: Step) -> list[LoginStep]:
         if isinstance(step, Send):
@@ -372,3 +372,9 @@ class ClientLogin:
         return Enter(
             self.database, self._credentials, done.scram_keys, self._parameters, self._long_key
         )
+
+
+def _refusal(error: PoolerError | ProtocolViolation) -> Refuse:
+    """Without the traceback, whose frames would keep the connection alive in a cycle."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return Refuse(error)
