@@ -36,7 +36,9 @@ from pgmux.wire.startup import (
 )
 
 MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
-MAX_PASSWORD_LEN = 65536  # a whole PasswordMessage
+# A whole PasswordMessage; longer than any password may be, so that who sends a longer one is told
+# that it is wrong.
+MAX_PASSWORD_LEN = 1 << 17
 _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 _SUPPORTED = (AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256)
 # Of ProtocolViolations these close the connection without a word, as PgBouncer does.
