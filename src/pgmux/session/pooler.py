@@ -52,7 +52,7 @@ class Outside:
     clock: Callable[[], float]
     random: Callable[[int], bytes]
     connect: Callable[[PoolControl], Attempt]
-    send_cancel: Callable[[ServerInfo, Callable[[], None]], Attempt]
+    send_cancel: Callable[[ServerInfo, OnCancelled], Attempt]
     later: Callable[[float, Callable[[], None]], object]  # call it, so many seconds from now
 
 
@@ -358,7 +358,7 @@ class Pooler:
         info.cancels += 1
         control.refresh_special(server)
 
-        def done(reason: str = "successfully sent cancel request") -> None:
+        def done(reason: str) -> None:
             self.cancels.pop(attempt, None)
             self._cancel_done(control, server)
             on_done(reason)

@@ -135,3 +135,24 @@ def test_a_cancel_request_on_its_way(pooler: MakePooler) -> None:
             with hostile(slow) as canceling:
                 canceling.send(build.build_cancel_request(client.pid, client.key))
                 wait_for_pool(slow, "db", cl_active_cancel_req=1, sv_active_cancel=1)
+
+
+def test_a_cancel_request_that_cannot_reach_the_server_says_why_in_the_log(
+    pooler: MakePooler,
+) -> None:
+    def script(session: FakeSession) -> None:
+        session.login()
+        session.read_query()
+        session.drain()
+
+    with FakeServer(script) as server:
+        gone = pooler(databases={"db": f"host=127.0.0.1 port={server.port} dbname=x"})
+        with hostile(gone) as client:
+            client.login("postgres", "db")
+            client.send(build.build_query("SELECT 1"))
+            wait_for_pool(gone, "db", sv_active=1)
+            server.stop_listening()
+            client.cancel()
+    place = f"127.0.0.1:{server.port}"
+    assert f"closing because: cannot connect to {place}: Connection refused" in gone.log()
+    assert "successfully sent cancel request" not in gone.log()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -256,8 +257,9 @@ class Rig:
         self.connects.append(FakeAttempt(control))
         return self.connects[-1]
 
-    def _send_cancel(self, info: ServerInfo, done: Callable[[], None]) -> FakeAttempt:
-        self.cancels.append(FakeAttempt(info, done))
+    def _send_cancel(self, info: ServerInfo, done: Callable[[str], None]) -> FakeAttempt:
+        sent = partial(done, "successfully sent cancel request")
+        self.cancels.append(FakeAttempt(info, sent))
         return self.cancels[-1]
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
