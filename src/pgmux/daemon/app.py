@@ -19,7 +19,7 @@ from pgmux.auth.server_auth import SaltedCache
 from pgmux.config import Config
 from pgmux.daemon import systemd
 from pgmux.daemon.admin import DaemonAdmin
-from pgmux.daemon.configuration import describe
+from pgmux.daemon.configuration import describe, say_problems
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.names import Names
 from pgmux.daemon.snapshot import DaemonSnapshot
@@ -39,7 +39,7 @@ from pgmux.session.control import PoolControl
 from pgmux.session.identity import ServerInfo
 from pgmux.session.log import Name
 from pgmux.session.maintenance import maintain
-from pgmux.session.pooler import Attempt, Outside, Pooler
+from pgmux.session.pooler import Attempt, OnCancelled, Outside, Pooler
 from pgmux.session.server import LoggedIn, ServerLoginFailed
 
 _MOCK_KEY_LEN = 32
@@ -162,6 +162,7 @@ class App:
                 self.log.error(describe(problem))
             self.log.warning("config file loading failed")
             raise
+        say_problems(self.pooler.config, self.log)
         self.tune_sockets()
         self._configure_log()
         self._names.on_reload()
@@ -287,9 +288,12 @@ class App:
         attempt = self._connector.connect(request, on_ready, on_failed)
         return attempt
 
-    def _send_cancel(self, info: ServerInfo, done: Callable[[], None]) -> Attempt:
+    def _send_cancel(self, info: ServerInfo, done: OnCancelled) -> Attempt:
         peer = info.addresses.peer
         assert isinstance(peer, Address)
         return self._connector.send_cancel(
-            peer, info.cancel_pid, info.cancel_key, lambda reason: done()
+            peer,
+            info.cancel_pid,
+            info.cancel_key,
+            lambda problem: done(problem or "successfully sent cancel request"),
         )

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pgmux.config import Config, load_config
 from pgmux.daemon.command_line import Options
+from pgmux.daemon.log import Log
 from pgmux.errors import Problem
 
 
@@ -32,6 +33,13 @@ def describe(problem: Problem) -> str:
     if problem.file not in problem.message:
         return str(problem)
     return str(replace(problem, file="", line=0))
+
+
+def say_problems(config: Config, log: Log) -> None:
+    """What is wrong without keeping the configuration from being used."""
+    for problem in config.warnings:
+        write = log.error if problem in config.auth_file_problems else log.warning
+        write(describe(problem))
 
 
 def _read_text(path: str) -> str:

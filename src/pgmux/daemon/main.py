@@ -34,7 +34,7 @@ from pgmux.daemon.command_line import (
     UsageError,
     parse_command_line,
 )
-from pgmux.daemon.configuration import describe, read_configuration
+from pgmux.daemon.configuration import describe, read_configuration, say_problems
 from pgmux.daemon.limits import file_descriptor_limits
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.version import PGBOUNCER
@@ -147,7 +147,7 @@ def _become_daemon(config: Config, options: Options, log: Log) -> None:
         log.set_quiet(False)  # there is no other place to say it
         raise process.StartError(cannot_open(settings.logfile, error)) from error
     log.configure(settings, config.pgmux)
-    _say_problems(config, log)
+    say_problems(config, log)
     process.refuse_second_process(settings.unix_socket_dir, settings.listen_port)
     if settings.pidfile:
         pidfile.check(settings.pidfile, log)
@@ -158,22 +158,13 @@ def _become_daemon(config: Config, options: Options, log: Log) -> None:
         process.daemonize()
 
 
-def _say_problems(config: Config, log: Log) -> None:
-    """What is wrong without keeping the configuration from being used."""
-    for problem in config.warnings:
-        write = log.error if problem in config.auth_file_problems else log.warning
-        write(describe(problem))
-
-
 def _reload(options: Options, log: Log, config_file: str) -> Config:
     """Open the log file again, which logrotate may have moved away, and read the configuration.
 
     `config_file` is the setting conffile, which SET may have changed. Raises: ConfigError.
     """
     log.reopen()
-    config = read_configuration(replace(options, config_file=config_file))
-    _say_problems(config, log)
-    return config
+    return read_configuration(replace(options, config_file=config_file))
 
 
 async def _serve(

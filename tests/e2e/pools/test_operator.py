@@ -174,6 +174,22 @@ def test_a_setting_gone_from_the_file_has_its_default_again(shared: Pooler) -> N
     assert query_timeout() == "0"
 
 
+def test_an_auth_file_that_broke_fails_the_reload_and_is_said_once(pooler: MakePooler) -> None:
+    made = pooler()
+    (made.directory / "userlist.txt").write_text('"broken" "half')
+    with pytest.raises(psycopg.Error, match="RELOAD failed"):
+        made.console("RELOAD")
+    assert made.log().count("broken auth file") == 1
+
+
+def test_a_reload_that_would_lose_a_forced_user_says_that_it_stays(pooler: MakePooler) -> None:
+    made = pooler(databases={"forced": "dbname=postgres user=postgres"})
+    made.databases["forced"] = made.entry("dbname=postgres")
+    made.reload()
+    text = "losing forced user not supported, keeping old setting"
+    assert f"WARNING {text} (database forced)" in made.log()
+
+
 def test_set_conffile_has_the_next_reload_read_another_file(pooler: MakePooler) -> None:
     made = pooler()
     first, second = made.directory / "pgbouncer.ini", made.directory / "second.ini"
