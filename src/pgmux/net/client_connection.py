@@ -22,24 +22,22 @@ from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.net.compute import Computer, TooManyJobs
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses, read_addresses
-from pgmux.session.client import (
-    UNTOLD,
+from pgmux.session.client import UNTOLD, ClientLogin, LoginContext
+from pgmux.session.farewell import close_with
+from pgmux.session.identity import ClientInfo
+from pgmux.session.log import Name
+from pgmux.session.login_steps import (
     Answer,
     Attempted,
     Cancel,
-    ClientLogin,
     Derive,
     Enter,
     EnterConsole,
-    LoginContext,
     LoginStep,
     LookUp,
     Refuse,
     Unknown,
 )
-from pgmux.session.farewell import close_with
-from pgmux.session.identity import ClientInfo
-from pgmux.session.log import Name
 from pgmux.session.lookups import Lookup, Lookups
 from pgmux.session.pooler import OnCancelled, Pooler
 from pgmux.wire.build import build_error_response
@@ -127,10 +125,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         self._addresses = read_addresses(sock, self._door.pooler.config.settings.listen_port)
-        peer = self._addresses.peer
-        self._login = ClientLogin(
-            self._door.context, str(peer), is_unix=peer.is_unix, peer_uid=peer.uid
-        )
+        self._login = ClientLogin(self._door.context, self._addresses.peer)
         self._door.logins[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -21,9 +21,9 @@ from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses
 from pgmux.session import operator
-from pgmux.session.client import EnterConsole
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
+from pgmux.session.login_steps import EnterConsole
 from pgmux.session.pooler import Pooler
 from pgmux.wire import build
 

@@ -17,11 +17,24 @@ from dataclasses import dataclass, field
 
 from pgmux.auth.client_auth import ClientAuth, ScramCache, start_client_auth
 from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
-from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
+from pgmux.auth.tls_info import TlsInfo
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
 from pgmux.errors import PoolerError, ProtocolViolation
+from pgmux.session.login_method import Method, Peer, choose_method
+from pgmux.session.login_steps import (
+    Answer,
+    Attempted,
+    Cancel,
+    Derive,
+    Enter,
+    EnterConsole,
+    LoginStep,
+    LookUp,
+    Refuse,
+    Unknown,
+)
 from pgmux.session.varcache import accepted
 from pgmux.wire import codes
 from pgmux.wire.build import build_negotiate_protocol_version
@@ -40,7 +53,6 @@ MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
 # that it is wrong.
 MAX_PASSWORD_LEN = 1 << 17
 _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
-_SUPPORTED = (AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256)
 # Of ProtocolViolations these close the connection without a word, as PgBouncer does.
 UNTOLD = ("bad cancel request", "bad packet")
 _SALT_LEN = 16
@@ -59,92 +71,22 @@ class LoginContext:
     scram_cache: ScramCache = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Write this to the client."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Derive:
-    """Compute this away from the event loop, then call `on_computed`; read nothing meanwhile."""
-
-    job: Pbkdf2
-
-
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    """Ask auth_query for this user, then call `on_looked_up`."""
-
-    database: str
-    user: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nobody knows this user; its login goes on and fails at its end."""
-
-    user: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """A CancelRequest: do it and close."""
-
-    pid: int
-    key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """The startup packet is in order, the user is known or not; authentication begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """End the login with this, once the steps before it have been done."""
-
-    error: PoolerError | ProtocolViolation
-
-
-@dataclass(frozen=True, slots=True)
-class Enter:
-    """Authenticated: let it into the pool."""
-
-    database: str
-    credentials: Credentials
-    scram_keys: ScramKeys | None
-    startup: dict[str, str]
-    long_key: bool
-
-
-@dataclass(frozen=True, slots=True)
-class EnterConsole:
-    """Authenticated for the admin console."""
-
-    user: str
-    is_admin: bool
-    application_name: str
-
-
-LoginStep = Answer | Derive | LookUp | Unknown | Cancel | Attempted | Refuse | Enter | EnterConsole
-
-
 class ClientLogin:
-    """One login. `user` and `database` are what the client said, empty before it did."""
+    """One login. `user` and `database` are what the client said, empty before it did; `tls` is for
+    the caller to set, before the startup packet, where there is TLS.
+    """
 
-    def __init__(self, context: LoginContext, remote: str, *, is_unix: bool, peer_uid: int) -> None:
+    def __init__(self, context: LoginContext, peer: Peer) -> None:
         self._context = context
-        self._remote = remote
-        self._is_unix = is_unix
-        self._peer_uid = peer_uid
+        self._peer = peer
         self._startup: StartupReader | None = StartupReader()
         self._messages = MessageReader(MAX_PASSWORD_LEN, "client")
         self._auth: ClientAuth | None = None
         self._credentials: Credentials | None = None
+        self._method = Method("")
         self._parameters: dict[str, str] = {}
         self._long_key = False
+        self.tls: TlsInfo | None = None
         self._is_admin = False
         self._is_waiting = False  # for a `Derive` or a `LookUp`
         self.user = ""
@@ -183,7 +125,7 @@ class ClientLogin:
 
         Who is found counts from now on, also where that isn't who the client said it was.
         """
-        if found is None and self._context.config().settings.auth_type is AuthType.TRUST:
+        if found is None and self._method.name == AuthType.TRUST:
             # as PgBouncer; where nobody is asked for a password there is nothing to hide
             raise AuthenticationFailed("no such user", f"no such user: {self.user}")
         if found is not None:
@@ -232,7 +174,7 @@ class ClientLogin:
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
         config = self._context.config()
-        if config.settings.client_tls_sslmode in _TLS_NEEDED and not self._is_unix:
+        if config.settings.client_tls_sslmode in _TLS_NEEDED and not self._peer.is_unix:
             raise PoolerError("SSL required")  # and there is none yet
         is_full = self._context.connection_count() > config.settings.max_client_conn
         if is_full and self.database != ADMIN_DATABASE:
@@ -295,7 +237,7 @@ class ClientLogin:
     def _with_host(self, found: dict[str, str], config: Config) -> dict[str, str]:
         if config.settings.application_name_add_host:
             name = found.get("application_name") or "app"
-            found["application_name"] = f"{name} - {self._remote}"
+            found["application_name"] = f"{name} - {self._peer}"
         return found
 
     # ---- authentication
@@ -303,8 +245,8 @@ class ClientLogin:
     def _may_skip_auth(self, config: Config) -> bool:
         """The console: who may come in without a password."""
         if (
-            self._is_unix
-            and self._peer_uid == self._context.own_uid
+            self._peer.is_unix
+            and self._peer.uid == self._context.own_uid
             and self.user == ADMIN_DATABASE
         ):
             self._is_admin = True
@@ -314,29 +256,27 @@ class ClientLogin:
 
     def _identify(self, config: Config) -> list[LoginStep]:
         """Whose secret counts: auth_file's or the forced user's, else who is looked up."""
-        auth_type = config.settings.auth_type
-        if auth_type not in _SUPPORTED:
-            raise PoolerError(f"not yet supported: auth_type = {auth_type}")
+        self._method = choose_method(config)
         known = config.find_database(self.database)
         database = known or Database(self.database, self.database)
         if (
             (known is not None or self.database == ADMIN_DATABASE)
-            and is_looked_up(auth_type, self.user, config.userlist)
+            and is_looked_up(self._method.name, self.user, config.userlist)
             and config.auth_user(database)
         ):
             self._is_waiting = True
             return [LookUp(self.database, self.user)]
-        found = find_client_login(auth_type, self.user, database, config.userlist)
+        found = find_client_login(self._method.name, self.user, database, config.userlist)
         return self._authenticate(found)
 
     def _authenticate(self, found: Credentials) -> list[LoginStep]:
         """Begin the password exchange of who has been found, or not."""
         settings = self._context.config().settings
         self._credentials = found
-        is_unknown = found.secret is None and settings.auth_type is not AuthType.ANY
+        is_unknown = found.secret is None and self._method.name != AuthType.ANY
         steps: list[LoginStep] = [Unknown(self.user)] if is_unknown else []
         self._auth = start_client_auth(
-            settings.auth_type,
+            self._method.name,
             found.user,
             found.secret,
             scram_iterations=settings.scram_iterations,

@@ -13,7 +13,7 @@ import pytest
 
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.net.console_connection import ConsoleConnection, Consoles
-from pgmux.session.client import EnterConsole
+from pgmux.session.login_steps import EnterConsole
 from pgmux.wire import build
 from pgmux.wire.messages import MessageReader
 from tests.unit.session.rig import FakeEnds, FakeTransport, Rig, linked

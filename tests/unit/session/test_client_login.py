@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -17,17 +17,14 @@ from pgmux.auth.secrets import parse_secret
 from pgmux.config import AuthType, Config, Database, Settings
 from pgmux.config.model import SslMode, User
 from pgmux.errors import PoolerError, ProtocolViolation
-from pgmux.session.client import (
-    MAX_PASSWORD_LEN,
-    UNTOLD,
+from pgmux.session.client import MAX_PASSWORD_LEN, UNTOLD, ClientLogin, LoginContext
+from pgmux.session.login_steps import (
     Answer,
     Attempted,
     Cancel,
-    ClientLogin,
     Derive,
     Enter,
     EnterConsole,
-    LoginContext,
     LoginStep,
     LookUp,
     Refuse,
@@ -40,6 +37,16 @@ OWN_UID = 1000
 QUERY = build.build_query("SELECT 1")
 SSL = build.build_ssl_request()
 GSSENC = build.build_gssenc_request()
+
+
+@dataclass(frozen=True)
+class FakePeer:
+    host: str = "10.0.0.9"
+    is_unix: bool = False
+    uid: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.host}:4711"
 
 
 def config(
@@ -62,7 +69,7 @@ def start(
         own_uid=OWN_UID,
         mock_key=b"k" * 32,
     )
-    return ClientLogin(context, "10.0.0.9:4711", is_unix=is_unix, peer_uid=uid)
+    return ClientLogin(context, FakePeer(is_unix=is_unix, uid=uid))
 
 
 def startup(minor: int = 0, /, **parameters: str) -> bytes:

@@ -1,0 +1,20 @@
+"""What TLS says of a client, as a value: for logs and SHOW, and for who logs in by certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TlsInfo:
+    """One encrypted connection; `version` and `cipher` as OpenSSL names them.
+
+    `subject` and `names` are of the certificate that the other side showed and that one of our CAs
+    has signed: None and empty where it showed none, or none was verified. `names` are the common
+    name and the DNS names and addresses of subjectAltName.
+    """
+
+    version: str
+    cipher: str
+    subject: str | None = None
+    names: tuple[str, ...] = ()

@@ -1,0 +1,84 @@
+"""What a client's login asks of its caller, in the order in which it is to be done.
+
+`session.client` returns these; `net.client_connection` does them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgmux.auth.credentials import Credentials
+from pgmux.auth.scram import Pbkdf2, ScramKeys
+from pgmux.errors import PoolerError, ProtocolViolation
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Write this to the client."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Derive:
+    """Compute this away from the event loop, then call `on_computed`; read nothing meanwhile."""
+
+    job: Pbkdf2
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Ask auth_query for this user, then call `on_looked_up`."""
+
+    database: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows this user; its login goes on and fails at its end."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A CancelRequest: do it and close."""
+
+    pid: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """The startup packet is in order, the user is known or not; authentication begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """End the login with this, once the steps before it have been done."""
+
+    error: PoolerError | ProtocolViolation
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Authenticated: let it into the pool."""
+
+    database: str
+    credentials: Credentials
+    scram_keys: ScramKeys | None
+    startup: dict[str, str]
+    long_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnterConsole:
+    """Authenticated for the admin console."""
+
+    user: str
+    is_admin: bool
+    application_name: str
+
+
+LoginStep = Answer | Derive | LookUp | Unknown | Cancel | Attempted | Refuse | Enter | EnterConsole
