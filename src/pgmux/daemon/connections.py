@@ -150,6 +150,7 @@ class Connections:
             link=None if server is None else server.owner.id,
             application_name=_application_name(client),
             prepared_statements=client.prepared_count,
+            replication=info.replication.value,
         )
 
     def _server(self, server: ServerRelay) -> ConnectionRow:
@@ -169,6 +170,7 @@ class Connections:
             link=None if client is None else client.owner.id,
             application_name=_application_name(server),
             prepared_statements=server.prepared_count,
+            replication=info.replication.value,
         )
 
     def _attempt(self, attempt: Attempt) -> ConnectionRow:

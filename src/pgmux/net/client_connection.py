@@ -162,6 +162,7 @@ class ClientConnection(asyncio.Protocol):
             connect_time=self.connect_time,
             request_time=self.connect_time,
             remote_pid=self._addresses.peer.pid,
+            replication=self._login.replication.value,
         )
 
     # ---- the login
@@ -244,6 +245,7 @@ class ClientConnection(asyncio.Protocol):
         if pooler.find_database(step.database) is None:
             self._log_unknown_database()
         info = ClientInfo(self._id, step.database, self._login.user, self._addresses, step.startup)
+        info.replication = step.replication
         client = pooler.enter(
             self._transport, info, step.credentials, step.scram_keys, long_key=step.long_key
         )
@@ -320,7 +322,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _log_attempt(self, limit: str) -> None:
         login = self._login
-        text = f"login attempt: db={login.database} user={login.user} tls=no replication=no"
+        text = (
+            f"login attempt: db={login.database} user={login.user} tls=no"
+            f" replication={login.replication.parameter}"
+        )
         self._door.pooler.log.log(text, self._name(), limit=limit)
         self._attempt_unsaid = False
 

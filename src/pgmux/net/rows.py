@@ -37,6 +37,7 @@ def connection_row(
     link: int | None = None,
     application_name: str = "",
     prepared_statements: int = 0,
+    replication: str = "none",
 ) -> ConnectionRow:
     """The row; `ends` is None where the connection isn't made yet."""
     now = clock()
@@ -44,7 +45,7 @@ def connection_row(
         type=type_,
         user=user or NO_USER,
         database=database or NO_DATABASE,
-        replication="none",
+        replication=replication,
         state=state,
         addr=NO_ADDRESS if ends is None else ends.peer.host,
         port=0 if ends is None else ends.peer.port,

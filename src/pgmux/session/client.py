@@ -35,17 +35,17 @@ from pgmux.session.login_steps import (
     Refuse,
     Unknown,
 )
-from pgmux.session.varcache import accepted
+from pgmux.session.startup import read_parameters
 from pgmux.wire import codes
 from pgmux.wire.build import build_negotiate_protocol_version
 from pgmux.wire.messages import MessageReader
+from pgmux.wire.replication import Replication, parse_replication
 from pgmux.wire.startup import (
     CancelRequest,
     GSSENCRequest,
     SSLRequest,
     StartupMessage,
     StartupReader,
-    parse_options,
 )
 
 MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
@@ -72,8 +72,8 @@ class LoginContext:
 
 
 class ClientLogin:
-    """One login. `user` and `database` are what the client said, empty before it did; `tls` is for
-    the caller to set, before the startup packet, where there is TLS.
+    """One login. `user`, `database` and `replication` are what the client said, empty before it
+    did; `tls` is for the caller to set, before the startup packet, where there is TLS.
     """
 
     def __init__(self, context: LoginContext, peer: Peer) -> None:
@@ -91,6 +91,7 @@ class ClientLogin:
         self._is_waiting = False  # for a `Derive` or a `LookUp`
         self.user = ""
         self.database = ""
+        self.replication = Replication.NONE
         self.is_done = False
 
     def feed(self, data: bytes) -> list[LoginStep]:
@@ -180,7 +181,8 @@ class ClientLogin:
         if is_full and self.database != ADMIN_DATABASE:
             raise PoolerError("no more connections allowed (max_client_conn)")
         steps = self._negotiate(message)
-        self._parameters = self._read_parameters(message, config)
+        self.replication = parse_replication(message.parameters.get("replication", "no"))
+        self._parameters = read_parameters(message, self.replication, config, str(self._peer))
         if self.database == ADMIN_DATABASE and self._may_skip_auth(config):
             self.is_done = True
             return [*steps, Attempted(), self._entered(None)]
@@ -195,50 +197,6 @@ class ClientLogin:
         if message.minor in (0, 2) and not unknown:
             return []
         return [Answer(build_negotiate_protocol_version(2 if self._long_key else 0, unknown))]
-
-    def _read_parameters(self, message: StartupMessage, config: Config) -> dict[str, str]:
-        """The parameters that will follow the client, as the server spells them. Raises:
-        PoolerError.
-        """
-        database = config.find_database(self.database)
-        names = config.pgmux.startup_parameters
-        if database is not None:
-            names = config.startup_parameters(database)
-        tracked = accepted(*config.settings.track_extra_parameters, *names)
-        ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
-        found: dict[str, str] = {}
-        for name, value in message.parameters.items():
-            lower = name.lower()
-            if lower == "options":
-                self._read_options(value, tracked, ignored, found)
-            elif lower == "replication":
-                if value.lower() not in ("", "0", "off", "false", "no"):
-                    raise PoolerError("not yet supported: replication")
-            elif lower in tracked:
-                found[tracked[lower]] = value
-            elif (
-                lower not in ("user", "database")
-                and lower not in ignored
-                and not lower.startswith("_pq_.")
-            ):
-                raise PoolerError(f"unsupported startup parameter: {name}")
-        return self._with_host(found, config)
-
-    def _read_options(
-        self, text: str, tracked: dict[str, str], ignored: set[str], found: dict[str, str]
-    ) -> None:
-        for name, value in parse_options(text):
-            lower = name.lower()
-            if lower in tracked:
-                found[tracked[lower]] = value
-            elif lower not in ignored and "options" not in ignored:
-                raise PoolerError(f"unsupported startup parameter in options: {name}")
-
-    def _with_host(self, found: dict[str, str], config: Config) -> dict[str, str]:
-        if config.settings.application_name_add_host:
-            name = found.get("application_name") or "app"
-            found["application_name"] = f"{name} - {self._peer}"
-        return found
 
     # ---- authentication
 
@@ -312,7 +270,12 @@ class ClientLogin:
             return EnterConsole(self.user, self._is_admin, name)
         assert self._credentials is not None and done is not None
         return Enter(
-            self.database, self._credentials, done.scram_keys, self._parameters, self._long_key
+            self.database,
+            self._credentials,
+            done.scram_keys,
+            self._parameters,
+            self._long_key,
+            self.replication,
         )
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 from pgmux.pool.limits import Quota
 from pgmux.session.varcache import Vars
+from pgmux.wire.replication import Replication
 
 
 class Side(Protocol):
@@ -35,7 +36,9 @@ class Ends(Protocol):
 
 
 class ClientInfo:
-    """A logged-in client. `startup` are the tracked parameters of its StartupMessage."""
+    """A logged-in client. `startup` are the parameters of its StartupMessage: those that follow it,
+    or, with replication, all that its own server begins with.
+    """
 
     is_lookup: ClassVar[bool] = False
 
@@ -47,6 +50,7 @@ class ClientInfo:
         "id",
         "notified_wait",
         "quotas",
+        "replication",
         "startup",
         "startup_vars",
         "user",
@@ -64,6 +68,7 @@ class ClientInfo:
         self.startup_vars: Vars | None = (
             None  # as `startup`, once its pool knows what the server tracks
         )
+        self.replication = Replication.NONE
         self.cancel_pid = 0
         self.cancel_key = b""
         self.welcomed = False
@@ -103,7 +108,7 @@ class LookupInfo(ClientInfo):
 
 
 class ServerInfo:
-    """A logged-in server connection."""
+    """A logged-in server connection; with `replication` one client's own."""
 
     __slots__ = (
         "addresses",
@@ -112,6 +117,7 @@ class ServerInfo:
         "cancels",
         "database",
         "id",
+        "replication",
         "resetting",
         "setting",
         "user",
@@ -122,6 +128,7 @@ class ServerInfo:
         self.database = database
         self.user = user
         self.addresses = addresses
+        self.replication = Replication.NONE
         self.cancel_pid = 0
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.errors import PoolerError, ProtocolViolation
+from pgmux.wire.replication import Replication
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Enter:
     scram_keys: ScramKeys | None
     startup: dict[str, str]
     long_key: bool
+    replication: Replication
 
 
 @dataclass(frozen=True, slots=True)

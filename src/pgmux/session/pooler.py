@@ -157,6 +157,8 @@ class Pooler:
         Raises: PoolerError for a database that does not exist, is disabled or, like its user, has
         as many clients as it may.
         """
+        if info.replication:
+            raise PoolerError("not yet supported: replication")
         database = self.find_database(info.database)
         if database is None:
             raise PoolerError(f"no such database: {info.database}")

@@ -32,6 +32,7 @@ from pgmux.session.login_steps import (
 )
 from pgmux.wire import build, codes, parse
 from pgmux.wire.messages import MessageReader
+from pgmux.wire.replication import Replication
 
 OWN_UID = 1000
 QUERY = build.build_query("SELECT 1")
@@ -350,7 +351,23 @@ def test_ten_thousand_parameters_are_too_long_for_a_startup_packet() -> None:
 
 def test_a_plain_connection_says_so_of_replication() -> None:
     assert found(replication="off") == {}
-    assert refusal(config(), startup(replication="database")) == "not yet supported: replication"
+
+
+def test_what_a_replication_client_sets_is_for_its_server_to_judge() -> None:
+    configured = config(ignore_startup_parameters=("jit",))
+    asked = {"options": "-c geqo=off -d 5", "extra_float_digits": "3", "timezone": "CET"}
+    entered = log_in(configured, startup(replication="database", jit="off", **asked))
+    assert entered.replication is Replication.LOGICAL
+    assert entered.startup == {
+        "options": "-c geqo=off -d 5",
+        "extra_float_digits": "3",
+        "TimeZone": "CET",
+    }
+
+
+def test_a_kind_of_replication_that_does_not_exist_is_refused_as_postgresql_does() -> None:
+    message = refusal(config(), startup(replication="maybe"))
+    assert message == 'invalid value for parameter "replication": "maybe"'
 
 
 # Limits

@@ -1,0 +1,65 @@
+"""What a client's startup packet sets: the parameters that will follow it from server to server, or
+all that its own server is to begin with, where it asks for replication.
+
+Source: PgBouncer's client.c for what is refused and in which words; what is accepted beyond it:
+docs/differences.md. Errors: PoolerError.
+"""
+
+from __future__ import annotations
+
+from pgmux.config import Config
+from pgmux.errors import PoolerError
+from pgmux.session.varcache import accepted
+from pgmux.wire.replication import Replication
+from pgmux.wire.startup import EXTENSION_PREFIX, StartupMessage, parse_options
+
+_OURS = ("user", "database", "replication")  # what says who, where and how, and sets nothing
+
+
+def read_parameters(
+    message: StartupMessage, replication: Replication, config: Config, remote: str
+) -> dict[str, str]:
+    """The parameters, those that the pooler follows as the server spells them; `remote` is the
+    client's address, for application_name_add_host.
+    """
+    tracked = _tracked(message.database, config)
+    ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
+    found: dict[str, str] = {}
+    for name, value in message.parameters.items():
+        lower = name.lower()
+        if lower == "options":
+            if replication:
+                found["options"] = value
+            else:
+                found |= _read_options(value, tracked, ignored)
+        elif lower in tracked:
+            found[tracked[lower]] = value
+        elif lower in ignored or name in _OURS or name.startswith(EXTENSION_PREFIX):
+            pass
+        elif replication:
+            found[name] = value  # its server takes it, or says what is wrong with it
+        else:
+            raise PoolerError(f"unsupported startup parameter: {name}")
+    if config.settings.application_name_add_host:
+        found["application_name"] = f"{found.get('application_name') or 'app'} - {remote}"
+    return found
+
+
+def _tracked(name: str, config: Config) -> dict[str, str]:
+    """What may be set at login, lower case -> as it is spelled."""
+    database = config.find_database(name)
+    names = config.pgmux.startup_parameters
+    if database is not None:
+        names = config.startup_parameters(database)
+    return accepted(*config.settings.track_extra_parameters, *names)
+
+
+def _read_options(text: str, tracked: dict[str, str], ignored: set[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in parse_options(text):
+        lower = name.lower()
+        if lower in tracked:
+            found[tracked[lower]] = value
+        elif lower not in ignored and "options" not in ignored:
+            raise PoolerError(f"unsupported startup parameter in options: {name}")
+    return found
