@@ -19,6 +19,7 @@ from pgmux.config.keys import parse_keys, parse_setting, warn_unsupported
 from pgmux.config.model import (
     ADMIN_DATABASE,
     AUTODB_NAME,
+    MAX_PEER_ID,
     AuthType,
     Config,
     Database,
@@ -34,7 +35,6 @@ from pgmux.config.values import shown_text
 from pgmux.errors import Problem
 
 SECTIONS = ("pgbouncer", "databases", "users", "peers")
-MAX_PEER_ID = 0xFFFF
 _AUTH_TYPES_WITHOUT_FILE = (AuthType.ANY, AuthType.PAM)
 
 

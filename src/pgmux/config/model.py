@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 AUTODB_NAME = "*"
 ADMIN_DATABASE = "pgbouncer"
+MAX_PEER_ID = 0xFFFF  # what a cancel key has room for; PgBouncer documents 16383
 
 
 class PoolMode(StrEnum):
@@ -268,6 +269,11 @@ class Config:
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     auth_file_problems: tuple[Problem, ...] = ()
+
+    @property
+    def peer_id(self) -> int:
+        """This process's number among its peers; 0 where it has none."""
+        return self.settings.peer_id if 0 < self.settings.peer_id <= MAX_PEER_ID else 0
 
     def find_database(self, name: str) -> Database | None:
         """The entry of that name, else the `*` entry under that name, else None."""

@@ -9,7 +9,6 @@ failover script relies on it, also where its `timeout 5 psql -c PAUSE` is killed
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from functools import partial
 
@@ -21,13 +20,12 @@ from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses
 from pgmux.session import operator
+from pgmux.session.cancel import CancelKeys
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
 from pgmux.session.login_steps import EnterConsole
 from pgmux.session.pooler import Pooler
 from pgmux.wire import build
-
-_KEY_LEN = 4
 
 
 class Consoles:
@@ -37,6 +35,7 @@ class Consoles:
         self.pooler = pooler
         self.admin = admin
         self.open: dict[ConsoleConnection, None] = {}
+        self.keys: CancelKeys[ConsoleConnection] = CancelKeys()
         self.query_count = 0
         self._is_scheduled = False
 
@@ -69,11 +68,11 @@ class Consoles:
 
     def cancel(self, pid: int, key: bytes) -> bool:
         """A CancelRequest for a console's waiting command; False where it is not for a console."""
-        for connection in self.open:
-            if connection.key[0] == pid and secrets.compare_digest(connection.key[1], key):
-                connection.cancel()
-                return True
-        return False
+        connection = self.keys.find(pid, key, passed_on=self.pooler.config.peer_id > 0)
+        if connection is None:
+            return False
+        connection.cancel()
+        return True
 
     def kill(self, id_: int) -> bool:
         """End the console of that id; False where there is none.
@@ -112,14 +111,11 @@ class ConsoleConnection(asyncio.Protocol):
         self.id = id_
         self._connect_time = consoles.pooler.clock()
         self._request_time = self._connect_time
-        self.key = (
-            int.from_bytes(secrets.token_bytes(4), "big") & 0x7FFFFFFF,
-            secrets.token_bytes(_KEY_LEN),
-        )
         self._console = Console(consoles.admin, step.is_admin, consoles.on_query)
         quotas = consoles.pooler.quotas
         mine = quotas.check_client(quotas.console, step.user, is_exempt=step.is_admin)
         self._quotas = quotas.enter(*mine)
+        self.key = consoles.pooler.give_key(consoles.keys, self, long=False)
         consoles.open[self] = None
         transport.write(
             build.build_authentication_ok()
@@ -227,6 +223,7 @@ class ConsoleConnection(asyncio.Protocol):
 
     def _end(self, reason: str) -> None:
         del self._consoles.open[self]
+        self._consoles.keys.remove(*self.key)
         self._consoles.pooler.quotas.leave(*self._quotas)
         pooler = self._consoles.pooler
         if pooler.config.settings.log_disconnections:

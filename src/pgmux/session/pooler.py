@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pgmux.auth.credentials import Credentials, ServerLogin
 from pgmux.auth.scram import ScramKeys
@@ -21,7 +21,7 @@ from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
 from pgmux.session import logins, places
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
-from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys
+from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.identity import ClientInfo, ServerInfo
@@ -35,6 +35,7 @@ from pgmux.session.welcome import build_welcome
 MAX_CANCELS = 2
 
 
+T = TypeVar("T")
 OnCancelled = Callable[[str], None]
 
 
@@ -168,7 +169,7 @@ class Pooler:
         control = self.find_pool(database, credentials.user)
         logins.on_client(self, control, credentials, scram_keys)
         client = ClientRelay(control.relay, transport, info)
-        self._give_key(client, info, LONG_KEY_LEN if long_key else KEY_LEN)
+        info.cancel_pid, info.cancel_key = self.give_key(self.cancel_keys, client, long=long_key)
         control.pool.lists.add_client(client)
         self.client_count += 1
         info.quotas = self.quotas.enter(*quotas)
@@ -181,12 +182,14 @@ class Pooler:
             self.welcome(control, client)
         return client
 
-    def _give_key(self, client: ClientRelay, info: ClientInfo, length: int) -> None:
+    def give_key(self, keys: CancelKeys[T], client: T, *, long: bool) -> tuple[int, bytes]:
+        """A new process id and key for a client of any kind; among peers they are all short."""
+        peer_id = self.config.peer_id
+        length = LONG_KEY_LEN if long and not peer_id else KEY_LEN
         while True:
-            key = self.cancel_keys.add(self.outside.random(4 + length), client)
-            if key is not None:
-                info.cancel_pid, info.cancel_key = key
-                return
+            pid, key = build_key(self.outside.random(4 + length), peer_id)
+            if keys.add(pid, key, client):
+                return pid, key
 
     def welcome(self, control: PoolControl, client: ClientRelay) -> None:
         """Tell a client that it is logged in; it may send queries from now on."""
@@ -202,7 +205,7 @@ class Pooler:
         """A client has left its pool."""
         self.client_count -= 1
         self.quotas.leave(*client.owner.quotas)
-        self.cancel_keys.remove(client.owner.cancel_pid)
+        self.cancel_keys.remove(client.owner.cancel_pid, client.owner.cancel_key)
         self.on_change()
 
     # ---- servers
@@ -339,7 +342,7 @@ class Pooler:
         once, or when the server has stopped the query. Till then it stays open, as with PostgreSQL:
         what its client sends next must not be hit.
         """
-        client = self.cancel_keys.find(pid, key)
+        client = self.cancel_keys.find(pid, key, passed_on=self.config.peer_id > 0)
         if client is None:
             on_done("failed cancel request")
             return

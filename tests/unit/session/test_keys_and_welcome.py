@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pgmux.session import cancel
-from pgmux.session.cancel import CancelKeys
+from pgmux.session.cancel import CancelKeys, build_key, find_peer_id, spend_ttl
 from pgmux.session.prepare import Statements
 from pgmux.session.varcache import VarSpace
 from pgmux.session.welcome import build_welcome
@@ -71,40 +71,45 @@ def test_numbers_are_shared_between_databases() -> None:
 
 
 def test_a_key_is_made_of_the_random_bytes() -> None:
-    keys: CancelKeys[str] = CancelKeys()
-    assert keys.add(b"\x00\x00\x12\x34KEY!", "client") == (0x1234, b"KEY!")
-    assert keys.find(0x1234, b"KEY!") == "client"
+    assert build_key(b"\x00\x00\x12\x34KEY!") == (0x1234, b"KEY!")
 
 
 def test_a_process_id_is_positive() -> None:
+    assert build_key(b"\xff\xff\xff\xffKEY!") == (0x7FFFFFFF, b"KEY!")
+
+
+def test_process_id_0_is_nobodys() -> None:
+    assert not CancelKeys[str]().add(0, b"KEY!", "client")
+
+
+def test_a_key_that_is_taken_is_nobody_elses() -> None:
     keys: CancelKeys[str] = CancelKeys()
-    assert keys.add(b"\xff\xff\xff\xffKEY!", "client") == (0x7FFFFFFF, b"KEY!")
+    assert keys.add(7, b"KEY1", "one")
+    assert not keys.add(7, b"KEY1", "two")
+    assert (keys.find(7, b"KEY1"), len(keys)) == ("one", 1)
 
 
-@pytest.mark.parametrize("pid", [b"\x00\x00\x00\x00", b"\x80\x00\x00\x00"])
-def test_process_id_0_is_nobodys(pid: bytes) -> None:
-    assert CancelKeys[str]().add(pid + b"KEY!", "client") is None
-
-
-def test_a_taken_process_id_is_drawn_again() -> None:
+def test_clients_may_share_a_process_id() -> None:
     keys: CancelKeys[str] = CancelKeys()
-    keys.add(b"\0\0\0\7KEY1", "one")
-    assert keys.add(b"\0\0\0\7KEY2", "two") is None
-    assert (keys.find(7, b"KEY1"), keys.find(7, b"KEY2"), len(keys)) == ("one", None, 1)
+    assert keys.add(7, b"KEY1", "one")
+    assert keys.add(7, b"KEY2", "two")
+    assert (keys.find(7, b"KEY1"), keys.find(7, b"KEY2"), len(keys)) == ("one", "two", 2)
+    keys.remove(7, b"KEY1")
+    assert (keys.find(7, b"KEY1"), keys.find(7, b"KEY2"), len(keys)) == (None, "two", 1)
 
 
 def test_a_client_that_has_gone_cannot_be_cancelled() -> None:
     keys: CancelKeys[str] = CancelKeys()
-    keys.add(b"\0\0\0\7KEY1", "one")
-    keys.remove(7)
-    keys.remove(7)
+    keys.add(7, b"KEY1", "one")
+    keys.remove(7, b"KEY1")
+    keys.remove(7, b"KEY1")
     assert (keys.find(7, b"KEY1"), len(keys)) == (None, 0)
 
 
 @pytest.mark.parametrize("key", [b"", b"KEY2", b"KEY", b"KEY11", b"\xff" * 256])
 def test_a_wrong_key_cancels_nobody(key: bytes) -> None:
     keys: CancelKeys[str] = CancelKeys()
-    keys.add(b"\0\0\0\7KEY1", "one")
+    keys.add(7, b"KEY1", "one")
     assert keys.find(7, key) is None
     assert keys.find(8, b"KEY1") is None
 
@@ -118,9 +123,44 @@ def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(cancel, "hmac", type("hmac", (), {"compare_digest": staticmethod(compare)}))
     keys: CancelKeys[str] = CancelKeys()
-    keys.add(b"\0\0\0\7KEY1", "one")
+    keys.add(7, b"KEY1", "one")
     assert keys.find(7, b"KEY2") is None
     assert compared == [(b"KEY1", b"KEY2")]
+
+
+# Among peers
+
+
+def test_among_peers_a_key_is_pgbouncers() -> None:
+    pid, key = build_key(b"\xff\xaa\xaa\x11\x22\x33\x44\xf0", 0x1234)
+    assert pid.to_bytes(4, "big") + key == b"\x7f\x34\x12\x11\x22\x33\x44\xf3"
+    assert find_peer_id(pid) == 0x1234
+
+
+@pytest.mark.parametrize("rest", [b"", b"rest of a long key"])
+def test_a_request_is_passed_on_three_times(rest: bytes) -> None:
+    _, key = build_key(bytes(8) + rest, 1)
+    passed = []
+    while (spent := spend_ttl(key)) is not None:
+        passed.append(key := spent)
+    assert passed == [b"\0\0\0" + bytes([ttl]) + rest for ttl in (2, 1, 0)]
+
+
+def test_however_often_it_was_passed_on_it_is_found() -> None:
+    keys: CancelKeys[str] = CancelKeys()
+    pid, key = build_key(b"\1\0\0\1KEY\xf0", 9)
+    keys.add(pid, key, "client")
+    for last in b"\xf0\xf1\xf2\xf3":
+        passed_on = key[:3] + bytes([last])
+        assert keys.find(pid, passed_on, passed_on=True) == "client"
+        assert (keys.find(pid, passed_on) == "client") == (last == 0xF3)
+    assert keys.find(pid, key[:3] + b"\xf7", passed_on=True) is None
+
+
+def test_a_key_from_before_there_were_peers_is_found() -> None:
+    keys: CancelKeys[str] = CancelKeys()
+    keys.add(7, b"KEY\0", "client")
+    assert keys.find(7, b"KEY\0", passed_on=True) == "client"
 
 
 # The welcome

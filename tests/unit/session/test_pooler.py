@@ -18,6 +18,7 @@ from pgmux.pool.states import (
     SV_IDLE,
 )
 from pgmux.session import operator
+from pgmux.session.cancel import find_peer_id
 from pgmux.wire import build, parse
 from tests.unit.session.rig import Rig, configure, idle, linked, with_databases
 
@@ -98,10 +99,22 @@ def test_a_client_is_told_its_cancel_key() -> None:
 
 def test_a_cancel_key_that_is_taken_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
-    drawn = iter([b"\0\0\0\7KEY1", b"\0\0\0\7KEY2", b"\0\0\0\0KEY3", b"\0\0\0\x08KEY4"])
+    drawn = iter([b"\0\0\0\7KEY1", b"\0\0\0\7KEY1", b"\0\0\0\0KEY3", b"\0\0\0\x08KEY4"])
     monkeypatch.setattr(rig.pooler.outside, "random", lambda size: next(drawn))
     assert rig.enter().relay.owner.cancel_pid == 7
     assert rig.enter().relay.owner.cancel_key == b"KEY4"
+
+
+@pytest.mark.parametrize("long_key", [False, True])
+def test_among_peers_every_cancel_key_is_one_that_all_of_them_can_pass_on(long_key: bool) -> None:
+    info = Rig(configure(peer_id=5)).enter(long_key=long_key).relay.owner
+    assert (find_peer_id(info.cancel_pid), len(info.cancel_key)) == (5, 4)
+
+
+@pytest.mark.parametrize("peer_id", [-1, 0x10000])
+def test_a_peer_id_that_no_key_has_room_for_is_none(peer_id: int) -> None:
+    info = Rig(configure(peer_id=peer_id)).enter(long_key=True).relay.owner
+    assert len(info.cancel_key) == 32
 
 
 def test_login_notify_message_comes_with_the_welcome() -> None:
