@@ -13,6 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CYTHON_MODULES = (
+    "pgmux.net._tls_cy",
     "pgmux.net._transport_cy",
     "pgmux.pool._pool_cy",
     "pgmux.session._relay_cy",

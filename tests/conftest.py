@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pgmux import _pure
 
-pytest_plugins = ["tests.fixtures.pooler", "tests.fixtures.postgres"]
+pytest_plugins = [
+    "tests.fixtures.certificates",
+    "tests.fixtures.pooler",
+    "tests.fixtures.postgres",
+]
 
 
 def pytest_report_header() -> str:

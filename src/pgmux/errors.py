@@ -6,6 +6,7 @@ The class says whose fault it is:
 * `ProtocolViolation`   a peer broke the protocol; its connection closes, nothing else does.
 * `LocalProtocolError`  our bug; logged with a traceback, the connection closes, the process goes
 on.
+* `TlsError`            TLS with a peer failed; its connection closes, nothing else does.
 * `ConfigError`         an operator's file is wrong; carries every problem with its place.
 
 Source of the SQLSTATEs: PostgreSQL's appendix A; PgBouncer answers nearly everything with 08P01.
@@ -50,6 +51,12 @@ class ProtocolViolation(PgmuxError):
         super().__init__(message)
         self.side = side
         self.message = message
+
+
+class TlsError(PgmuxError):
+    """TLS with a peer failed. The text says at what and why, as the log tells it: `handshake
+    failed: certificate verify failed: certificate has expired`.
+    """
 
 
 class LocalProtocolError(PgmuxError):
