@@ -29,6 +29,11 @@ class PoolMode(StrEnum):
     STATEMENT = "statement"
 
 
+class SessionLink(StrEnum):
+    LOGIN = "login"
+    QUERY = "query"
+
+
 class AuthType(StrEnum):
     ANY = "any"
     TRUST = "trust"
@@ -182,6 +187,7 @@ class PgmuxSettings:
 
     log_format: LogFormat = LogFormat.TEXT
     loop: Loop = Loop.EPOLL
+    session_link: SessionLink = SessionLink.QUERY
     startup_parameters: tuple[str, ...] = (
         "statement_timeout",
         "lock_timeout",
@@ -222,6 +228,7 @@ class Database:
     datestyle: str | None = None
     timezone: str | None = None
     application_name: str | None = None
+    session_link: SessionLink | None = None
     startup_parameters: tuple[str, ...] | None = None
 
 
@@ -240,6 +247,7 @@ class User:
     idle_transaction_timeout: float | None = None
     transaction_timeout: float | None = None
     client_idle_timeout: float | None = None
+    session_link: SessionLink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +298,11 @@ class Config:
     def pool_mode(self, db: Database, user: str | None = None) -> PoolMode:
         """Mode of the pool; replication connections are session mode whatever this says."""
         return self.user(user).pool_mode or db.pool_mode or self.settings.pool_mode
+
+    def links_at_login(self, db: Database, user: str | None = None) -> bool:
+        """Whether the pool's clients get their server at login: session mode only."""
+        link = self.user(user).session_link or db.session_link or self.pgmux.session_link
+        return self.pool_mode(db, user) is PoolMode.SESSION and link is SessionLink.LOGIN
 
     def pool_size(self, db: Database, user: str | None = None) -> int:
         """Most servers of the pool; 0 is no limit."""

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from pgmux.config.model import AuthType, LoadBalanceHosts, LogFormat, Loop, PoolMode, SslMode
+from pgmux.config.model import (
+    AuthType,
+    LoadBalanceHosts,
+    LogFormat,
+    Loop,
+    PoolMode,
+    SessionLink,
+    SslMode,
+)
 
 
 class Kind(Enum):
@@ -337,14 +345,23 @@ PGMUX_SETTINGS = _table(
           choices=LogFormat),
     Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
           reloadable=False, choices=Loop),
+    Param("session_link", CHOICE, "query",
+          "When a client in session mode gets its server: at login, as with a direct"
+          " connection, or with its first query, as PgBouncer does it.",
+          choices=SessionLink),
     Param("startup_parameters", WORDS, _STARTUP_PARAMETERS,
           "Startup parameters, plain or in options, that are honoured per client though"
           " the server doesn't report them."),
 )
 
 PGMUX_DATABASE_KEYS = _table(
+    Param("session_link", CHOICE, None, "Instead of the setting of that name.",
+          choices=SessionLink),
     Param("startup_parameters", WORDS, None, "Instead of the setting of that name."),
 )
 
-PGMUX_USER_KEYS = _table()
+PGMUX_USER_KEYS = _table(
+    Param("session_link", CHOICE, None,
+          "Instead of the database's and the setting of that name.", choices=SessionLink),
+)
 # fmt: on

@@ -46,12 +46,14 @@ class PoolLimits:
     reserve_pool_size: int
     reserve_pool_timeout: float
     forced_user: bool
+    links_at_login: bool = False
 
 
 def limits_of(config: Config, database: Database, user: str) -> PoolLimits:
     """The limits of the pool of `database` and `user`."""
     return PoolLimits(
         pool_mode=config.pool_mode(database, user),
+        links_at_login=config.links_at_login(database, user),
         pool_size=config.pool_size(database, user),
         min_pool_size=config.min_pool_size(database),
         server_lifetime=config.server_lifetime(database),

@@ -1,8 +1,9 @@
 """Cancel keys: what a client is told at login, and whom a CancelRequest means.
 
 BackendKeyData (Int32 process id, Byte n key) is random for each client: it names the client, not a
-server's process, as the client's server changes. Protocol 3.0 has 4 key bytes; 3.2 allows more, and
-clients that ask for 3.2 get 32.
+server's process, as the client's server changes. Where it doesn't (session mode, linked at login)
+the process id is the server's own, and the key as random as ever. Protocol 3.0 has 4 key bytes; 3.2
+allows more, and clients that ask for 3.2 get 32.
 
 Among peers (setting peer_id) it also says whose client that is, in PgBouncer's own format since
 1.21, so that both can be peers of each other: of the 8 bytes of process id and key, bytes 1 and 2
@@ -55,7 +56,8 @@ def _as_given(key: bytes) -> bytes:
 class CancelKeys(Generic[T]):
     """The cancel keys of all clients of a kind.
 
-    Clients may share a process id: among peers there are only 32768 of them.
+    Clients may share a process id: among peers there are only 32768 of them, and servers on two
+    hosts may have the same.
     """
 
     def __init__(self) -> None:

@@ -92,6 +92,10 @@ class PoolControl(StateKeeper):
 
     # ---- clients
 
+    def welcome(self, client: ClientRelay, server: ServerRelay) -> None:
+        """The client, linked at login, has its server with its startup parameters set."""
+        self.pooler.welcome_linked(client, server)
+
     def on_client_lost(self, client: ClientRelay, error: BaseException | None) -> None:
         """The client's connection has ended."""
         if not client.closed:
@@ -110,10 +114,11 @@ class PoolControl(StateKeeper):
         had.
         """
         failure = self.pool.failure
-        # Who isn't welcomed yet may outwait a restart of the server, as with PgBouncer.
+        # Who needs the pool's first server may outwait its restart, as with PgBouncer.
+        may_wait = self.space is None and not client.owner.welcomed
         if (
             failure is not None
-            and (client.owner.welcomed or failure.sqlstate in _HOPELESS)
+            and (not may_wait or failure.sqlstate in _HOPELESS)
             and self.pool.is_down()
             and not self._may_retry()
         ):
@@ -339,7 +344,12 @@ class PoolControl(StateKeeper):
         self.pooler.log.warning(
             f"server error: {error.severity} {error.sqlstate} {error.message}", self.name(server)
         )
-        if server.linked_client is not None:
+        client = server.linked_client
+        if client is not None and not client.owner.welcomed:
+            # as where it had connected to the server itself; the server goes with it
+            self.close_client(client, error.message, error.sqlstate)
+            return
+        if client is not None:
             reason = "invalid server parameter"
         elif server.state == SV_TESTED:
             reason = f"{'reset' if server.owner.resetting else 'test'} query failed"

@@ -48,6 +48,9 @@ class ClientInfo:
         "cancel_pid",
         "database",
         "id",
+        "is_authenticated",
+        "links_at_login",
+        "long_key",
         "notified_wait",
         "quotas",
         "replication",
@@ -71,6 +74,9 @@ class ClientInfo:
         self.replication = Replication.NONE
         self.cancel_pid = 0
         self.cancel_key = b""
+        self.long_key = False  # it can take a long cancel key
+        self.links_at_login = False  # it gets its server first, and is welcomed with that
+        self.is_authenticated = False  # and has been told so, before its welcome
         self.welcomed = False
         self.notified_wait = 0.0  # start of the last wait that it was told of
         self.quotas: tuple[Quota, ...] = ()  # that it counts for: its database's, its user's
@@ -118,6 +124,7 @@ class ServerInfo:
         "database",
         "id",
         "replication",
+        "reported",
         "resetting",
         "setting",
         "user",
@@ -129,6 +136,7 @@ class ServerInfo:
         self.user = user
         self.addresses = addresses
         self.replication = Replication.NONE
+        self.reported: Mapping[str, str] = {}  # its parameters at its login
         self.cancel_pid = 0
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it

@@ -52,7 +52,8 @@ def _maintain_clients(control: PoolControl, now: float, *, waiting_clients_end: 
     for client, reason in list(due):
         control.close_client(client, reason)
     for client in janitor.clients_to_notify(control.pool, settings, now):
-        if client.owner.welcomed and client.owner.notified_wait != client.wait_start:
+        can_take_it = client.owner.welcomed or client.owner.is_authenticated
+        if can_take_it and client.owner.notified_wait != client.wait_start:
             client.owner.notified_wait = client.wait_start
             client.transport.write(
                 build_notice_response(
@@ -62,7 +63,10 @@ def _maintain_clients(control: PoolControl, now: float, *, waiting_clients_end: 
     login_timeout = settings.client_login_timeout
     if login_timeout > 0:
         for client in control.pool.lists.waiting_clients():
-            if not client.owner.welcomed and now - client.connect_time > login_timeout:
+            if client.owner.welcomed or now - client.connect_time <= login_timeout:
+                continue
+            # Who waits for one of the servers that there are has query_wait_timeout.
+            if not client.owner.links_at_login or control.pool.is_down():
                 control.close_client(client, "client_login_timeout (server down)")
 
 

@@ -19,7 +19,7 @@ from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
-from pgmux.session import logins, places
+from pgmux.session import linking, logins, places
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.control import PoolControl
@@ -153,7 +153,7 @@ class Pooler:
         long_key: bool,
     ) -> ClientRelay:
         """Let a client in that has authenticated: it is welcomed at once, or when the pool's first
-        server has logged in.
+        server has logged in, or when it has its own server.
 
         Raises: PoolerError for a database that does not exist, is disabled or, like its user, has
         as many clients as it may.
@@ -169,10 +169,15 @@ class Pooler:
         control = self.find_pool(database, credentials.user)
         logins.on_client(self, control, credentials, scram_keys)
         client = ClientRelay(control.relay, transport, info)
-        info.cancel_pid, info.cancel_key = self.give_key(self.cancel_keys, client, long=long_key)
+        info.long_key = long_key
+        info.links_at_login = control.pool.limits.links_at_login
         control.pool.lists.add_client(client)
         self.client_count += 1
         info.quotas = self.quotas.enter(*quotas)
+        if info.links_at_login:
+            linking.enter(self, control, client)
+            return client
+        self._give_key(client)
         if control.space is None:
             client.hold()
             client.wait_start = self.clock()
@@ -182,24 +187,49 @@ class Pooler:
             self.welcome(control, client)
         return client
 
-    def give_key(self, keys: CancelKeys[T], client: T, *, long: bool) -> tuple[int, bytes]:
-        """A new process id and key for a client of any kind; among peers they are all short."""
+    def give_key(
+        self, keys: CancelKeys[T], client: T, *, long: bool, server_pid: int = 0
+    ) -> tuple[int, bytes]:
+        """A new process id and key for a client of any kind; among peers they are all short.
+
+        `server_pid` is that of the server that the client has for good: but for peers, who have to
+        be told whose client it is, it is the client's, too.
+        """
         peer_id = self.config.peer_id
         length = LONG_KEY_LEN if long and not peer_id else KEY_LEN
         while True:
             pid, key = build_key(self.outside.random(4 + length), peer_id)
+            if server_pid and not peer_id:
+                pid = server_pid
             if keys.add(pid, key, client):
                 return pid, key
+
+    def _give_key(self, client: ClientRelay, server_pid: int = 0) -> None:
+        info: ClientInfo = client.owner
+        info.cancel_pid, info.cancel_key = self.give_key(
+            self.cancel_keys, client, long=info.long_key, server_pid=server_pid
+        )
 
     def welcome(self, control: PoolControl, client: ClientRelay) -> None:
         """Tell a client that it is logged in; it may send queries from now on."""
         info: ClientInfo = client.owner
         assert control.space is not None
         client.vars = info.startup_vars = control.space.for_client(info.startup)
+        self._greet(client, control.space.statuses(client.vars))
+
+    def welcome_linked(self, client: ClientRelay, server: ServerRelay) -> None:
+        """The same for one that has its server, with what that says, and its process id."""
+        client.owner.startup_vars = client.vars
+        self._give_key(client, server.owner.cancel_pid)
+        self._greet(client, linking.statuses(server))
+
+    def _greet(self, client: ClientRelay, statuses: bytes) -> None:
+        info: ClientInfo = client.owner
         info.welcomed = True
         notice = self.config.settings.login_notify_message
         key = (info.cancel_pid, info.cancel_key)
-        client.transport.write(build_welcome(control.space, client.vars, key, notice))
+        welcome = build_welcome(statuses, key, notice, is_authenticated=info.is_authenticated)
+        client.transport.write(welcome)
 
     def on_client_gone(self, client: ClientRelay) -> None:
         """A client has left its pool."""
@@ -239,6 +269,7 @@ class Pooler:
         pool = control.pool
         pool.on_connected()
         server = ServerRelay(control.relay, transport, info)
+        info.reported = reported
         names = {name.lower() for name in reported}
         if control.space is None or not names <= {n.lower() for n in control.space.reported}:
             control.space = VarSpace(reported, self._accepted(control))
@@ -286,7 +317,7 @@ class Pooler:
         """A logged-in server, whose relay now is its transport's protocol, starts to work."""
         control: PoolControl = server.pool_relay.control
         for client in control.pool.lists.waiting_clients():
-            if not client.owner.welcomed:
+            if not (client.owner.welcomed or client.owner.links_at_login):
                 control.pool.lists.stop_waiting(client)
                 control.relay.counters.wait_time += self.clock() - client.wait_start
                 self.welcome(control, client)

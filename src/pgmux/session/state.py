@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pgmux.errors import SQLSTATE_DUPLICATE_PREPARED_STATEMENT, ProtocolViolation
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
+from pgmux.session.linking import startup_vars
 from pgmux.session.prepare import Statements
 from pgmux.session.varcache import UNKNOWN, build_set, differences
 from pgmux.wire.build import build_error_response, build_parameter_status
@@ -28,6 +29,10 @@ class StateKeeper:
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
 
+    def welcome(self, client: ClientRelay, server: ServerRelay) -> None:
+        """The client, linked at login, has its server with its startup parameters set."""
+        raise NotImplementedError
+
     # ---- session parameters
 
     def vars_message(self, client: ClientRelay, server: ServerRelay) -> bytes:
@@ -36,6 +41,8 @@ class StateKeeper:
         """
         if client.owner.is_lookup:
             client.vars = server.vars.space.for_lookup()
+        elif client.vars is None:
+            client.vars = startup_vars(client, server)
         elif client.vars.space is not server.vars.space:
             wanted = {
                 n: v
@@ -46,6 +53,8 @@ class StateKeeper:
         changes = differences(server.vars, client.vars)
         if not changes:
             client.vars = server.vars
+            if not client.owner.welcomed:
+                self.welcome(client, server)
             return b""
         server.owner.setting = changes
         return build_set(changes)
@@ -57,12 +66,16 @@ class StateKeeper:
         unreported = {n: v for n, v in changes.items() if n in space.unreported}
         if unreported:
             server.vars = server.vars.replace(unreported)
+        is_welcomed = client.owner.welcomed
         for name, wanted in changes.items():
             value = server.vars.get(name)
             if wanted is not None and value is not None and value != wanted:
                 space.learn(name, wanted, value)
-                client.transport.write(build_parameter_status(name, value))
+                if is_welcomed:
+                    client.transport.write(build_parameter_status(name, value))
         client.vars = server.vars
+        if not is_welcomed:
+            self.welcome(client, server)
 
     def on_parameter_status(
         self, server: ServerRelay, client: ClientRelay | None, body: bytes

@@ -10,7 +10,7 @@ from pgmux.config import Config
 from pgmux.session.log import Log, Name
 
 if TYPE_CHECKING:
-    from pgmux.session._relay_cy import ClientRelay
+    from pgmux.session._relay_cy import ClientRelay, ServerRelay
     from pgmux.session.control import PoolControl
 
 
@@ -29,6 +29,9 @@ class Surroundings(Protocol):
 
     def launch(self, control: PoolControl) -> None:
         """Get servers for the pool's queue."""
+
+    def welcome_linked(self, client: ClientRelay, server: ServerRelay) -> None:
+        """The client, linked at login, can be welcomed."""
 
     def log_end(self, name: Name, reason: str, connect_time: float) -> None:
         """The line "closing because"."""

@@ -160,12 +160,12 @@ class VarSpace:
 
     def for_client(self, startup: Mapping[str, str]) -> Vars:
         """What a client wants that began with these parameters: else the server's own values."""
-        return self.defaults.replace(
-            {
-                name: self.canonical.get((name.lower(), value), value)
-                for name, value in startup.items()
-            }
-        )
+        return self.defaults.replace(self.spelled(startup))
+
+    def spelled(self, startup: Mapping[str, str]) -> dict[str, str]:
+        """Startup parameters with their values as the server spells them, where that is known."""
+        known = self.canonical
+        return {name: known.get((name.lower(), value), value) for name, value in startup.items()}
 
     def for_lookup(self) -> Vars:
         """The connection's startup values. search_path is set anew where the server would not have

@@ -9,7 +9,6 @@ Source: PostgreSQL protocol, "Start-up".
 from __future__ import annotations
 
 from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
-from pgmux.session.varcache import Vars, VarSpace
 from pgmux.wire.build import (
     build_authentication_ok,
     build_backend_key_data,
@@ -18,9 +17,14 @@ from pgmux.wire.build import (
 )
 
 
-def build_welcome(space: VarSpace, wanted: Vars, key: tuple[int, bytes], notice: str) -> bytes:
-    """The welcome of a client whose parameters are `wanted` and whose cancel key is `key`."""
-    parts = [build_authentication_ok(), space.statuses(wanted), build_backend_key_data(*key)]
+def build_welcome(
+    statuses: bytes, key: tuple[int, bytes], notice: str, *, is_authenticated: bool = False
+) -> bytes:
+    """The welcome of a client that is told these ParameterStatus, and whose cancel key is `key`;
+    without AuthenticationOk where it has had that.
+    """
+    parts = [] if is_authenticated else [build_authentication_ok()]
+    parts += [statuses, build_backend_key_data(*key)]
     if notice:
         parts.append(build_notice_response("NOTICE", SQLSTATE_SUCCESSFUL_COMPLETION, notice))
     parts.append(build_ready_for_query())

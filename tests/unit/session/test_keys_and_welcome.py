@@ -168,7 +168,8 @@ def test_a_key_from_before_there_were_peers_is_found() -> None:
 
 def welcome(startup: dict[str, str], notice: str = "") -> list[tuple[int, bytes]]:
     space = VarSpace({"server_version": "17.2", "TimeZone": "UTC"}, ("search_path",))
-    data = build_welcome(space, space.for_client(startup), (4711, b"KEY!"), notice)
+    statuses = space.statuses(space.for_client(startup))
+    data = build_welcome(statuses, (4711, b"KEY!"), notice)
     return list(MessageReader(10**6, "server").feed(data))
 
 
