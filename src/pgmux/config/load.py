@@ -100,12 +100,14 @@ class _Builder:
     def _build_settings(self, path: str) -> Settings:
         values: dict[str, Any] = {"conffile": path}
         texts = {}
+        places = {}
         for name, (param, value, entry) in self.settings.items():
             warn_unsupported(param, value, entry, self.problems)
             warn_of_nonsense(name, value, entry, self.problems)
             values[name] = value
             texts[name] = shown_text(param, value, entry.value)
-        return Settings(**values, texts=texts)
+            places[name] = (entry.file, entry.line)
+        return Settings(**values, texts=texts, places=places)
 
     def _start_main_section(self) -> None:
         """Where the section begins, its settings are the defaults: also when it begins again."""

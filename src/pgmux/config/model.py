@@ -73,7 +73,9 @@ class Loop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Section [pgbouncer]; the defaults are PgBouncer's. `texts`: see `show.show_value`."""
+    """Section [pgbouncer]; the defaults are PgBouncer's. `texts`: see `show.show_value`; `places`:
+    file and line of each setting that a file gives.
+    """
 
     admin_users: tuple[str, ...] = ()
     application_name_add_host: bool = False
@@ -179,6 +181,7 @@ class Settings:
     user: str | None = None
     verbose: int = 0
     texts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,9 @@ def apply_set(config: Config, name: str, text: str) -> Config:
     if name in PGMUX_SETTINGS:
         return replace(config, pgmux=replace(config.pgmux, **changed))
     texts = {**config.settings.texts, name: shown_text(param, value, text)}
-    return replace(config, settings=replace(config.settings, **changed, texts=texts))
+    places = {key: place for key, place in config.settings.places.items() if key != name}
+    settings = replace(config.settings, **changed, texts=texts, places=places)
+    return replace(config, settings=settings)
 
 
 def set_warnings(name: str, text: str) -> tuple[str, ...]:

@@ -214,19 +214,11 @@ def test_a_setting_at_its_default_is_not_warned_about() -> None:
     ("line", "warning"),
     [
         ("auth_type=hba", "auth_type = hba"),
-        ("server_tls_sslmode=require", "server_tls_sslmode = require"),
-        ("client_tls_sslmode=allow", "client_tls_sslmode = allow"),
         ("peer_id=1", "peer_id"),
-        ("client_tls13_ciphers=x", "client_tls13_ciphers"),
     ],
 )
 def test_a_setting_that_is_not_honoured_yet_is_said(line: str, warning: str) -> None:
     assert warnings_of(MAIN + line) == [f"a.ini:2: not yet supported: {warning}"]
-
-
-@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
-def test_server_tls_that_may_be_off_is_not_warned_about(mode: str) -> None:
-    assert warnings_of(MAIN + f"server_tls_sslmode={mode}\nclient_tls_sslmode=disable") == []
 
 
 def test_peers_are_not_honoured_yet_which_is_said_once() -> None:

@@ -42,7 +42,7 @@ def test_there_are_a_hundred_settings() -> None:
 
 def test_settings_are_the_table_s_rows_in_its_order_with_its_types() -> None:
     fields = fields_of(Settings)
-    del fields["texts"]
+    del fields["texts"], fields["places"]
     assert list(fields.items()) == [(name, type_of(param)) for name, param in SETTINGS.items()]
 
 
