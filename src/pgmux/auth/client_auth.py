@@ -12,9 +12,11 @@ Errors: AuthenticationFailed; LocalProtocolError when the caller breaks the orde
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from enum import Enum
 
 from pgmux.auth.md5 import SALT_LEN, md5_response, md5_secret
+from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.saslprep import saslprep
 from pgmux.auth.scram import (
     MECHANISM,
@@ -25,7 +27,7 @@ from pgmux.auth.scram import (
     derive_secret,
 )
 from pgmux.auth.secrets import Secret, SecretKind, encode_text
-from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
+from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step, Verify
 from pgmux.errors import LocalProtocolError, ProtocolViolation
 from pgmux.wire import build, parse
 
@@ -49,13 +51,17 @@ class ClientAuth:
         """What to do once the client's user is known."""
         raise NotImplementedError
 
-    def on_password_message(self, body: bytes) -> Step:
+    def on_password_message(self, body: bytes) -> Step | Verify:
         """The client has sent a 'p' message: PasswordMessage or one of SASL's."""
         raise LocalProtocolError(f"{type(self).__name__} waits for no password message")
 
     def on_computed(self, result: bytes) -> Step:
         """The job of the last Compute has returned `result`."""
         raise LocalProtocolError(f"{type(self).__name__} waits for no computation")
+
+    def on_verified(self, problem: str) -> Step:
+        """Who was asked by the last Verify says what is wrong; "" is that the password is right."""
+        raise LocalProtocolError(f"{type(self).__name__} waits for nobody's answer")
 
 
 def start_client_auth(
@@ -156,6 +162,31 @@ class _Plain(ClientAuth):
     @staticmethod
     def _done(password: bytes) -> Step:
         return Done(password=password.decode("utf-8", "surrogateescape"))
+
+
+class OutsideAuth(ClientAuth):
+    """AuthenticationCleartextPassword, checked by LDAP or PAM."""
+
+    __slots__ = ("_job", "_make_job")
+
+    def __init__(self, make_job: Callable[[bytes], OutsideLogin]) -> None:
+        self._make_job = make_job
+        self._job: OutsideLogin | None = None
+
+    def first(self) -> Step:
+        return Send(build.build_authentication_cleartext_password())
+
+    def on_password_message(self, body: bytes) -> Verify:
+        self._job = self._make_job(_read_password(body))
+        return Verify(self._job)
+
+    def on_verified(self, problem: str) -> Step:
+        if self._job is None:
+            raise LocalProtocolError("on_verified before the password")
+        job, self._job = self._job, None
+        if problem:
+            raise AuthenticationFailed(f"{job.service} authentication failed", problem)
+        return Done(password=job.password.decode("utf-8", "surrogateescape"))
 
 
 class _Md5(ClientAuth):

@@ -21,11 +21,14 @@ class Credentials:
     """A user that a client logs in as, and the stored secret; None: nobody knows this user.
 
     `as_of` is 0, or the number of the auth_query that found it: the higher, the newer.
+    `is_verified`: the secret is the password that the client has sent and that LDAP or PAM has said
+    to be right.
     """
 
     user: str
     secret: Secret | None = None
     as_of: int = 0
+    is_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ def parse_secret(text: str) -> Secret:
     return Secret(SecretKind.PLAINTEXT, encode_text(text))
 
 
+def plain_secret(password: str) -> Secret:
+    """The password itself, also one that looks like something else."""
+    return Secret(SecretKind.PLAINTEXT, encode_text(password))
+
+
 def encode_text(text: str) -> bytes:
     """The very bytes that were read as `text`."""
     return text.encode("utf-8", "surrogateescape")

@@ -5,6 +5,7 @@ Both exchanges (`client_auth`, `server_auth`) answer every event with one `Step`
 * `Send`     write `data` and wait for the peer's next authentication message
 * `Compute`  run `job.run()` off the event loop and hand its result to `on_computed()`;
              don't read from the peer meanwhile
+* `Verify`   (clients only) ask LDAP or PAM and hand the answer to `on_verified()`
 * `Done`     the peer is authenticated (or has authenticated us)
 
 A refusal is an `AuthenticationFailed`; the exchange is over then.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.errors import PoolerError
 
@@ -30,6 +32,13 @@ class Compute:
     """A key derivation that is too slow for the event loop."""
 
     job: Pbkdf2
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """A question to somebody who may take long to answer."""
+
+    job: OutsideLogin
 
 
 @dataclass(frozen=True, slots=True)

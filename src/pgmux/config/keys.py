@@ -13,7 +13,7 @@ from pgmux.config.connstr import parse_connstr
 from pgmux.config.ini import Entry
 from pgmux.config.params import Kind, Param
 from pgmux.config.problems import Problems, clip, nearest
-from pgmux.config.values import atoi, default_value, parse_value
+from pgmux.config.values import atoi, default_value, parse_value, quoted
 
 _LABELS = {"pool_mode": "pool mode"}
 _ATOI_KINDS = (Kind.COUNT, Kind.WHOLE_SECONDS, Kind.PORT)
@@ -33,7 +33,7 @@ def parse_setting(
         return param, parse_value(param, entry.value)
     except ValueError as error:
         place = f"in configuration ({entry.file}:{entry.line})"
-        message = f'invalid value "{clip(entry.value)}" for parameter {name} {place}'
+        message = f"invalid value{quoted(param, entry.value)} for parameter {name} {place}"
         problems.add(message, entry.file, entry.line, str(error))
         return None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from pgmux.config.ldap_options import LdapOptions
 from pgmux.errors import Problem
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Settings:
     auth_file: str | None = None
     auth_hba_file: str = ""
     auth_ident_file: str | None = None
-    auth_ldap_options: str | None = None
+    auth_ldap_options: LdapOptions | None = None
     auth_query: str = (
         "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
         " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"

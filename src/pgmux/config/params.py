@@ -33,6 +33,7 @@ class Kind(Enum):
     WORDS = "list, by commas"
     CHOICE = "one of"
     DATABASE = "database"
+    LDAP = "LDAP options"
     # in the entries of [databases], [users] and [peers], which C's atoi reads
     COUNT = "number"
     WHOLE_SECONDS = "whole seconds"
@@ -77,7 +78,7 @@ SYSLOG_FACILITIES = (
     *("auth", "authpriv", "daemon", "user"),
     *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
 )
-_AUTH_TYPES = ("any", "trust", "plain", "md5", "scram-sha-256")
+_AUTH_TYPES = ("any", "trust", "plain", "md5", "ldap", "pam", "scram-sha-256")
 
 # fmt: off
 SETTINGS = _table(
@@ -90,8 +91,8 @@ SETTINGS = _table(
     Param("auth_hba_file", TEXT, "", "HBA rules, for auth_type = hba.", supported=False),
     Param("auth_ident_file", TEXT, None,
           "User name maps that the HBA rules refer to.", supported=False),
-    Param("auth_ldap_options", TEXT, None,
-          "LDAP options in HBA syntax, for auth_type = ldap.", supported=False),
+    Param("auth_ldap_options", Kind.LDAP, None,
+          "LDAP server and how to ask it, for auth_type = ldap, as options of an HBA line."),
     Param("auth_query", TEXT, _AUTH_QUERY,
           "Query that returns a user's name and secret, $1 being the name."),
     Param("auth_type", CHOICE, "md5",

@@ -15,7 +15,7 @@ from pgmux.config.keys import warn_unsupported
 from pgmux.config.model import Config, Settings
 from pgmux.config.params import PGMUX_SETTINGS, SETTINGS
 from pgmux.config.problems import Problems, clip, nearest
-from pgmux.config.values import format_value, parse_value, shown_text
+from pgmux.config.values import format_value, parse_value, quoted, shown_text
 from pgmux.errors import PoolerError
 
 _ALL_SETTINGS = {**SETTINGS, **PGMUX_SETTINGS}
@@ -58,7 +58,7 @@ def apply_set(config: Config, name: str, text: str) -> Config:
     try:
         value = parse_value(param, text)
     except ValueError as error:
-        message = f'invalid value "{clip(text)}" for parameter {name} ({error})'
+        message = f"invalid value{quoted(param, text)} for parameter {name} ({error})"
         raise _set_failed(message) from None
     changed: dict[str, Any] = {name: value}
     if name in PGMUX_SETTINGS:

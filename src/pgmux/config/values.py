@@ -12,8 +12,10 @@ import re
 from enum import StrEnum
 from typing import Any
 
+from pgmux.config.ldap_options import parse_ldap_options
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.config.params import Kind, Param
+from pgmux.config.problems import clip
 
 SPACE = " \t\n\v\f\r"
 USEC = 1_000_000
@@ -57,6 +59,8 @@ def parse_value(param: Param, text: str) -> Any:
             return parse_port(text)
         case Kind.DATABASE:
             return _parse_database_name(text)
+        case Kind.LDAP:
+            return parse_ldap_options(text)
         case Kind.TEXT:
             return text
 
@@ -81,6 +85,11 @@ def format_value(param: Param, value: Any) -> str | None:
             return ",".join(value)
         case _:
             return str(value)
+
+
+def quoted(param: Param, text: str) -> str:
+    """The text as an error may repeat it: not what may hold a password."""
+    return "" if param.kind is Kind.LDAP else f' "{clip(text)}"'
 
 
 def shown_text(param: Param, value: Any, text: str) -> str:

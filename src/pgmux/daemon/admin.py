@@ -8,10 +8,11 @@ from typing import Protocol
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.config import Config, apply_set, set_warnings
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.daemon.extras import require_extras
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.version import PGBOUNCER, PGMUX
-from pgmux.errors import PoolerError
+from pgmux.errors import ConfigError, PoolerError
 from pgmux.net.console_connection import Consoles
 from pgmux.session import operator
 from pgmux.session.pooler import Pooler
@@ -106,6 +107,10 @@ class DaemonAdmin:
     def set(self, name: str, text: str) -> None:
         """Change one setting until the next start or RELOAD. Raises: PoolerError, fatal=False."""
         config = apply_set(self._pooler.config, name, text)
+        try:
+            require_extras(config)
+        except ConfigError as error:
+            raise PoolerError(f"SET failed: {error}", fatal=False) from error
         log, path = self._app.log, config.settings.logfile
         try:
             if path != log.path:

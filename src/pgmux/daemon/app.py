@@ -31,6 +31,7 @@ from pgmux.net.connector import Connector, ConnectRequest
 from pgmux.net.console_connection import Consoles
 from pgmux.net.listener import Listener
 from pgmux.net.sockets import Address, Addresses
+from pgmux.net.verifier import Verifier
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.session import operator
@@ -88,7 +89,9 @@ class App:
         self.pooler.on_change = self._on_change
         self.admin = DaemonAdmin(self)
         self.consoles = Consoles(self.pooler, self.admin)
-        self.door = Door(self.pooler, self._login_context(), self._computer, self.consoles)
+        self._verifier = Verifier(loop)
+        context = self._login_context()
+        self.door = Door(self.pooler, context, self._computer, self._verifier, self.consoles)
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
         self._listener = Listener(config.settings, log, self.door)
 
@@ -114,6 +117,7 @@ class App:
         code = await self._closed
         self._listener.close()
         self._computer.close()
+        self._verifier.close()
         self._names.resolver.close()
         return code
 

@@ -10,13 +10,19 @@ from dataclasses import replace
 
 from pgmux.config import Config, load_config
 from pgmux.daemon.command_line import Options
+from pgmux.daemon.extras import require_extras
 from pgmux.daemon.log import Log
 from pgmux.errors import Problem
 
 
 def read_configuration(options: Options) -> Config:
-    """Read all files that `options` name, anew. Raises: ConfigError."""
-    return load_config(options.config_file, _read_text, find_pgmux_file(options))
+    """Read all files that `options` name, anew, and import the libraries that they ask for.
+
+    Raises: ConfigError.
+    """
+    config = load_config(options.config_file, _read_text, find_pgmux_file(options))
+    require_extras(config)
+    return config
 
 
 def find_pgmux_file(options: Options) -> str | None:

@@ -12,6 +12,7 @@ import signal
 import socket
 from importlib import import_module
 
+from pgmux.daemon.extras import EXTRAS
 from pgmux.errors import PgmuxError
 
 
@@ -63,6 +64,9 @@ def import_late_modules() -> None:
     """
     for name in _LATE_MODULES:
         import_module(name)
+    for extra in EXTRAS:  # a RELOAD may want them
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import_module(extra.module)
 
 
 def change_user(user: str) -> None:

@@ -22,6 +22,7 @@ from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.net.compute import Computer, TooManyJobs
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses, read_addresses
+from pgmux.net.verifier import Verification, Verifier
 from pgmux.session.client import UNTOLD, ClientLogin, LoginContext
 from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
@@ -37,6 +38,7 @@ from pgmux.session.login_steps import (
     LookUp,
     Refuse,
     Unknown,
+    Verify,
 )
 from pgmux.session.lookups import Lookup, Lookups
 from pgmux.session.pooler import OnCancelled, Pooler
@@ -62,14 +64,29 @@ class Consoles(Protocol):
 class Door:
     """What all logins share, and the logins that are under way."""
 
-    __slots__ = ("computer", "consoles", "context", "is_open", "logins", "lookups", "pooler")
+    __slots__ = (
+        "computer",
+        "consoles",
+        "context",
+        "is_open",
+        "logins",
+        "lookups",
+        "pooler",
+        "verifier",
+    )
 
     def __init__(
-        self, pooler: Pooler, context: LoginContext, computer: Computer, consoles: Consoles
+        self,
+        pooler: Pooler,
+        context: LoginContext,
+        computer: Computer,
+        verifier: Verifier,
+        consoles: Consoles,
     ) -> None:
         self.pooler = pooler
         self.context = context
         self.computer = computer
+        self.verifier = verifier
         self.consoles = consoles
         self.lookups = Lookups(pooler, lambda f: asyncio.get_running_loop().call_soon(f))
         self.logins: dict[ClientConnection, None] = {}
@@ -98,13 +115,13 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_addresses",
+        "_asked",
         "_attempt_unsaid",
         "_closed",
         "_door",
         "_id",
         "_is_held",
         "_login",
-        "_lookup",
         "_transport",
         "connect_time",
     )
@@ -113,8 +130,8 @@ class ClientConnection(asyncio.Protocol):
         self._door = door
         self._closed = False
         self._attempt_unsaid = False
-        self._is_held = False  # it said something while its user was looked up: read no further
-        self._lookup: Lookup | None = None
+        self._is_held = False  # it said something while others were asked about it: read no further
+        self._asked: Lookup | Verification | None = None
         self._id = next(door.pooler.ids)
         self.connect_time = door.pooler.clock()
 
@@ -140,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._closed:
             self._guarded(lambda: self._login.feed(data))
-            self._hold_while_looked_up()
+            self._hold_while_asked()
 
     # ---- SHOW SOCKETS
 
@@ -174,19 +191,25 @@ class ClientConnection(asyncio.Protocol):
 
     def _look_up(self, step: LookUp) -> None:
         """Reading goes on, to see whether the client leaves; it has nothing to say till then."""
-        self._lookup = self._door.lookups.begin(step.database, step.user, self._on_looked_up)
+        self._asked = self._door.lookups.begin(step.database, step.user, self._on_looked_up)
 
-    def _hold_while_looked_up(self) -> None:
-        if self._lookup is not None and self._login.kept_len > 0 and not self._is_held:
+    def _hold_while_asked(self) -> None:
+        if self._asked is not None and self._login.kept_len > 0 and not self._is_held:
             self._is_held = True
             self._transport.pause_reading()
 
     def _on_looked_up(self, result: Credentials | PoolerError | None) -> None:
-        self._lookup = None
+        self._on_answered(lambda: self._after_lookup(result))
+
+    def _on_verified(self, problem: str) -> None:
+        self._on_answered(lambda: self._login.on_verified(problem))
+
+    def _on_answered(self, advance: Callable[[], list[LoginStep]]) -> None:
+        self._asked = None
         if self._is_held:
             self._is_held = False
             self._transport.resume_reading()
-        self._guarded(lambda: self._after_lookup(result))
+        self._guarded(advance)
 
     def _after_lookup(self, result: Credentials | PoolerError | None) -> list[LoginStep]:
         if isinstance(result, PoolerError):
@@ -221,6 +244,8 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(step, Derive):
             self._transport.pause_reading()
             self._door.computer.submit(step.job, self._on_computed)
+        elif isinstance(step, Verify):
+            self._asked = self._door.verifier.submit(step.job, self._on_verified)
         elif isinstance(step, LookUp):
             self._look_up(step)
         elif isinstance(step, Unknown):
@@ -295,9 +320,9 @@ class ClientConnection(asyncio.Protocol):
     def _leave(self) -> None:
         """This is no login any more."""
         self._door.logins.pop(self, None)
-        if self._lookup is not None:
-            self._lookup.cancel()
-            self._lookup = None
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
 
     # ---- the log
 

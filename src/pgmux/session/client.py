@@ -14,15 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from pgmux.auth.client_auth import ClientAuth, ScramCache, start_client_auth
+from pgmux.auth.client_auth import ClientAuth, OutsideAuth, ScramCache, start_client_auth
 from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
+from pgmux.auth.secrets import plain_secret
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
+from pgmux.auth.steps import Verify as VerifyStep
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
 from pgmux.errors import PoolerError, ProtocolViolation
-from pgmux.session.login_method import Method, Peer, choose_method
+from pgmux.session.login_method import Method, Peer, check_outside, choose_method
 from pgmux.session.login_steps import (
     Answer,
     Attempted,
@@ -34,6 +37,7 @@ from pgmux.session.login_steps import (
     LookUp,
     Refuse,
     Unknown,
+    Verify,
 )
 from pgmux.session.startup import read_parameters
 from pgmux.wire import codes
@@ -88,7 +92,7 @@ class ClientLogin:
         self._long_key = False
         self.tls: TlsInfo | None = None
         self._is_admin = False
-        self._is_waiting = False  # for a `Derive` or a `LookUp`
+        self._is_waiting = False  # for a `Derive`, a `Verify` or a `LookUp`
         self.user = ""
         self.database = ""
         self.replication = Replication.NONE
@@ -120,6 +124,14 @@ class ClientLogin:
         auth = self._auth
         assert auth is not None
         return self._go_on(lambda: self._on_step(auth.on_computed(result)))
+
+    def on_verified(self, problem: str) -> list[LoginStep]:
+        """What follows the answer to a `Verify`; "" is that the password is right. Raises: as
+        `on_computed`.
+        """
+        auth = self._auth
+        assert auth is not None
+        return self._go_on(lambda: self._on_step(auth.on_verified(problem)))
 
     def on_looked_up(self, found: Credentials | None) -> list[LoginStep]:
         """What follows a `LookUp`; None where there is no such user. Raises: as `on_computed`.
@@ -217,6 +229,9 @@ class ClientLogin:
         self._method = choose_method(config)
         known = config.find_database(self.database)
         database = known or Database(self.database, self.database)
+        if self._method.is_outside:
+            check_outside(self._method, database)
+            return self._ask_outside()
         if (
             (known is not None or self.database == ADMIN_DATABASE)
             and is_looked_up(self._method.name, self.user, config.userlist)
@@ -250,12 +265,21 @@ class ClientLogin:
         except PoolerError as error:
             return [*steps, _refusal(error)]
 
-    def _on_step(self, step: Step) -> list[LoginStep]:
+    def _ask_outside(self) -> list[LoginStep]:
+        """Begin a login that LDAP or PAM decides: nobody is known before."""
+        self._credentials = Credentials(self.user)
+        self._auth = OutsideAuth(partial(self._method.outside_login, self.user, self._peer))
+        return [Attempted(), *self._on_step(self._auth.first())]
+
+    def _on_step(self, step: Step | VerifyStep) -> list[LoginStep]:
         if isinstance(step, Send):
             return [Answer(step.data)] if step.data else []
         if isinstance(step, Compute):
             self._is_waiting = True
             return [Derive(step.job)]
+        if isinstance(step, VerifyStep):
+            self._is_waiting = True
+            return [Verify(step.job)]
         self.is_done = True
         answer: list[LoginStep] = [Answer(step.send)] if step.send else []
         return [*answer, self._entered(step)]
@@ -269,6 +293,9 @@ class ClientLogin:
             name = self._parameters.get("application_name", "")
             return EnterConsole(self.user, self._is_admin, name)
         assert self._credentials is not None and done is not None
+        if self._method.is_outside:
+            secret = plain_secret(done.password or "")
+            self._credentials = Credentials(self.user, secret, is_verified=True)
         return Enter(
             self.database,
             self._credentials,

@@ -9,10 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pgmux.config import AuthType, Config
+from pgmux.auth.outside import LdapLogin, OutsideLogin, PamLogin
+from pgmux.auth.steps import AuthenticationFailed
+from pgmux.config import AuthType, Config, Database
+from pgmux.config.ldap_options import LdapOptions
 from pgmux.errors import PoolerError
 
-_SUPPORTED = (AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256)
+_SUPPORTED = (
+    *(AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256),
+    *(AuthType.LDAP, AuthType.PAM),
+)
 
 
 class Peer(Protocol):
@@ -31,9 +37,21 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`name` is one that `auth.client_auth` knows."""
+    """`name` is one that `auth.client_auth` knows, or "ldap", with its options, or "pam"."""
 
     name: str
+    ldap: LdapOptions | None = None
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it isn't decided here: LDAP or PAM is given the password."""
+        return self.name in (AuthType.LDAP, AuthType.PAM)
+
+    def outside_login(self, user: str, peer: Peer, password: bytes) -> OutsideLogin:
+        """What LDAP or PAM is asked."""
+        if self.ldap is not None:
+            return LdapLogin(self.ldap, user, password)
+        return PamLogin(user, password, peer.host)
 
 
 def choose_method(config: Config) -> Method:
@@ -41,4 +59,15 @@ def choose_method(config: Config) -> Method:
     auth_type = config.settings.auth_type
     if auth_type not in _SUPPORTED:
         raise PoolerError(f"not yet supported: auth_type = {auth_type}")
+    if auth_type is AuthType.LDAP:
+        if config.settings.auth_ldap_options is None:
+            raise PoolerError("auth_ldap_options is null")
+        return Method(auth_type, config.settings.auth_ldap_options)
     return Method(auth_type)
+
+
+def check_outside(method: Method, database: Database) -> None:
+    """Raises: AuthenticationFailed where the database has other ways to know its users."""
+    if database.auth_user is not None:
+        reason = f"{method.name.upper()} can't be used together with database authentication"
+        raise AuthenticationFailed("bouncer config error", reason)

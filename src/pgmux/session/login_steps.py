@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgmux.auth.credentials import Credentials
+from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.wire.replication import Replication
@@ -25,6 +26,13 @@ class Derive:
     """Compute this away from the event loop, then call `on_computed`; read nothing meanwhile."""
 
     job: Pbkdf2
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Ask LDAP or PAM, then call `on_verified`."""
+
+    job: OutsideLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +91,6 @@ class EnterConsole:
     application_name: str
 
 
-LoginStep = Answer | Derive | LookUp | Unknown | Cancel | Attempted | Refuse | Enter | EnterConsole
+LoginStep = (
+    Answer | Derive | Verify | LookUp | Unknown | Cancel | Attempted | Refuse | Enter | EnterConsole
+)

@@ -1,5 +1,6 @@
 """What each pool's servers log in with: a forced user's password, auth_file's secret, or what
-auth_query found last, with the SCRAM keys of a client that logged in with the same secret.
+auth_query found last, with the SCRAM keys of a client that logged in with the same secret. After
+LDAP or PAM it is the client's own password, also where auth_file has another.
 
 Source: PgBouncer's credentials of databases and users in outline.
 """
@@ -64,7 +65,7 @@ def _login_of(
     """
     database, userlist = pooler.databases[name].config, pooler.config.userlist
     current = find_client_login("trust", credentials.user, database, userlist)
-    if current.secret is None and credentials.as_of > 0:
+    if credentials.is_verified or (current.secret is None and credentials.as_of > 0):
         current = credentials
     keys = scram_keys if current.secret == credentials.secret else None
     return find_server_login(current, keys, database, userlist)

@@ -16,7 +16,7 @@ SECRETS = (
     *("userlist-secret", "database-secret", "connect-secret", "ldap-secret", "ldap quoted secret"),
     *("wrong-secret", "md5" + "a" * 32, "new-secret"),
 )
-OPTIONS = 'ldapserver=a ldapbindpasswd="ldap quoted secret" ldapport=389'
+OPTIONS = 'ldapbasedn=o ldapserver=a ldapbindpasswd="ldap quoted secret" ldapport=389'
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def configured(pooler: MakePooler, create_role: Callable[..., Role]) -> Pooler:
         settings={
             "auth_type": "md5",
             "admin_users": "boss",
-            "auth_ldap_options": "ldapbindpasswd=ldap-secret ldapserver=a",
+            "auth_ldap_options": "ldapbindpasswd=ldap-secret ldapserver=a ldapbasedn=o",
             "verbose": 2,
         },
         users={"boss": "userlist-secret", "hashed": "md5" + "a" * 32},

@@ -9,6 +9,7 @@ from enum import StrEnum
 import pytest
 
 from pgmux.config import params
+from pgmux.config.ldap_options import LdapOptions
 from pgmux.config.model import Database, Peer, PgmuxSettings, Settings, User
 from pgmux.config.params import SETTINGS, Kind, Param
 from pgmux.config.values import default_value
@@ -20,6 +21,7 @@ TYPES: dict[Kind, type] = {
     Kind.SECONDS: float,
     Kind.TEXT: str,
     Kind.DATABASE: str,
+    Kind.LDAP: LdapOptions,
     Kind.COUNT: int,
     Kind.WHOLE_SECONDS: float,
     Kind.PORT: int,

@@ -53,7 +53,7 @@ def test_set_reaches_the_log_the_sockets_and_the_pooler() -> None:
     [
         ("max_client_conn", "0", "max_client_conn = 0: nobody but the console's users is let in"),
         ("syslog_facility", "NIX", "syslog_facility = NIX: it is taken for daemon"),
-        ("auth_type", "pam", "not yet supported: auth_type = pam"),
+        ("auth_type", "cert", "not yet supported: auth_type = cert"),
     ],
 )
 def test_a_set_is_warned_of_as_the_file_would_be(setting: str, value: str, warning: str) -> None:

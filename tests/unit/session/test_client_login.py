@@ -474,7 +474,7 @@ def test_what_comes_while_keys_are_derived_waits() -> None:
     assert login.rest() == QUERY + QUERY
 
 
-@pytest.mark.parametrize("auth_type", [AuthType.HBA, AuthType.CERT, AuthType.LDAP, AuthType.PAM])
+@pytest.mark.parametrize("auth_type", [AuthType.HBA, AuthType.CERT])
 def test_what_is_not_supported_yet_is_named(auth_type: AuthType) -> None:
     assert refusal(config(auth_type), startup()) == f"not yet supported: auth_type = {auth_type}"
 
