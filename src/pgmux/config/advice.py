@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgmux.config.ini import Entry
+from pgmux.config.model import MAX_PEER_ID
 from pgmux.config.params import SYSLOG_FACILITIES
 from pgmux.config.problems import Problems, clip
 
@@ -53,6 +54,11 @@ _ADVICE = {
         f"write a number from 1 to {MAX_SCRAM_ITERATIONS}; 4096 is usual",
     ),
     "stats_period": _Advice(lambda value: value < 1, "it is taken for 1", "write 1 or more"),
+    "peer_id": _Advice(
+        lambda value: not 0 <= value <= MAX_PEER_ID,
+        "there is no peering",
+        f"write a number from 1 to {MAX_PEER_ID}, or 0 for no peering",
+    ),
     "syslog_facility": _Advice(
         lambda value: value not in SYSLOG_FACILITIES,
         "it is taken for daemon",

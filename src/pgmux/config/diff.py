@@ -59,6 +59,7 @@ class Reload:
         yield from (f"removed database: {name}" for name in self.databases_removed)
         yield from (f"changed database: {name}" for name in self.databases_dirty)
         yield from (f"changed user: {name}" for name in self.users_changed)
+        yield from (f"changed peer: {number}" for number in self.peers_changed)
 
 
 def diff_config(old: Config, new: Config) -> Reload:

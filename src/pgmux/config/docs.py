@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pgmux.config.params import (
     DATABASE_KEYS,
     PEER_KEYS,
-    PEERS_SUPPORTED,
     PGMUX_DATABASE_KEYS,
     PGMUX_SETTINGS,
     SETTINGS,
@@ -71,8 +70,6 @@ def build_document() -> str:
     for title, intro, table in _SECTIONS:
         parts.append(f"\n## {title}\n\n")
         parts.append(intro + "\n\n" if intro else "")
-        if table is PEER_KEYS and not PEERS_SUPPORTED:
-            parts.append("*Not yet.*\n\n")
         parts.append("| name | value | default | reload | meaning |\n|-|-|-|-|-|\n")
         parts.extend(_row(param) for param in table.values())
     return "".join(parts)

@@ -71,6 +71,7 @@ class _Builder:
         self.databases: dict[str, Database] = {}
         self.users: dict[str, User] = {}
         self.peers: dict[int, Peer] = {}
+        self.peer_entries: dict[int, Entry] = {}
 
     def add(self, entry: Entry) -> None:
         if entry.key is None:
@@ -88,8 +89,10 @@ class _Builder:
     def build(self, path: str, files: list[str]) -> Config:
         databases = dict(self.databases)
         autodb = databases.pop(AUTODB_NAME, None)
+        settings = self._build_settings(path)
+        self._warn_of_peers(settings)
         return Config(
-            settings=self._build_settings(path),
+            settings=settings,
             databases=databases,
             autodb=autodb,
             users=self.users,
@@ -148,15 +151,28 @@ class _Builder:
             message = "ids of peers must be a number larger than 0 and at most 65536"
             self._problem(entry, message, f"write {MAX_PEER_ID} at most")
             return
-        if not params.PEERS_SUPPORTED:
-            self.problems.warn("not yet supported: [peers]", entry.file, entry.line)
         values = self._keys(entry, params.PEER_KEYS, "connection string", "connection parameter")
         if values is None:
             return
-        if "host" not in values:
+        if not values.get("host", "").strip(","):
             self._problem(entry, f"host was not provided for peer {number}", "write host=...")
             return
         self.peers[number] = Peer(number, **values)
+        self.peer_entries[number] = entry
+
+    def _warn_of_peers(self, settings: Settings) -> None:
+        """Say which entries of [peers] pass nothing on."""
+        own = (settings.unix_socket_dir, settings.listen_port)
+        for number, entry in self.peer_entries.items():
+            peer, message = self.peers[number], ""
+            if settings.peer_id == 0:
+                message, hint = "without peer_id nothing is passed on to peers", "set peer_id"
+            elif number != settings.peer_id and (peer.host, peer.port) == own:
+                message = f"peer {number} is this process's own Unix socket"
+                hint = "write its unix_socket_dir, and peer_id as in its configuration"
+            if message:
+                self.problems.warn(message, entry.file, entry.line, hint)
+                return
 
     def _keys(
         self, entry: Entry, table: Mapping[str, Param], what: str, unknown: str

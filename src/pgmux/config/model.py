@@ -263,6 +263,11 @@ class Peer:
     port: int = 6432
     pool_size: int | None = None
 
+    @property
+    def hosts(self) -> list[str]:
+        """Where it may be reached, as a list of [databases] has it."""
+        return [host for host in self.host.split(",") if host]
+
 
 _NO_USER = User("")
 

@@ -177,7 +177,7 @@ SETTINGS = _table(
     Param("min_pool_size", INT, "0",
           "Servers kept open in a pool that has a client or a forced user."),
     Param("peer_id", INT, "0",
-          "This process's number among its peers, up to 16383; 0 is no peering.", supported=False),
+          "This process's number among its peers, up to 16383; 0 is no peering."),
     Param("pidfile", TEXT, "",
           "File for the process id; needed to run as a daemon.", reloadable=False),
     Param("pkt_buf", INT, "4096",
@@ -333,7 +333,6 @@ PEER_KEYS = _table(
     Param("port", PORT, "6432", "The peer's port."),
     Param("pool_size", COUNT, None, "Connections to the peer; unset: default_pool_size."),
 )
-PEERS_SUPPORTED = False
 
 _STARTUP_PARAMETERS = (
     "statement_timeout,lock_timeout,idle_in_transaction_session_timeout"

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pgmux.admin.pooler import ShutdownMode
@@ -30,6 +31,8 @@ from pgmux.net.compute import Computer
 from pgmux.net.connector import Connector, ConnectRequest
 from pgmux.net.console_connection import Consoles
 from pgmux.net.listener import Listener
+from pgmux.net.peer_request import Outside as PeerOutside
+from pgmux.net.peer_request import PeerRequest
 from pgmux.net.sockets import Address, Addresses
 from pgmux.net.verifier import Verifier
 from pgmux.pool import janitor
@@ -84,6 +87,7 @@ class App:
             self._connect,
             self._send_cancel,
             later=loop.call_later,
+            connect_to_peer=partial(PeerRequest, self._peer_outside()),
         )
         self.pooler = Pooler(config, log, outside)
         self.pooler.on_change = self._on_change
@@ -94,6 +98,16 @@ class App:
         self.door = Door(self.pooler, context, self._computer, self._verifier, self.consoles)
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
         self._listener = Listener(config.settings, log, self.door)
+
+    def _peer_outside(self) -> PeerOutside:
+        return PeerOutside(
+            self._loop,
+            self.log,
+            time.monotonic,
+            lambda: self.pooler.config.settings,
+            self._connector.hosts,
+            self._names.resolver.resolve,
+        )
 
     def _login_context(self) -> LoginContext:
         return LoginContext(

@@ -3,7 +3,7 @@
 Who is there is noted at once, each row is made when it is asked for, and who has gone by then has
 none: with thousands of clients all rows together would hold up everybody's queries.
 Which states there are, what they are called, and their order are PgBouncer's (src/admin.c, 1.25.2):
-SHOW SOCKETS has connections in the making, and has none that is being canceled.
+SHOW SOCKETS has connections in the making, and none that is being canceled or has a cancel request.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pgmux.metrics.snapshot import ConnectionRow, SocketRow
 from pgmux.net.client_connection import ClientConnection, Door
 from pgmux.net.connector import Attempt
 from pgmux.net.console_connection import ConsoleConnection, Consoles
+from pgmux.net.peer_request import PeerRequest
 from pgmux.net.rows import connection_row
 from pgmux.pool import states
 from pgmux.pool.pool import PoolKey
@@ -42,7 +43,7 @@ _SOCKETS: Final = {
 }
 
 _Client = ClientRelay | ConsoleConnection
-_Server = ServerRelay | Attempt
+_Server = ServerRelay | Attempt | PeerRequest
 _Any = _Client | _Server | ClientConnection
 
 
@@ -56,11 +57,13 @@ class Connections:
 
     def clients(self) -> Iterator[ConnectionRow]:
         """SHOW CLIENTS; consoles are clients too."""
-        return self._rows([c for key in self._pool_keys() for c in self._clients_of(key)])
+        found: list[_Any] = [c for key in self._pool_keys() for c in self._clients_of(key)]
+        return self._rows(found + [c for c in self._door.logins if c.state != "login"])
 
     def servers(self) -> Iterator[ConnectionRow]:
         """SHOW SERVERS, those in the making included."""
-        return self._rows([s for key in self._pool_keys() for s in self._servers_of(key)])
+        found: list[_Any] = [s for key in self._pool_keys() for s in self._servers_of(key)]
+        return self._rows(found + self._peer_requests())
 
     def sockets(self) -> Iterator[SocketRow]:
         """SHOW SOCKETS: pool by pool its clients and servers; last the clients that log in."""
@@ -68,7 +71,7 @@ class Connections:
         for key in self._pool_keys():
             found += self._clients_of(key)
             found += self._servers_of(key)
-        found += self._door.logins
+        found += [c for c in self._door.logins if c.state == "login"]
         return self._sockets(found)
 
     # ---- who is there
@@ -103,6 +106,12 @@ class Connections:
         attempts = self._pooler.attempts.items()
         return [a for a, (owner, _) in attempts if owner is control and isinstance(a, Attempt)]
 
+    def _peer_requests(self) -> list[_Any]:
+        """Connections to other poolers, each with a cancel request."""
+        pools = sorted(self._pooler.peers.pools.items())
+        found = [forward.attempt for _, pool in pools for forward in pool.running]
+        return [request for request in found if isinstance(request, PeerRequest)]
+
     # ---- rows
 
     def _rows(self, found: Iterable[_Any]) -> Iterator[ConnectionRow]:
@@ -126,6 +135,8 @@ class Connections:
                 return None if connection.state == states.SV_GONE else self._server(connection)
             case Attempt():
                 return self._attempt(connection) if connection in self._pooler.attempts else None
+            case PeerRequest():
+                return self._peer_request(connection) if connection.is_running else None
             case ConsoleConnection():
                 return connection.row() if connection in self._consoles.open else None
             case ClientConnection():
@@ -188,6 +199,19 @@ class Connections:
             request_time=began_at,
         )
 
+    def _peer_request(self, request: PeerRequest) -> ConnectionRow:
+        return connection_row(
+            self._pooler.clock,
+            "S",
+            request.forward.id,
+            request.ends,
+            user="",
+            database="",
+            state="active_cancel" if request.forward.is_sent else "new",
+            connect_time=request.started_at,
+            request_time=request.started_at,
+        )
+
 
 def _application_name(relay: Relay) -> str:
     return (relay.vars and relay.vars.get("application_name")) or ""
@@ -198,7 +222,7 @@ def _socket(row: ConnectionRow, connection: _Any) -> SocketRow:
     without a link, what it has not taken itself.
     """
     pkt_remain = send_avail = 0
-    pkt_avail = 0 if isinstance(connection, Attempt) else connection.kept_len
+    pkt_avail = 0 if isinstance(connection, Attempt | PeerRequest) else connection.kept_len
     if isinstance(connection, Relay):
         pkt_remain = connection.skip_len
         send_avail = _other_side(connection).transport.get_write_buffer_size()

@@ -49,7 +49,9 @@ class Names:
         autodb = pooler.config.autodb
         databases = [*pooler.config.databases.values(), *([autodb] if autodb else [])]
         databases += [state.config for state in pooler.databases.values()]
-        self.resolver.keep({host for database in databases for host in database.hosts})
+        hosts = {host for database in databases for host in database.hosts}
+        peers = pooler.config.peers.values()
+        self.resolver.keep(hosts | {host for peer in peers for host in peer.hosts})
 
     def on_gone(self, name: str, addresses: Collection[str]) -> None:
         """Close the servers of these addresses, which the name no longer has."""

@@ -35,6 +35,7 @@ from pgmux.pool import states
 from pgmux.session._relay_cy import Counters, Relay, ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
+from pgmux.session.peers import PeerPool
 from pgmux.session.pooler import Pooler
 
 
@@ -166,7 +167,7 @@ class DaemonSnapshot:
             users=len(self._user_names()),
             peers=len(pooler.config.peers),
             pools=len(pooler.pools) + 1,
-            peer_pools=0,
+            peer_pools=len(pooler.peers.pools),
             free_clients=0,
             used_clients=pooler.client_count + len(self._consoles.open) + len(self._door.logins),
             login_clients=len(self._door.logins),
@@ -211,8 +212,10 @@ class DaemonSnapshot:
         ]
 
     def peer_pools(self) -> Sequence[PeerPoolRow]:
-        """None yet: cancel requests aren't passed on."""
-        return ()
+        """Of peers that a cancel request has been for, by their ids."""
+        return [
+            _peer_pool(peer_id, pool) for peer_id, pool in sorted(self._pooler.peers.pools.items())
+        ]
 
     def mem(self) -> Sequence[MemRow]:
         """How many there are of what PgBouncer allocates from caches of these names."""
@@ -276,6 +279,18 @@ def _stats(database: str, counters: Counters) -> StatsRow:
 def _named(database: str, rows: list[StatsRow]) -> StatsRow:
     total = sum_stats(rows)
     return StatsRow(database, **{name: getattr(total, name) for name in COUNTERS})
+
+
+def _peer_pool(peer_id: int, pool: PeerPool) -> PeerPoolRow:
+    """A request is active once its peer has it; each has a connection of its own."""
+    sent, running = pool.sent_count(), len(pool.running)
+    return PeerPoolRow(
+        peer_id=peer_id,
+        cl_active_cancel_req=sent,
+        cl_waiting_cancel_req=len(pool.waiting) + running - sent,
+        sv_active_cancel=sent,
+        sv_login=running - sent,
+    )
 
 
 def _balance(database: Database) -> LoadBalanceHosts | None:

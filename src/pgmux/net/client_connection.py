@@ -41,6 +41,7 @@ from pgmux.session.login_steps import (
     Verify,
 )
 from pgmux.session.lookups import Lookup, Lookups
+from pgmux.session.peers import Forward
 from pgmux.session.pooler import OnCancelled, Pooler
 from pgmux.wire.build import build_error_response
 
@@ -96,12 +97,12 @@ class Door:
         """A protocol for a new connection."""
         return ClientConnection(self)
 
-    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> None:
+    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> Forward | None:
         """Do what a CancelRequest asks for; `on_done` is told why its connection closes."""
         if self.consoles.cancel(pid, key):
             on_done("cancel request for console client")
-        else:
-            self.pooler.cancel(pid, key, on_done)
+            return None
+        return self.pooler.cancel(pid, key, on_done)
 
     def end_slow_logins(self, timeout: float, now: float) -> None:
         """client_login_timeout."""
@@ -119,7 +120,9 @@ class ClientConnection(asyncio.Protocol):
         "_attempt_unsaid",
         "_closed",
         "_door",
+        "_forward",
         "_id",
+        "_is_canceling",
         "_is_held",
         "_login",
         "_transport",
@@ -132,6 +135,8 @@ class ClientConnection(asyncio.Protocol):
         self._attempt_unsaid = False
         self._is_held = False  # it said something while others were asked about it: read no further
         self._asked: Lookup | Verification | None = None
+        self._is_canceling = False
+        self._forward: Forward | None = None  # its cancel request, where that is for a peer
         self._id = next(door.pooler.ids)
         self.connect_time = door.pooler.clock()
 
@@ -166,6 +171,14 @@ class ClientConnection(asyncio.Protocol):
         """Bytes received that are no whole message yet."""
         return self._login.kept_len
 
+    @property
+    def state(self) -> str:
+        """As SHOW CLIENTS has it."""
+        if not self._is_canceling:
+            return "login"
+        is_sent = self._forward is None or self._forward.is_sent
+        return "active_cancel_req" if is_sent else "waiting_cancel_req"
+
     def row(self) -> ConnectionRow:
         """What is known of it so far."""
         return connection_row(
@@ -175,7 +188,7 @@ class ClientConnection(asyncio.Protocol):
             self._addresses,
             user=self._login.user,
             database=self._login.database,
-            state="login",
+            state=self.state,
             connect_time=self.connect_time,
             request_time=self.connect_time,
             remote_pid=self._addresses.peer.pid,
@@ -257,7 +270,9 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(step.error)
         elif isinstance(step, Cancel):
             self._transport.pause_reading()  # one request a connection
-            self._door.cancel(step.pid, step.key, partial(self.close, tell=False))
+            self._is_canceling = True
+            on_done = partial(self.close, tell=False)
+            self._forward = self._door.cancel(step.pid, step.key, on_done)
         elif isinstance(step, Enter):
             self._enter(step)
         else:
@@ -356,4 +371,5 @@ class ClientConnection(asyncio.Protocol):
 
     def _name(self) -> Name:
         login = self._login
-        return Name("client", self._id, login.database, login.user, self._addresses.peer)
+        peer_id = 0 if self._forward is None else self._forward.peer.id
+        return Name("client", self._id, login.database, login.user, self._addresses.peer, peer_id)

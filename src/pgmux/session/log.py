@@ -18,18 +18,23 @@ NONE: Fields = {}
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Which connection a line is about; `id` is SHOW's `ptr`. `peer` is None before it has one."""
+    """Which connection a line is about; `id` is SHOW's `ptr`. `peer` is None before it has one;
+    `peer_id` is that of the pooler that a cancel request is passed on to.
+    """
 
     side: str  # "client" or "server"
     id: int
     database: str
     user: str
     peer: Side | None
+    peer_id: int = 0
 
     def __str__(self) -> str:
         """PgBouncer's socket prefix, `C-0x2f: db/user@host:port`."""
         letter = "C" if self.side == "client" else "S"
         login = f"{self.database or '(nodb)'}/{self.user or '(nouser)'}"
+        if self.peer_id:
+            login = f"peer-{self.peer_id}"
         return f"{letter}-{self.id:#x}: {login}@{self.peer or '(bad-af):0'}"
 
 

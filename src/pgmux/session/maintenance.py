@@ -97,6 +97,7 @@ def _end_slow_attempts(pooler: Pooler, now: float) -> None:
             if now - started_at > settings.cancel_wait_timeout:
                 attempt.cancel("cancel_wait_timeout")
                 done("cancel_wait_timeout")
+    pooler.peers.end_slow(now)
 
 
 def _drop_idle_pools(pooler: Pooler, now: float) -> None:

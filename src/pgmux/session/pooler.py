@@ -26,6 +26,7 @@ from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.log import Log, Name
+from pgmux.session.peers import Forward, Peers
 from pgmux.session.prepare import Statements
 from pgmux.session.quotas import Quotas
 from pgmux.session.varcache import VarSpace, accepted
@@ -55,6 +56,7 @@ class Outside:
     connect: Callable[[PoolControl], Attempt]
     send_cancel: Callable[[ServerInfo, OnCancelled], Attempt]
     later: Callable[[float, Callable[[], None]], object]  # call it, so many seconds from now
+    connect_to_peer: Callable[[Forward, OnCancelled], Attempt]
 
 
 class Pooler:
@@ -71,7 +73,9 @@ class Pooler:
         self.attempts: dict[Attempt, tuple[PoolControl, float]] = {}
         self.cancels: dict[Attempt, tuple[float, OnCancelled]] = {}
         self.cancel_keys: CancelKeys[ClientRelay] = CancelKeys()
+        self.connect_to_peer = outside.connect_to_peer
         self.ids = count(1)
+        self.peers = Peers(self)
         self.client_count = 0
         self.quotas = Quotas(config)
         self.paused = False
@@ -308,6 +312,7 @@ class Pooler:
         """
         self.config = config
         self.quotas.use_config(config, self.databases)
+        self.peers.use_config()
         for key, control in self.pools.items():
             control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
             control.apply_limits()
@@ -368,15 +373,21 @@ class Pooler:
 
     # ---- cancel requests
 
-    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> None:
-        """Do what a CancelRequest asks for. `on_done` is called with why its connection closes: at
-        once, or when the server has stopped the query. Till then it stays open, as with PostgreSQL:
-        what its client sends next must not be hit.
+    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> Forward | None:
+        """Do what a CancelRequest asks for; returns it where it is passed on to a peer. `on_done`
+        is called with why its connection closes: at once, or when the server has stopped the query.
+        Till then it stays open, as with PostgreSQL: what its client sends next must not be hit.
         """
         client = self.cancel_keys.find(pid, key, passed_on=self.config.peer_id > 0)
-        if client is None:
+        if client is not None:
+            self._cancel_client(client, on_done)
+        elif self.peers.has_client(pid):
+            return self.peers.forward(pid, key, on_done)
+        else:
             on_done("failed cancel request")
-            return
+        return None
+
+    def _cancel_client(self, client: ClientRelay, on_done: OnCancelled) -> None:
         control: PoolControl = client.pool_relay.control
         server = client.linked_server
         if client.state == CL_WAITING:

@@ -214,17 +214,31 @@ def test_a_setting_at_its_default_is_not_warned_about() -> None:
     ("line", "warning"),
     [
         ("auth_type=hba", "auth_type = hba"),
-        ("peer_id=1", "peer_id"),
     ],
 )
 def test_a_setting_that_is_not_honoured_yet_is_said(line: str, warning: str) -> None:
     assert warnings_of(MAIN + line) == [f"a.ini:2: not yet supported: {warning}"]
 
 
-def test_peers_are_not_honoured_yet_which_is_said_once() -> None:
-    assert warnings_of(MAIN + "[peers]\n1 = host=x\n2 = host=y\n") == [
-        "a.ini:3: not yet supported: [peers]"
+def test_peers_without_a_number_of_ones_own_are_said_once() -> None:
+    peers = "[peers]\n1 = host=x\n2 = host=y\n"
+    assert warnings_of(MAIN + peers) == [
+        "a.ini:3: without peer_id nothing is passed on to peers (set peer_id)"
     ]
+    assert warnings_of(MAIN + "peer_id=1\n" + peers) == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_peer_that_is_ones_own_unix_socket_is_said_unless_it_is_meant(number: int) -> None:
+    settings = "peer_id=1\nunix_socket_dir=/run/p1\nlisten_port=6000\n"
+    found = warnings_of(MAIN + settings + f"[peers]\n{number} = host=/run/p1 port=6000\n")
+    assert [" own Unix socket (" in warning for warning in found] == [True] * (number == 2)
+
+
+@pytest.mark.parametrize("peer_id", [-1, 65536])
+def test_a_peer_id_that_no_cancel_key_has_room_for_is_said(peer_id: int) -> None:
+    (warning,) = warnings_of(MAIN + f"peer_id={peer_id}\n")
+    assert f"peer_id = {peer_id}: there is no peering" in warning
 
 
 def test_a_key_s_number_with_something_after_it_is_said() -> None:

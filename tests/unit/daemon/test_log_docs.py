@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "src"
 DOCUMENT = (ROOT / "docs" / "logs.md").read_text()
 # said of a line by whoever writes it
-OF_SOME_LINES = {"reason", "age", "suppressed", "kind"}
+OF_SOME_LINES = {"reason", "age", "suppressed", "kind", "peer_id"}
 FAILREGEXES = [
     re.compile(pattern.replace("<HOST>", r"(?P<host>[\d.]+)"))
     for pattern in re.findall(r"failregex = (.*)", DOCUMENT)

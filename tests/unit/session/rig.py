@@ -20,6 +20,7 @@ from pgmux.session.control import PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.log import NONE, Fields, Name
 from pgmux.session.maintenance import maintain
+from pgmux.session.peers import Forward
 from pgmux.session.pooler import Outside, Pooler
 from pgmux.wire import build, codes, parse
 from pgmux.wire.messages import MessageReader
@@ -240,10 +241,16 @@ class Rig:
         self.log = FakeLog()
         self.connects: list[FakeAttempt] = []
         self.cancels: list[FakeAttempt] = []
+        self.forwards: list[FakeAttempt] = []
         self._random = count(1)
         self.alarms: list[tuple[float, Callable[[], None]]] = []
         outside = Outside(
-            self._clock, self._random_bytes, self._connect, self._send_cancel, self._later
+            self._clock,
+            self._random_bytes,
+            self._connect,
+            self._send_cancel,
+            self._later,
+            self._connect_to_peer,
         )
         self.pooler = Pooler(config or configure(), self.log, outside)
 
@@ -261,6 +268,10 @@ class Rig:
         sent = partial(done, "successfully sent cancel request")
         self.cancels.append(FakeAttempt(info, sent))
         return self.cancels[-1]
+
+    def _connect_to_peer(self, forward: Forward, done: Callable[[str], None]) -> FakeAttempt:
+        self.forwards.append(FakeAttempt(forward, partial(done, "")))
+        return self.forwards[-1]
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         self.alarms.append((self.now + seconds, call))
@@ -323,9 +334,9 @@ class Rig:
         self.pooler.on_connect_failed(self.pending()[0], failure, transient=not sqlstate)
 
     def reload(self, **changes: Any) -> None:
-        """RELOAD with settings (or `databases=`, `autodb=`, `userlist=`) that differ."""
+        """RELOAD with settings (or `databases=`, `autodb=`, `userlist=`, `peers=`) that differ."""
         old = self.pooler.config
-        names = {"databases", "autodb", "userlist"} & changes.keys()
+        names = {"databases", "autodb", "userlist", "peers"} & changes.keys()
         whole = {name: changes.pop(name) for name in names}
         operator.reload(
             self.pooler, replace(old, settings=replace(old.settings, **changes), **whole)

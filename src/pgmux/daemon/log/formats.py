@@ -164,12 +164,11 @@ def fields_of(line: Line) -> dict[str, object]:
     fields: dict[str, object] = {}
     about = line.about
     if about is not None:
-        fields = {
-            "side": about.side,
-            "id": about.id,
-            "database": one_line(about.database),
-            "user": one_line(about.user),
-        }
+        fields = {"side": about.side, "id": about.id}
+        if about.peer_id:
+            fields["peer_id"] = about.peer_id
+        else:
+            fields |= {"database": one_line(about.database), "user": one_line(about.user)}
         if about.peer is not None:
             fields |= {"address": about.peer.host, "port": about.peer.port}
             if about.peer.pid:
