@@ -103,8 +103,8 @@ def _set(pooler: AdminPooler, name: str, value: str, is_admin: bool) -> Outcome:
         return Outcome("SET", notice=("SET ignored", ""))
     if not is_admin:
         raise _error("admin access needed")
-    pooler.set(name, value)
-    return Outcome(f"SET {name}={value}")
+    notice = pooler.set(name, value)
+    return Outcome(f"SET {name}={value}", notice=(notice, "") if notice else None)
 
 
 def _reload(pooler: AdminPooler, _: str) -> Outcome:

@@ -84,8 +84,11 @@ class AdminPooler(Protocol):
     def reload(self) -> None:
         """Reads the files again. Raises: ConfigError, then nothing has changed."""
 
-    def set(self, name: str, text: str) -> None:
-        """Changes one setting until the next start. Raises: PoolerError, fatal=False."""
+    def set(self, name: str, text: str) -> str:
+        """Changes one setting until the next start; a NOTICE's text, or "".
+
+        Raises: PoolerError, fatal=False.
+        """
 
     def pause(self, database: str | None) -> bool:
         """Closes servers as they become free; True when none was left, so nothing to wait for."""

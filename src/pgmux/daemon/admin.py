@@ -17,6 +17,7 @@ from pgmux.net.console_connection import Consoles
 from pgmux.session import operator
 from pgmux.session.pooler import Pooler
 
+_TLS_KEPT = "TLS settings could not be applied, still using old configuration"
 _KILLED = "database removed"  # PgBouncer's word for it
 
 
@@ -36,6 +37,9 @@ class Process(Protocol):
 
     def reload(self) -> None:
         """Raises: ConfigError, and nothing has changed then."""
+
+    def set_up_tls(self) -> bool:
+        """Go by the TLS settings as they are now; False where they are bad, and nothing changes."""
 
     def tune_sockets(self) -> None:
         """Go by the tcp_* settings in force, for connections from now on."""
@@ -104,8 +108,11 @@ class DaemonAdmin:
         """Read the files again. Raises: ConfigError, and nothing has changed then."""
         self._app.reload()
 
-    def set(self, name: str, text: str) -> None:
-        """Change one setting until the next start or RELOAD. Raises: PoolerError, fatal=False."""
+    def set(self, name: str, text: str) -> str:
+        """Change one setting until the next start or RELOAD; the text of a NOTICE, or "".
+
+        Raises: PoolerError, fatal=False.
+        """
         config = apply_set(self._pooler.config, name, text)
         try:
             require_extras(config)
@@ -123,6 +130,8 @@ class DaemonAdmin:
         self._pooler.use_config(config)
         self._pooler.launch_all()
         self._app.tune_sockets()
+        is_tls = "_tls_" in name or "_tls13_" in name
+        return _TLS_KEPT if is_tls and not self._app.set_up_tls() else ""
 
     def pause(self, database: str | None) -> bool:
         """Close servers as they become free; True where none was left."""

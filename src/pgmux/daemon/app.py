@@ -34,6 +34,7 @@ from pgmux.net.listener import Listener
 from pgmux.net.peer_request import Outside as PeerOutside
 from pgmux.net.peer_request import PeerRequest
 from pgmux.net.sockets import Address, Addresses
+from pgmux.net.tls_context import Tls, TlsInForce, TlsSetupError, load_tls
 from pgmux.net.verifier import Verifier
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
@@ -60,6 +61,7 @@ _TEXTS_WHILE_SHUTTING_DOWN = {
     "INT": "got SIGINT while shutting down, fast exit",
     "USR2": "got SIGUSR2 while shutting down, ignoring",
 }
+_TLS_KEPT = "TLS configuration could not be reloaded, keeping old configuration"
 _LAST_TEXTS = {
     ShutdownMode.WAIT_FOR_CLIENTS: "client connections dropped, exiting",
     ShutdownMode.WAIT_FOR_SERVERS: "server connections dropped, exiting",
@@ -69,11 +71,13 @@ _LAST_TEXTS = {
 class App:
     """A running pooler; see `daemon.main.Application` for the order of calls."""
 
-    def __init__(self, config: Config, reload: Callable[[str], Config], log: Log) -> None:
+    def __init__(self, config: Config, tls: Tls, reload: Callable[[str], Config], log: Log) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._read_config = reload
         self.log = log
+        self._tls = TlsInForce(tls)
+        self._say_warnings(tls)
         self._closed: asyncio.Future[int] = loop.create_future()
         self._shutdown: ShutdownMode | None = None
         self._salted_cache: SaltedCache = {}
@@ -174,13 +178,19 @@ class App:
         """RELOAD, whole or not at all. Raises: ConfigError, when it is in the log already."""
         try:
             config_file = self.pooler.config.settings.conffile or ""
-            change = operator.reload(self.pooler, self._read_config(config_file))
+            config = self._read_config(config_file)
+            tls = load_tls(config.settings)
+            change = operator.reload(self.pooler, config)
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))
-            self.log.warning("config file loading failed")
+            if isinstance(error, TlsSetupError):
+                self.log.error(_TLS_KEPT)
+            else:
+                self.log.warning("config file loading failed")
             raise
         say_problems(self.pooler.config, self.log)
+        self._use_tls(tls)
         self.tune_sockets()
         self._configure_log()
         self._names.on_reload()
@@ -188,6 +198,28 @@ class App:
             self.log.debug(what)
         for name in change.needs_restart:
             self.log.warning(f"changed setting needs a restart, the old value stays: {name}")
+
+    def set_up_tls(self) -> bool:
+        """Go by the TLS settings as they are and the files as they stand; False where they are bad,
+        which the log says, and the old ones stay in force.
+        """
+        try:
+            tls = load_tls(self.pooler.config.settings)
+        except TlsSetupError as error:
+            for problem in error.problems:
+                self.log.error(describe(problem))
+            return False
+        self._use_tls(tls)
+        return True
+
+    def _use_tls(self, tls: Tls) -> None:
+        self._say_warnings(tls)
+        if self._tls.use(tls):
+            operator.reconnect(self.pooler, None)
+
+    def _say_warnings(self, tls: Tls) -> None:
+        for warning in tls.warnings:
+            self.log.warning(describe(warning))
 
     def tune_sockets(self) -> None:
         """Go by the tcp_* settings in force, for connections from now on."""

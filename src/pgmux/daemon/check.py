@@ -9,6 +9,7 @@ warnings alone are 0.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import sys
@@ -25,6 +26,7 @@ from pgmux.net.dns import look_up
 from pgmux.net.hosts import is_name
 from pgmux.net.listener import ListenError, check_port, find_group
 from pgmux.net.resolver import LookupFailed
+from pgmux.net.tls_context import load_tls
 
 _LOOKUPS_AT_ONCE = 32
 _LOOKUP_TIMEOUT = 15.0  # seconds
@@ -74,6 +76,10 @@ def find_problems(config: Config, user: str | None) -> Iterator[Problem]:
     if user and not _is_user(user):
         yield Problem(f"could not find user '{user}' to switch to", file, hint="see -u and user")
     yield from _unresolved(config, file)
+    try:
+        load_tls(settings)
+    except ConfigError as error:
+        yield from error.problems
 
 
 def find_warnings(config: Config) -> Iterator[Problem]:
@@ -90,6 +96,8 @@ def find_warnings(config: Config) -> Iterator[Problem]:
             message = f"auth_user: the secret of {name} in auth_file is a SCRAM secret:"
             message += " nobody can be looked up before that user has logged in as a client"
             yield Problem(message, file, hint="write the password, if PostgreSQL asks for one")
+    with contextlib.suppress(ConfigError):
+        yield from load_tls(settings).warnings
 
 
 def _entries(config: Config) -> list[Database]:

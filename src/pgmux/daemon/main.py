@@ -1,9 +1,9 @@
 """The daemon's main(): from the command line to a running pooler and back to an exit code.
 
 The order is PgBouncer's (its main()), as each step decides who sees a failure and as which user a
-file is made: configuration, user, root refused, log file, another process, pidfile, background,
-listen, write the pidfile. But all modules are imported before the user changes, who may not be
-able to read them.
+file is made: configuration, TLS, user, root refused, log file, another process, pidfile,
+background, listen, write the pidfile. But all modules are imported before the user changes, who may
+not be able to read them.
 
 Errors: none leaves `main`; what ends the process is a FATAL line and exit code 1.
 """
@@ -39,6 +39,7 @@ from pgmux.daemon.limits import file_descriptor_limits
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.version import PGBOUNCER
 from pgmux.errors import ConfigError, PgmuxError
+from pgmux.net.tls_context import Tls, TlsSetupError, load_tls
 
 SIGNALS = ("HUP", "TERM", "INT", "QUIT", "USR1", "USR2")
 
@@ -56,8 +57,8 @@ class Application(Protocol):
         """Return the exit code once the pooler has shut down."""
 
 
-# The second is what reads a configuration anew: from the file that it is given.
-MakeApplication = Callable[[Config, Callable[[str], Config], Log], Application]
+# The third is what reads a configuration anew: from the file that it is given.
+MakeApplication = Callable[[Config, Tls, Callable[[str], Config], Log], Application]
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -98,20 +99,22 @@ def run(options: Options, make_application: MakeApplication) -> int:
     log = Log(verbose=options.verbose, quiet=options.quiet)
     try:
         config = read_configuration(options)
+        tls = load_tls(config.settings)  # before the user changes: a key may be root's
         new_event_loop = _find_event_loop(config)
         banner = f"process up: {PGBOUNCER}, pgmux {__version__} ({_pure.form()})"
         _become_daemon(config, options, log)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             if new_event_loop is asyncio.new_event_loop:
                 log.warning("running on asyncio's event loop: it costs four times the others' CPU")
-            code = runner.run(_serve(config, options, log, make_application, banner))
+            code = runner.run(_serve(config, tls, options, log, make_application, banner))
             # Leaving in the ordinary way waits for threads that compute somebody's password.
             os._exit(code)
     except ConfigError as error:
         log.set_quiet(False)  # the file that names another place can't be used
         for problem in error.problems:
             log.error(describe(problem))
-        log.fatal("cannot load config file")
+        is_tls = isinstance(error, TlsSetupError)
+        log.fatal("TLS setup failed" if is_tls else "cannot load config file")
     except (PgmuxError, OSError) as error:
         log.fatal(str(error))
     except Exception as error:
@@ -169,6 +172,7 @@ def _reload(options: Options, log: Log, config_file: str) -> Config:
 
 async def _serve(
     config: Config,
+    tls: Tls,
     options: Options,
     log: Log,
     make_application: MakeApplication,
@@ -177,7 +181,7 @@ async def _serve(
     """Listen, then run till the application has shut down; return its exit code."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(functools.partial(_on_exception, log))
-    application = make_application(config, functools.partial(_reload, options, log), log)
+    application = make_application(config, tls, functools.partial(_reload, options, log), log)
     log.log(file_descriptor_limits(config))
     await application.start()
     for name in SIGNALS:

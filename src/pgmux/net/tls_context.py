@@ -6,7 +6,7 @@ at by PgBouncer isn't here either: a CA file where nobody's certificate is verif
 a side whose sslmode is disable.
 
 Source: PgBouncer's setup_tls and lib/usual/tls as they behave; docs/tls.md has what differs.
-Errors: ConfigError with all problems.
+Errors: TlsSetupError with all problems.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ _OP_NO_VERSION = {
 }
 
 
+class TlsSetupError(ConfigError):
+    """TLS can't be set up as the configuration says."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsSide:
     """What is in force on one side.
@@ -91,26 +95,26 @@ class TlsInForce:
 
 
 def load_tls(settings: Settings) -> Tls:
-    """Both sides, with every file read anew. Raises: ConfigError."""
+    """Both sides, with every file read anew. Raises: TlsSetupError."""
     problems = tls_problems(settings)
     if problems:
-        raise ConfigError(tuple(problems))
+        raise TlsSetupError(tuple(problems))
     client = _Builder(settings, client_side(settings))
     server = _Builder(settings, server_side(settings))
     sides = client.build(), server.build()
     problems = client.problems + server.problems
     if problems:
-        raise ConfigError(tuple(problems))
+        raise TlsSetupError(tuple(problems))
     return Tls(*sides, tuple(client.warnings + server.warnings))
 
 
 def client_side_context(settings: Settings) -> ssl.SSLContext | None:
-    """The pooler as TLS server; None is disabled. Raises: ConfigError."""
+    """The pooler as TLS server; None is disabled. Raises: TlsSetupError."""
     return load_tls(replace(settings, server_tls_sslmode=SslMode.DISABLE)).client.context
 
 
 def server_side_context(settings: Settings) -> ssl.SSLContext | None:
-    """The pooler as TLS client; None is disabled. Raises: ConfigError."""
+    """The pooler as TLS client; None is disabled. Raises: TlsSetupError."""
     return load_tls(replace(settings, client_tls_sslmode=SslMode.DISABLE)).server.context
 
 

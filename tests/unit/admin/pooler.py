@@ -183,6 +183,7 @@ class FakePooler:
     is_shutting_down: bool = False
     servers_left: bool = False
     reload_error: ConfigError | None = None
+    set_notice: str = ""
     databases: set[str] = field(default_factory=lambda: {"app", "pgbouncer"})
     paused: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
@@ -207,8 +208,9 @@ class FakePooler:
         if self.reload_error is not None:
             raise self.reload_error
 
-    def set(self, name: str, text: str) -> None:
+    def set(self, name: str, text: str) -> str:
         self.config = apply_set(self.config, name, text)
+        return self.set_notice
 
     def pause(self, database: str | None) -> bool:
         self.calls.append(("pause", database))

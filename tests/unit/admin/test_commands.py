@@ -168,6 +168,13 @@ def test_set_changes_a_setting_and_says_so_as_it_was_written() -> None:
     assert pooler.config.settings.default_pool_size == 33
 
 
+def test_set_of_what_could_not_be_applied_says_so_and_succeeds() -> None:
+    pooler = FakePooler(set_notice="still using old configuration")
+    data = ask("SET server_tls_ca_file = '/none'", pooler).data
+    assert types(data) == "NCZ"
+    assert b"Mstill using old configuration" in messages(data)[0][1]
+
+
 def test_set_of_an_unknown_setting_fails() -> None:
     assert refusal("SET nothing = 1").startswith("SET failed")
 

@@ -23,7 +23,10 @@ def make_admin(rig: Rig) -> tuple[DaemonAdmin, list[str]]:
         warning=lambda text: done.append(f"warning {text}"),
     )
     app: Any = SimpleNamespace(
-        pooler=rig.pooler, log=log, tune_sockets=lambda: done.append("tune_sockets")
+        pooler=rig.pooler,
+        log=log,
+        tune_sockets=lambda: done.append("tune_sockets"),
+        set_up_tls=lambda: done.append("set_up_tls"),
     )
     return DaemonAdmin(app), done
 
@@ -46,6 +49,23 @@ def test_set_reaches_the_log_the_sockets_and_the_pooler() -> None:
     assert done == ["configure json", "tune_sockets"] * 2
     assert rig.pooler.config.settings.tcp_keepidle == 77
     assert admin.config is rig.pooler.config
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("server_tls_ciphers", "HIGH"),
+        ("client_tls_sslmode", "require"),
+        ("client_tls13_ciphers", ""),
+    ],
+)
+def test_set_of_a_tls_setting_sets_tls_up_anew_or_says_that_it_did_not(
+    setting: str, value: str
+) -> None:
+    admin, done = make_admin(Rig())
+    kept = "TLS settings could not be applied, still using old configuration"
+    assert admin.set(setting, value) == kept
+    assert done[-1] == "set_up_tls"
 
 
 @pytest.mark.parametrize(

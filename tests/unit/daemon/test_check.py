@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgmux.daemon.main import main
+from tests.fixtures.certificates import Authority
 
 # RFC 6761: no resolver knows a name in it.
 UNKNOWN = "no-such-host.invalid"
@@ -136,3 +137,26 @@ def test_an_auth_user_that_cannot_log_in_to_postgresql_is_a_warning(
     assert (code, len(err)) == (0, 1)
     assert "auth_user: the secret of asks in auth_file is a SCRAM secret" in err[0]
     assert out == f"{ini}: 0 problems, 1 warning\n"
+
+
+def test_files_of_tls_are_looked_at(ini: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(ini, settings=f"server_tls_sslmode=verify-ca\nserver_tls_ca_file={ini.parent}/none")
+    code, _, err = check(ini, capfd)
+    assert code == 1
+    assert err == [
+        f"ERROR {ini}:7: server_tls_ca_file: cannot read {ini.parent}/none:"
+        " No such file or directory"
+    ]
+
+
+def test_a_key_that_everybody_may_read_is_a_warning(
+    ini: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pair = Authority(tmp_path).issue("pooler")
+    pair.key_file.chmod(0o644)
+    write(
+        ini, settings=f"server_tls_cert_file={pair.cert_file}\nserver_tls_key_file={pair.key_file}"
+    )
+    code, _, err = check(ini, capfd)
+    assert (code, len(err)) == (0, 1)
+    assert err[0].startswith("WARNING ") and "is accessible to every user" in err[0]

@@ -26,7 +26,7 @@ os.getuid = lambda: 1  # these tests run as whoever runs the tests
 
 
 class Application:
-    def __init__(self, config, reload, log):
+    def __init__(self, config, tls, reload, log):
         self.config, self.reload, self.log = config, reload, log
         self.closed = asyncio.get_running_loop().create_future()
 
@@ -346,3 +346,12 @@ def test_a_signal_during_the_imports_ends_the_start_without_a_traceback() -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_file_of_tls_that_is_not_there_keeps_it_from_starting(start: Start, ini: Path) -> None:
+    add(ini, f"server_tls_sslmode=verify-ca\nserver_tls_ca_file={ini.parent}/none")
+    process = start(ini)
+    assert process.wait() == 1
+    missing = f"server_tls_ca_file: cannot read {ini.parent}/none: No such file or directory"
+    assert process.lines[-2].endswith(f"ERROR {ini}:6: {missing}")
+    assert process.lines[-1].endswith("FATAL TLS setup failed")
