@@ -18,3 +18,7 @@ class TlsInfo:
     cipher: str
     subject: str | None = None
     names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As in SHOW and the log: `TLSv1.3/TLS_AES_256_GCM_SHA384`."""
+        return f"{self.version}/{self.cipher}"

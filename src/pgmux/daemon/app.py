@@ -17,7 +17,7 @@ from typing import Any
 
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.auth.server_auth import SaltedCache
-from pgmux.config import Config
+from pgmux.config import Config, SslMode
 from pgmux.daemon import systemd
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.daemon.configuration import describe, say_problems
@@ -98,8 +98,14 @@ class App:
         self.admin = DaemonAdmin(self)
         self.consoles = Consoles(self.pooler, self.admin)
         self._verifier = Verifier(loop)
-        context = self._login_context()
-        self.door = Door(self.pooler, context, self._computer, self._verifier, self.consoles)
+        self.door = Door(
+            self.pooler,
+            self._login_context(),
+            self._computer,
+            self._verifier,
+            self.consoles,
+            lambda: None,
+        )
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
         self._listener = Listener(config.settings, log, self.door)
 
@@ -119,6 +125,7 @@ class App:
             random=secrets.token_bytes,
             connection_count=lambda: self.pooler.client_count + len(self.door.logins),
             own_uid=os.geteuid(),
+            tls_mode=lambda: SslMode.DISABLE,
             mock_key=secrets.token_bytes(_MOCK_KEY_LEN),
         )
 

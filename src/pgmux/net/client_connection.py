@@ -12,16 +12,18 @@ closes its connection alone.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
 from pgmux.auth.credentials import Credentials
-from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation
+from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation, TlsError
 from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.net.compute import Computer, TooManyJobs
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import Addresses, read_addresses
+from pgmux.net.tls import start_tls, tls_info
 from pgmux.net.verifier import Verification, Verifier
 from pgmux.session.client import UNTOLD, ClientLogin, LoginContext
 from pgmux.session.farewell import close_with
@@ -37,6 +39,7 @@ from pgmux.session.login_steps import (
     LoginStep,
     LookUp,
     Refuse,
+    StartTls,
     Unknown,
     Verify,
 )
@@ -48,6 +51,9 @@ from pgmux.wire.build import build_error_response
 # Kinds of lines that a client causes before it has authenticated; the log limits them.
 _ATTEMPT = "login attempt"
 _END = "closing because"
+_TLS_ERROR = "TLS handshake error"
+
+_LOST = "client unexpected eof"
 
 
 class Consoles(Protocol):
@@ -73,6 +79,7 @@ class Door:
         "logins",
         "lookups",
         "pooler",
+        "tls_context",
         "verifier",
     )
 
@@ -83,9 +90,11 @@ class Door:
         computer: Computer,
         verifier: Verifier,
         consoles: Consoles,
+        tls_context: Callable[[], ssl.SSLContext | None],
     ) -> None:
         self.pooler = pooler
         self.context = context
+        self.tls_context = tls_context  # None where clients have no TLS
         self.computer = computer
         self.verifier = verifier
         self.consoles = consoles
@@ -153,8 +162,13 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed:
             self._closed = True
-            if self._login.kept_len:  # else it may be a monitoring probe, of which nothing is said
-                self._log_end("client unexpected eof")
+            if isinstance(exc, TlsError):
+                self._log_tls_error(exc)
+                self._log_end(_LOST)
+            elif (
+                self._login.kept_len
+            ):  # else it may be a monitoring probe, of which nothing is said
+                self._log_end(_LOST)
             elif self._attempt_unsaid:
                 self._log_attempt(_ATTEMPT)
         self._leave()
@@ -191,11 +205,29 @@ class ClientConnection(asyncio.Protocol):
             state=self.state,
             connect_time=self.connect_time,
             request_time=self.connect_time,
+            tls=self._login.tls,
             remote_pid=self._addresses.peer.pid,
             replication=self._login.replication.value,
         )
 
     # ---- the login
+
+    def _start_tls(self, received: bytes) -> None:
+        context = self._door.tls_context()
+        if context is None:  # it was there when the client asked for it
+            self.close("failed to accept SSL", tell=False)
+            return
+        self._transport = start_tls(
+            self._transport,
+            self,
+            context,
+            server_side=True,
+            received=received,
+            on_established=self._on_tls,
+        )
+
+    def _on_tls(self) -> None:
+        self._login.tls = tls_info(self._transport)
 
     def _on_computed(self, result: bytes) -> None:
         if not self._closed:
@@ -234,7 +266,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             for step in advance():
                 self._do(step)
-        except (PoolerError, ProtocolViolation) as error:
+        except (PoolerError, ProtocolViolation, TlsError) as error:
             self._refuse(error)
         except TooManyJobs as error:
             self.close("bouncer resources exhaustion", reason=str(error))
@@ -242,9 +274,12 @@ class ClientConnection(asyncio.Protocol):
             self._door.pooler.log.exception("internal error", error, self._name())
             self.close("internal error", SQLSTATE_INTERNAL_ERROR)
 
-    def _refuse(self, error: PoolerError | ProtocolViolation) -> None:
+    def _refuse(self, error: PoolerError | ProtocolViolation | TlsError) -> None:
         """End the connection as this says."""
-        if isinstance(error, ProtocolViolation):
+        if isinstance(error, TlsError):
+            self._log_tls_error(error)
+            self.close(_LOST, tell=False)
+        elif isinstance(error, ProtocolViolation):
             self.close(error.message, tell=error.message not in UNTOLD)
         else:
             reason = getattr(error, "reason", "")
@@ -254,6 +289,8 @@ class ClientConnection(asyncio.Protocol):
     def _do(self, step: LoginStep) -> None:
         if isinstance(step, Answer):
             self._transport.write(step.data)
+        elif isinstance(step, StartTls):
+            self._start_tls(step.received)
         elif isinstance(step, Derive):
             self._transport.pause_reading()
             self._door.computer.submit(step.job, self._on_computed)
@@ -286,6 +323,7 @@ class ClientConnection(asyncio.Protocol):
             self._log_unknown_database()
         info = ClientInfo(self._id, step.database, self._login.user, self._addresses, step.startup)
         info.replication = step.replication
+        info.tls = self._login.tls
         client = pooler.enter(
             self._transport, info, step.credentials, step.scram_keys, long_key=step.long_key
         )
@@ -329,7 +367,8 @@ class ClientConnection(asyncio.Protocol):
         self._log_end(message)
         if tell and self._door.pooler.config.settings.log_pooler_errors:
             log.warning(f"pooler error: {message}", self._name(), limit="pooler error")
-        last_words = build_error_response("FATAL", sqlstate, message) if tell else b""
+        is_told = tell and not self._login.awaits_tls
+        last_words = build_error_response("FATAL", sqlstate, message) if is_told else b""
         close_with(self._transport, last_words)
 
     def _leave(self) -> None:
@@ -347,6 +386,9 @@ class ClientConnection(asyncio.Protocol):
         if self._door.pooler.config.settings.log_disconnections:
             self._door.pooler.log_end(self._name(), reason, self.connect_time, limit=_END)
 
+    def _log_tls_error(self, error: TlsError) -> None:
+        self._door.pooler.log.warning(f"{_TLS_ERROR}: {error}", self._name(), limit=_TLS_ERROR)
+
     def _on_attempt(self) -> None:
         """In a flood of attempts the line waits till it is known whether this is one of them."""
         if not self._door.pooler.config.settings.log_connections:
@@ -363,7 +405,7 @@ class ClientConnection(asyncio.Protocol):
     def _log_attempt(self, limit: str) -> None:
         login = self._login
         text = (
-            f"login attempt: db={login.database} user={login.user} tls=no"
+            f"login attempt: db={login.database} user={login.user} tls={login.tls or 'no'}"
             f" replication={login.replication.parameter}"
         )
         self._door.pooler.log.log(text, self._name(), limit=limit)

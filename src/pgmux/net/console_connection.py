@@ -259,6 +259,7 @@ class ConsoleConnection(asyncio.Protocol):
             state="idle",
             connect_time=self._connect_time,
             request_time=self._request_time,
+            tls=self._step.tls,
             remote_pid=self._addresses.peer.pid,
             application_name=self._step.application_name,
         )

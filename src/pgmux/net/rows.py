@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from pgmux.auth.tls_info import TlsInfo
 from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.session.identity import Ends
 
@@ -31,6 +32,7 @@ def connection_row(
     state: str,
     connect_time: float,
     request_time: float,
+    tls: TlsInfo | None = None,
     remote_pid: int = 0,
     wait: float = 0.0,
     close_needed: bool = False,
@@ -58,7 +60,7 @@ def connection_row(
         ptr=id_,
         link=link,
         remote_pid=remote_pid,
-        tls="",
+        tls="" if tls is None else str(tls),
         application_name=application_name,
         prepared_statements=prepared_statements,
         id=id_,

@@ -8,10 +8,21 @@ Errors: those of the handshake and of TLS later are given to the protocol's `con
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from pgmux.auth.tls_info import TlsInfo
 from pgmux.net._tls_cy import TlsTransport
+
+# As OpenSSL abbreviates them; Python has the long names.
+_SHORT = {
+    "commonName": "CN",
+    "countryName": "C",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "stateOrProvinceName": "ST",
+}
 
 
 def start_tls(
@@ -42,3 +53,26 @@ def start_tls(
     )
     tls.data_received(received)
     return tls
+
+
+def tls_info(transport: Any) -> TlsInfo:
+    """What is known of an established connection, and of who is at its other end."""
+    tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+    cipher = tls.cipher()
+    subject, names = _certificate(tls.getpeercert() or {})
+    return TlsInfo(tls.version() or "", cipher[0] if cipher else "", subject, names)
+
+
+def _certificate(certificate: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """A certificate's subject, as `/O=Example/CN=bob`, and its names; see `TlsInfo`."""
+    if not certificate:
+        return None, ()
+    subject = [pair for rdn in certificate.get("subject", ()) for pair in rdn]
+    common = [value for kind, value in subject if kind == "commonName"][:1]
+    other = [
+        name
+        for kind, name in certificate.get("subjectAltName", ())
+        if kind in ("DNS", "IP Address")
+    ]
+    text = "".join(f"/{_SHORT.get(kind, kind)}={value}" for kind, value in subject)
+    return text, tuple(name for name in (*common, *other) if "\0" not in name)

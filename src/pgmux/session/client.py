@@ -1,7 +1,7 @@
 """A client's login, from its first byte to the moment when it may be let in. Sans-IO: bytes in,
 steps out.
 
-Startup packet (SSLRequest and GSSENCRequest are answered, CancelRequest ends it), protocol version,
+TLS where it is asked for or begun with, startup packet (CancelRequest ends it), protocol version,
 parameters, authentication. The caller does each step in order and brings back what was computed.
 Everything a client can send before it has authenticated is bounded by `wire.startup` and
 `MAX_PASSWORD_LEN`.
@@ -39,18 +39,13 @@ from pgmux.session.login_steps import (
     Unknown,
     Verify,
 )
+from pgmux.session.opening import SSL_INSIDE_SSL, Opening
 from pgmux.session.startup import read_parameters
 from pgmux.wire import codes
 from pgmux.wire.build import build_negotiate_protocol_version
 from pgmux.wire.messages import MessageReader
 from pgmux.wire.replication import Replication, parse_replication
-from pgmux.wire.startup import (
-    CancelRequest,
-    GSSENCRequest,
-    SSLRequest,
-    StartupMessage,
-    StartupReader,
-)
+from pgmux.wire.startup import CancelRequest, StartupMessage
 
 MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
 # A whole PasswordMessage; longer than any password may be, so that who sends a longer one is told
@@ -58,7 +53,7 @@ MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
 MAX_PASSWORD_LEN = 1 << 17
 _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 # Of ProtocolViolations these close the connection without a word, as PgBouncer does.
-UNTOLD = ("bad cancel request", "bad packet")
+UNTOLD = ("bad cancel request", "bad packet", SSL_INSIDE_SSL)
 _SALT_LEN = 16
 _NONCE_LEN = 18
 
@@ -71,19 +66,20 @@ class LoginContext:
     random: Callable[[int], bytes]
     connection_count: Callable[[], int]
     own_uid: int
+    tls_mode: Callable[[], SslMode]  # client_tls_sslmode as it is in force
     mock_key: bytes = field(repr=False)
     scram_cache: ScramCache = field(default_factory=dict, repr=False)
 
 
 class ClientLogin:
     """One login. `user`, `database` and `replication` are what the client said, empty before it
-    did; `tls` is for the caller to set, before the startup packet, where there is TLS.
+    did; `tls` is for the caller to set once a `StartTls` has come to its end.
     """
 
     def __init__(self, context: LoginContext, peer: Peer) -> None:
         self._context = context
         self._peer = peer
-        self._startup: StartupReader | None = StartupReader()
+        self._opening: Opening | None = Opening(self._offers_tls)
         self._messages = MessageReader(MAX_PASSWORD_LEN, "client")
         self._auth: ClientAuth | None = None
         self._credentials: Credentials | None = None
@@ -99,23 +95,18 @@ class ClientLogin:
         self.is_done = False
 
     def feed(self, data: bytes) -> list[LoginStep]:
-        """The steps that these bytes lead to. Raises: PoolerError, ProtocolViolation."""
+        """The steps that these bytes lead to. Raises: PoolerError, ProtocolViolation, TlsError."""
         steps: list[LoginStep] = []
-        while self._startup is not None:
-            packet = self._startup.feed(data)
-            data = b""
+        if self._opening is not None:
+            steps = self._opening.feed(data)
+            packet = self._opening.packet
             if packet is None:
                 return steps
-            if isinstance(packet, SSLRequest | GSSENCRequest):
-                # no TLS here; it may come again with a plain startup packet
-                steps.append(Answer(b"N"))
-                continue
             if isinstance(packet, CancelRequest):
                 return [*steps, Cancel(packet.pid, packet.key)]
-            rest = self._startup.rest()
-            self._startup = None
+            data = self._opening.rest()
+            self._opening = None
             steps += self._on_startup(packet)
-            data = rest
         self._messages.feed(data)
         return steps + self._read_answers()
 
@@ -173,7 +164,12 @@ class ClientLogin:
     @property
     def kept_len(self) -> int:
         """Bytes received that are no whole message yet."""
-        return (self._startup or self._messages).kept_len
+        return (self._opening or self._messages).kept_len
+
+    @property
+    def awaits_tls(self) -> bool:
+        """Whether the client would take what is written now for TLS."""
+        return self._opening is not None and self._opening.awaits_tls
 
     def rest(self) -> bytes:
         """What came behind the login: the client's first requests."""
@@ -181,14 +177,18 @@ class ClientLogin:
 
     # ---- the startup packet
 
+    def _offers_tls(self) -> bool:
+        return not self._peer.is_unix and self._context.tls_mode() is not SslMode.DISABLE
+
     def _on_startup(self, message: StartupMessage) -> list[LoginStep]:
         self.user = message.user
         self.database = message.database
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
         config = self._context.config()
-        if config.settings.client_tls_sslmode in _TLS_NEEDED and not self._peer.is_unix:
-            raise PoolerError("SSL required")  # and there is none yet
+        is_exempt = self.tls is not None or self._peer.is_unix
+        if self._context.tls_mode() in _TLS_NEEDED and not is_exempt:
+            raise PoolerError("SSL required")
         is_full = self._context.connection_count() > config.settings.max_client_conn
         if is_full and self.database != ADMIN_DATABASE:
             raise PoolerError("no more connections allowed (max_client_conn)")
@@ -291,7 +291,7 @@ class ClientLogin:
             if done is not None and not self._is_admin and self.user not in stats_users:
                 raise PoolerError("not allowed")
             name = self._parameters.get("application_name", "")
-            return EnterConsole(self.user, self._is_admin, name)
+            return EnterConsole(self.user, self._is_admin, name, self.tls)
         assert self._credentials is not None and done is not None
         if self._method.is_outside:
             secret = plain_secret(done.password or "")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from pgmux.auth.tls_info import TlsInfo
 from pgmux.pool.limits import Quota
 from pgmux.session.varcache import Vars
 from pgmux.wire.replication import Replication
@@ -56,6 +57,7 @@ class ClientInfo:
         "replication",
         "startup",
         "startup_vars",
+        "tls",
         "user",
         "welcomed",
     )
@@ -72,6 +74,7 @@ class ClientInfo:
             None  # as `startup`, once its pool knows what the server tracks
         )
         self.replication = Replication.NONE
+        self.tls: TlsInfo | None = None
         self.cancel_pid = 0
         self.cancel_key = b""
         self.long_key = False  # it can take a long cancel key
@@ -127,6 +130,7 @@ class ServerInfo:
         "reported",
         "resetting",
         "setting",
+        "tls",
         "user",
     )
 
@@ -137,6 +141,7 @@ class ServerInfo:
         self.addresses = addresses
         self.replication = Replication.NONE
         self.reported: Mapping[str, str] = {}  # its parameters at its login
+        self.tls: TlsInfo | None = None
         self.cancel_pid = 0
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it

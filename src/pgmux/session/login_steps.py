@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.scram import Pbkdf2, ScramKeys
-from pgmux.errors import PoolerError, ProtocolViolation
+from pgmux.auth.tls_info import TlsInfo
+from pgmux.errors import PoolerError, ProtocolViolation, TlsError
 from pgmux.wire.replication import Replication
 
 
@@ -19,6 +20,14 @@ class Answer:
     """Write this to the client."""
 
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Begin TLS, with the ClientHello that has been received; it is the login's `tls` once it is
+    established."""
+
+    received: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Attempted:
 class Refuse:
     """End the login with this, once the steps before it have been done."""
 
-    error: PoolerError | ProtocolViolation
+    error: PoolerError | ProtocolViolation | TlsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +98,19 @@ class EnterConsole:
     user: str
     is_admin: bool
     application_name: str
+    tls: TlsInfo | None = None
 
 
 LoginStep = (
-    Answer | Derive | Verify | LookUp | Unknown | Cancel | Attempted | Refuse | Enter | EnterConsole
+    Answer
+    | StartTls
+    | Derive
+    | Verify
+    | LookUp
+    | Unknown
+    | Cancel
+    | Attempted
+    | Refuse
+    | Enter
+    | EnterConsole
 )

@@ -68,6 +68,7 @@ def start(
         random=lambda size: b"r" * size,
         connection_count=lambda: connections,
         own_uid=OWN_UID,
+        tls_mode=lambda: configured.settings.client_tls_sslmode,
         mock_key=b"k" * 32,
     )
     return ClientLogin(context, FakePeer(is_unix=is_unix, uid=uid))
