@@ -98,6 +98,7 @@ class Pool:
         self.failed_at = 0.0
         self.last_lifetime_close_at = 0.0
         self.unused_since: float | None = None  # no client and no server
+        self.keeps_none_until = 0.0  # its database is wanted free of servers that nobody uses
 
     # ---- connects
 
@@ -136,7 +137,8 @@ class Pool:
         if self.lists.held or not (self.lists.client_count() or self.limits.forced_user):
             return False
         return (
-            self.server_count() < self.limits.min_pool_size
+            now >= self.keeps_none_until
+            and self.server_count() < self.limits.min_pool_size
             and self._may_connect(now)
             and not self.is_full()
             and not any(quota.is_full() or quota.contenders for quota in self.quotas)

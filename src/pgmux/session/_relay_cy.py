@@ -171,6 +171,54 @@ def _name_end(
     return name_end
 
 
+@cython.cfunc
+def _skip_blanks(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """Where a statement's next word begins, behind blanks, comments and empty statements."""
+    depth: cython.int = 0
+    while pos < end:
+        char: cython.int = data[pos]
+        pair: cython.int = data[pos + 1] if pos + 1 < end else 0
+        if char == 0x2F and pair == 0x2A:  # /*
+            depth += 1
+            pos += 1
+        elif depth > 0:
+            if char == 0x2A and pair == 0x2F:
+                depth -= 1
+                pos += 1
+        elif char == 0x2D and pair == 0x2D:  # --
+            while pos < end and data[pos] != 0x0A:
+                pos += 1
+            continue
+        elif char > 0x20 and char != 0x3B:
+            break
+        pos += 1
+    return pos
+
+
+@cython.cfunc
+def _find_database_ddl(
+    data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
+) -> cython.Py_ssize_t:
+    """Where CREATE, ALTER or DROP DATABASE begins, or -1 where the statement is another: seldom
+    more than a look at its first two letters.
+    """
+    start: cython.Py_ssize_t = _skip_blanks(data, pos, end)
+    if end - start < 13:
+        return -1
+    first: cython.int = data[start] | 0x20
+    second: cython.int = data[start + 1] | 0x20
+    if first == 0x64 and second == 0x72:  # DR
+        pos = start + 4
+    elif first == 0x63 and second == 0x72:  # CR
+        pos = start + 6
+    elif first == 0x61 and second == 0x6C:  # AL
+        pos = start + 5
+    else:
+        return -1
+    pos = _skip_blanks(data, pos, end)
+    return start if data[pos : pos + 8].lower() == b"database" else -1
+
+
 @cython.cclass
 class PreparedStatement:
     """A statement's text and parameter types, under the one name that it has on every server.
@@ -594,6 +642,8 @@ class ClientRelay(Relay):
                 linked_at = pos
             elif self.query_start == 0 and request < REQ_COPY_END:
                 self._count()
+            if kind in (QUERY, PARSE):
+                self._look_at(data, pos, total)
             if name_end > 0:
                 if server.unsettled:
                     self.held = True
@@ -616,6 +666,18 @@ class ClientRelay(Relay):
             self.pool.control.on_client_terminate(self)
         elif pos < n and self.gathered is None and not self.held:
             self._gather(data, pos, 5)
+
+    @cython.cfunc
+    def _look_at(self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong) -> None:
+        """Idle servers of a database go before a statement that needs it for itself."""
+        have: cython.Py_ssize_t = len(data) - pos
+        end: cython.Py_ssize_t = pos + (_size(total) if total < have else have)
+        at: cython.Py_ssize_t = pos + 5
+        if data[pos] == PARSE:
+            at = _nul(data, at, end) + 1
+        at = _find_database_ddl(data, at, end) if at > pos else -1
+        if at >= 0:
+            self.pool.control.on_database_ddl(data[at:end])
 
     @cython.cfunc
     def _alone(

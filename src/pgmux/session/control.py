@@ -28,6 +28,7 @@ from pgmux.pool.states import (
     SV_TESTED,
     SV_USED,
 )
+from pgmux.session import database_ddl
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
@@ -80,6 +81,7 @@ class PoolControl(StateKeeper):
 
     def refresh_special(self, server: ServerRelay) -> None:
         """Whether `on_release` has to look at the server when its transaction ends."""
+        now = self.pooler.clock()
         server.special = (
             self.special
             or server.close_needed
@@ -87,7 +89,8 @@ class PoolControl(StateKeeper):
             or self.pool.is_contended()
             or self.pool.surplus_count() > 0
             or server.owner.cancels > 0
-            or self.pooler.clock() - server.connect_time >= self.pool.limits.server_lifetime
+            or now < self.pool.keeps_none_until
+            or now - server.connect_time >= self.pool.limits.server_lifetime
         )
 
     # ---- clients
@@ -95,6 +98,10 @@ class PoolControl(StateKeeper):
     def welcome(self, client: ClientRelay, server: ServerRelay) -> None:
         """The client, linked at login, has its server with its startup parameters set."""
         self.pooler.welcome_linked(client, server)
+
+    def on_database_ddl(self, statement: bytes) -> None:
+        """A client is about to CREATE, ALTER or DROP a DATABASE."""
+        self.pooler.on_database_ddl(self, statement)
 
     def on_client_lost(self, client: ClientRelay, error: BaseException | None) -> None:
         """The client's connection has ended."""
@@ -304,7 +311,11 @@ class PoolControl(StateKeeper):
                 return
         if server.closed:
             return
-        if yields_place(self.pool, server, self.pooler.clock()):
+        now = self.pooler.clock()
+        if now < self.pool.keeps_none_until:
+            self.close_server(server, database_ddl.REASON)
+            return
+        if yields_place(self.pool, server, now):
             self.close_server(server, "evicted")
             return
         lists.move_server(server, SV_IDLE)

@@ -19,7 +19,7 @@ from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
-from pgmux.session import linking, logins, places
+from pgmux.session import database_ddl, linking, logins, places
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.control import PoolControl
@@ -370,6 +370,11 @@ class Pooler:
     def on_server_idle(self, control: PoolControl) -> None:
         """A server of this pool idles while other pools lack one."""
         places.on_server_idle(self, control)
+
+    def on_database_ddl(self, control: PoolControl, statement: bytes) -> None:
+        """A client is about to send this, for which a database may have to be left alone."""
+        text = statement.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        database_ddl.free_database(self, control, text)
 
     # ---- cancel requests
 
