@@ -65,12 +65,15 @@ class LocalProtocolError(PgmuxError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a file: what, where, and what to do about it."""
+    """One thing that is wrong in a file: what, where, and what to do about it. What doesn't keep
+    the file from being used and yet must be seen is grave.
+    """
 
     message: str
     file: str = ""
     line: int = 0
     hint: str = ""
+    is_grave: bool = False
 
     def __str__(self) -> str:
         place = ""

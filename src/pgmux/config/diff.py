@@ -3,7 +3,8 @@
 Source: PgBouncer's src/loader.c parse_database (when a database's servers get close_needed),
 src/main.c load_config, lib/usual/cfparser.c (settings without reload keep their value silently;
 here they are named).
-Errors: `diff_config` raises ConfigError for an auth_file that broke since: nothing is changed.
+Errors: `diff_config` raises ConfigError for an auth_file, HBA or ident file that broke since:
+nothing is changed.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ def diff_config(old: Config, new: Config) -> Reload:
 
     Raises: ConfigError.
     """
-    if new.auth_file_problems and not old.auth_file_problems:
-        raise ConfigError(new.auth_file_problems)
+    broken = {problem.file for problem in old.access_problems}
+    if any(problem.file not in broken for problem in new.access_problems):
+        raise ConfigError(new.access_problems)
     config = _keep_forced_users(old, new)
     settings = _differing(old.settings, new.settings, SETTINGS)
     pgmux = _differing(old.pgmux, new.pgmux, PGMUX_SETTINGS)

@@ -1,7 +1,8 @@
-"""pgbouncer.ini, pgmux.ini and auth_file -> `Config`, or every problem that they have, at once.
+"""pgbouncer.ini, pgmux.ini and the files that they name -> `Config`, or every problem that they
+have, at once.
 
-Source: PgBouncer's src/main.c load_config and src/loader.c. As there, an auth_file that can't be
-read or is broken doesn't keep the pooler from starting: it is among the warnings.
+Source: PgBouncer's src/main.c load_config and src/loader.c. As there, what is wrong with the files
+that say who may log in (`access`) doesn't keep the pooler from starting: it is among the warnings.
 Errors: ConfigError.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from pgmux.config import params
+from pgmux.config.access import with_access
 from pgmux.config.advice import warn_of_nonsense
 from pgmux.config.ini import Entry, read_ini
 from pgmux.config.keys import parse_keys, parse_setting, warn_unsupported
@@ -20,7 +22,6 @@ from pgmux.config.model import (
     ADMIN_DATABASE,
     AUTODB_NAME,
     MAX_PEER_ID,
-    AuthType,
     Config,
     Database,
     Peer,
@@ -29,13 +30,10 @@ from pgmux.config.model import (
 )
 from pgmux.config.params import Param
 from pgmux.config.pgmux_ini import overlay_pgmux
-from pgmux.config.problems import Problems, Read, clip, read_file
-from pgmux.config.userlist import parse_userlist
+from pgmux.config.problems import Problems, Read, clip
 from pgmux.config.values import shown_text
-from pgmux.errors import Problem
 
 SECTIONS = ("pgbouncer", "databases", "users", "peers")
-_AUTH_TYPES_WITHOUT_FILE = (AuthType.ANY, AuthType.PAM)
 
 
 def load_config(path: str, read: Read, pgmux_path: str | None = None) -> Config:
@@ -53,12 +51,12 @@ def load_config(path: str, read: Read, pgmux_path: str | None = None) -> Config:
     if files and not builder.has_main_section:
         problems.add("main section missing from config file", path, hint="write [pgbouncer]")
     config = builder.build(path, files)
-    config = _with_userlist(config, read)
+    config = with_access(config, read)
     if pgmux_path is not None:
         names = {entry.key for entry in entries if entry.section == "databases" and entry.key}
         config = overlay_pgmux(config, pgmux_path, read, names, problems)
     problems.raise_any()
-    return replace(config, warnings=(*problems.warnings, *config.auth_file_problems))
+    return replace(config, warnings=(*problems.warnings, *config.warnings))
 
 
 class _Builder:
@@ -184,17 +182,3 @@ class _Builder:
 
     def _problem(self, entry: Entry, message: str, hint: str) -> None:
         self.problems.add(message, entry.file, entry.line, hint)
-
-
-def _with_userlist(config: Config, read: Read) -> Config:
-    path = config.settings.auth_file
-    if path is None or config.settings.auth_type in _AUTH_TYPES_WITHOUT_FILE:
-        return config
-    text = read_file(path, read)
-    if isinstance(text, OSError):
-        reason = text.strerror or str(text)
-        problem = Problem(f"could not open auth_file {clip(path)}: {reason}", path)
-        return replace(config, auth_file_problems=(problem,))
-    userlist, problems = parse_userlist(text, path)
-    files = (*config.files, path)
-    return replace(config, userlist=userlist, auth_file_problems=problems, files=files)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from pgmux.config.hba import HbaRule
 from pgmux.config.ldap_options import LdapOptions
 from pgmux.errors import Problem
 
@@ -283,9 +284,11 @@ class Config:
     users: Mapping[str, User] = field(default_factory=dict)
     peers: Mapping[int, Peer] = field(default_factory=dict)
     userlist: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hba: tuple[HbaRule, ...] = ()
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
-    auth_file_problems: tuple[Problem, ...] = ()
+    # Of `warnings`, what is wrong with the files that say who may log in: RELOAD doesn't take them.
+    access_problems: tuple[Problem, ...] = ()
 
     @property
     def peer_id(self) -> int:

@@ -78,7 +78,6 @@ SYSLOG_FACILITIES = (
     *("auth", "authpriv", "daemon", "user"),
     *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
 )
-_AUTH_TYPES = ("any", "trust", "plain", "md5", "ldap", "pam", "scram-sha-256")
 
 # fmt: off
 SETTINGS = _table(
@@ -88,15 +87,14 @@ SETTINGS = _table(
     Param("auth_dbname", Kind.DATABASE, None,
           "Entry of [databases] in which auth_query runs; unset: the client's own database."),
     Param("auth_file", TEXT, None, "File of users and their secrets (userlist.txt)."),
-    Param("auth_hba_file", TEXT, "", "HBA rules, for auth_type = hba.", supported=False),
+    Param("auth_hba_file", TEXT, "", "HBA rules, for auth_type = hba."),
     Param("auth_ident_file", TEXT, None,
-          "User name maps that the HBA rules refer to.", supported=False),
+          "User name maps that the HBA rules refer to."),
     Param("auth_ldap_options", Kind.LDAP, None,
           "LDAP server and how to ask it, for auth_type = ldap, as options of an HBA line."),
     Param("auth_query", TEXT, _AUTH_QUERY,
           "Query that returns a user's name and secret, $1 being the name."),
-    Param("auth_type", CHOICE, "md5",
-          "How clients log in.", choices=AuthType, supported_values=_AUTH_TYPES),
+    Param("auth_type", CHOICE, "md5", "How clients log in.", choices=AuthType),
     Param("auth_user", TEXT, None,
           "User that runs auth_query for users who are not in auth_file; unset: nobody is"
           " looked up."),

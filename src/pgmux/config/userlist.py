@@ -43,7 +43,8 @@ def parse_userlist(text: str, file: str) -> tuple[dict[str, str], tuple[Problem,
     if not message:
         return users, ()
     hint = 'write "user" "secret"; the users from here on are not loaded'
-    return users, (Problem(message, file, text.count("\n", 0, pos) + 1, hint),)
+    line = text.count("\n", 0, pos) + 1
+    return users, (Problem(message, file, line, hint, is_grave=True),)
 
 
 def _wrong_with(name: re.Match[str] | None, secret: re.Match[str] | None) -> str:

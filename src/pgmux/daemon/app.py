@@ -33,7 +33,7 @@ from pgmux.net.console_connection import Consoles
 from pgmux.net.listener import Listener
 from pgmux.net.peer_request import Outside as PeerOutside
 from pgmux.net.peer_request import PeerRequest
-from pgmux.net.sockets import Address, Addresses
+from pgmux.net.sockets import Address, Addresses, os_user_name
 from pgmux.net.tls_context import Tls, TlsInForce, TlsSetupError, load_tls
 from pgmux.net.verifier import Verifier
 from pgmux.pool import janitor
@@ -126,6 +126,7 @@ class App:
             connection_count=lambda: self.pooler.client_count + len(self.door.logins),
             own_uid=os.geteuid(),
             tls_mode=lambda: SslMode.DISABLE,
+            os_user=os_user_name,
             mock_key=secrets.token_bytes(_MOCK_KEY_LEN),
         )
 

@@ -39,8 +39,9 @@ def check(options: Options) -> int:
     except ConfigError as error:
         problems, warnings = list(error.problems), []
     else:
-        problems = [*config.auth_file_problems, *find_problems(config, options.user)]
-        warnings = [each for each in config.warnings if each not in config.auth_file_problems]
+        grave = [each for each in config.warnings if each.is_grave]
+        problems = [*grave, *find_problems(config, options.user)]
+        warnings = [each for each in config.warnings if not each.is_grave]
         warnings += find_warnings(config)
     for warning in warnings:
         print(f"WARNING {describe(warning)}", file=sys.stderr)

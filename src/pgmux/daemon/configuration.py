@@ -44,7 +44,7 @@ def describe(problem: Problem) -> str:
 def say_problems(config: Config, log: Log) -> None:
     """What is wrong without keeping the configuration from being used."""
     for problem in config.warnings:
-        write = log.error if problem in config.auth_file_problems else log.warning
+        write = log.error if problem.is_grave else log.warning
         write(describe(problem))
 
 

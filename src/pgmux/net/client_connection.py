@@ -36,6 +36,7 @@ from pgmux.session.login_steps import (
     Derive,
     Enter,
     EnterConsole,
+    Judged,
     LoginStep,
     LookUp,
     Refuse,
@@ -282,9 +283,7 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(error, ProtocolViolation):
             self.close(error.message, tell=error.message not in UNTOLD)
         else:
-            reason = getattr(error, "reason", "")
-            said = "" if reason == error.message else reason
-            self.close(error.message, error.sqlstate, reason=said)
+            self.close(error.message, error.sqlstate, reason=self._login.explain(error))
 
     def _do(self, step: LoginStep) -> None:
         if isinstance(step, Answer):
@@ -303,6 +302,10 @@ class ClientConnection(asyncio.Protocol):
             self._door.pooler.log.log(text, self._name(), limit="no such user")
         elif isinstance(step, Attempted):
             self._on_attempt()
+        elif isinstance(step, Judged):
+            if self._door.pooler.log.is_debug:
+                text = f"HBA line {step.place} is matched: {step.method}"
+                self._door.pooler.log.debug(text, self._name())
         elif isinstance(step, Refuse):
             self._refuse(step.error)
         elif isinstance(step, Cancel):

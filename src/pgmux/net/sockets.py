@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -109,6 +110,14 @@ def read_addresses(sock: SocketLike, port: int) -> Addresses:
     if sock.family == socket.AF_UNIX:
         return _unix_addresses(sock, port)
     return Addresses(_side(sock.family, sock.getpeername), _side(sock.family, sock.getsockname))
+
+
+def os_user_name(uid: int) -> str | None:
+    """The name of the operating system's user; None where nobody has that uid."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return None
 
 
 def tune(sock: socket.socket, settings: Settings) -> None:

@@ -18,6 +18,7 @@ from functools import partial
 
 from pgmux.auth.client_auth import ClientAuth, OutsideAuth, ScramCache, start_client_auth
 from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
+from pgmux.auth.hba import Attempt
 from pgmux.auth.secrets import plain_secret
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
 from pgmux.auth.steps import Verify as VerifyStep
@@ -25,7 +26,16 @@ from pgmux.auth.tls_info import TlsInfo
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
 from pgmux.errors import PoolerError, ProtocolViolation
-from pgmux.session.login_method import Method, Peer, check_outside, choose_method
+from pgmux.session.login_method import (
+    ASKING_NOTHING,
+    Method,
+    Peer,
+    check_outside,
+    choose_method,
+    find_console_user,
+    is_refused_unasked,
+    settle,
+)
 from pgmux.session.login_steps import (
     Answer,
     Attempted,
@@ -33,6 +43,7 @@ from pgmux.session.login_steps import (
     Derive,
     Enter,
     EnterConsole,
+    Judged,
     LoginStep,
     LookUp,
     Refuse,
@@ -67,6 +78,7 @@ class LoginContext:
     connection_count: Callable[[], int]
     own_uid: int
     tls_mode: Callable[[], SslMode]  # client_tls_sslmode as it is in force
+    os_user: Callable[[int], str | None]  # the name that belongs to a uid
     mock_key: bytes = field(repr=False)
     scram_cache: ScramCache = field(default_factory=dict, repr=False)
 
@@ -84,6 +96,7 @@ class ClientLogin:
         self._auth: ClientAuth | None = None
         self._credentials: Credentials | None = None
         self._method = Method("")
+        self._judged = ""
         self._parameters: dict[str, str] = {}
         self._long_key = False
         self.tls: TlsInfo | None = None
@@ -129,7 +142,7 @@ class ClientLogin:
 
         Who is found counts from now on, also where that isn't who the client said it was.
         """
-        if found is None and self._method.name == AuthType.TRUST:
+        if found is None and self._method.name in ASKING_NOTHING:
             # as PgBouncer; where nobody is asked for a password there is nothing to hide
             raise AuthenticationFailed("no such user", f"no such user: {self.user}")
         if found is not None:
@@ -160,6 +173,14 @@ class ClientLogin:
         if self._auth is None or kind != codes.PASSWORD_MESSAGE:
             raise ProtocolViolation("client", "bad packet")
         return self._on_step(self._auth.on_password_message(body))
+
+    def explain(self, error: PoolerError) -> str:
+        """What the log alone is told of a refusal, if anything: the reason, and the HBA line."""
+        if not isinstance(error, AuthenticationFailed):
+            return ""
+        if self._judged:
+            return f"{error.reason} ({self._judged})"
+        return "" if error.reason == error.message else error.reason
 
     @property
     def kept_len(self) -> int:
@@ -212,6 +233,16 @@ class ClientLogin:
 
     # ---- authentication
 
+    def _attempt(self) -> Attempt:
+        """What HBA lines are matched with."""
+        return Attempt(
+            host=None if self._peer.is_unix else self._peer.host,
+            is_tls=self.tls is not None,
+            is_physical=self.replication is Replication.PHYSICAL,
+            database=self.database,
+            user=self.user,
+        )
+
     def _may_skip_auth(self, config: Config) -> bool:
         """The console: who may come in without a password."""
         if (
@@ -226,16 +257,21 @@ class ClientLogin:
 
     def _identify(self, config: Config) -> list[LoginStep]:
         """Whose secret counts: auth_file's or the forced user's, else who is looked up."""
-        self._method = choose_method(config)
+        attempt = self._attempt()
+        self._method = choose_method(config, attempt)
+        found = find_console_user(self._method, attempt)
+        if found is not None:
+            return self._authenticate(found)
         known = config.find_database(self.database)
         database = known or Database(self.database, self.database)
         if self._method.is_outside:
             check_outside(self._method, database)
-            return self._ask_outside()
+            return self._authenticate(Credentials(self.user))
         if (
             (known is not None or self.database == ADMIN_DATABASE)
             and is_looked_up(self._method.name, self.user, config.userlist)
             and config.auth_user(database)
+            and not is_refused_unasked(config, attempt)
         ):
             self._is_waiting = True
             return [LookUp(self.database, self.user)]
@@ -243,33 +279,42 @@ class ClientLogin:
         return self._authenticate(found)
 
     def _authenticate(self, found: Credentials) -> list[LoginStep]:
-        """Begin the password exchange of who has been found, or not."""
-        settings = self._context.config().settings
+        """Begin the exchange with who has been found, or not: that name is judged."""
+        config = self._context.config()
         self._credentials = found
-        is_unknown = found.secret is None and self._method.name != AuthType.ANY
+        self._method = choose_method(config, self._attempt())
+        is_judged_here = self._method.name != AuthType.ANY and not self._method.is_outside
+        is_unknown = found.secret is None and is_judged_here
         steps: list[LoginStep] = [Unknown(self.user)] if is_unknown else []
+        steps.append(Attempted())
+        self._judged = self._method.origin
+        if self._method.rule is not None:
+            steps.append(Judged(self._method.rule.place, self._method.rule.method))
+        try:
+            return steps + self._on_step(self._first_step(found, config))
+        except PoolerError as error:
+            return [*steps, _refusal(error)]
+
+    def _first_step(self, found: Credentials, config: Config) -> Step:
+        context = self._context
+        settled = settle(self._method, found, self._peer, self.tls, context.os_user)
+        if settled is not None:
+            return settled
+        if self._method.is_outside:
+            self._auth = OutsideAuth(partial(self._method.outside_login, found.user, self._peer))
+            return self._auth.first()
         self._auth = start_client_auth(
             self._method.name,
             found.user,
             found.secret,
-            scram_iterations=settings.scram_iterations,
-            salt=self._context.random(_SALT_LEN),
-            nonce=self._context.random(_NONCE_LEN).hex(),
-            mock_key=self._context.mock_key,
+            scram_iterations=config.settings.scram_iterations,
+            salt=context.random(_SALT_LEN),
+            nonce=context.random(_NONCE_LEN).hex(),
+            mock_key=context.mock_key,
             # what is looked up isn't bounded by auth_file
-            scram_cache={} if found.as_of else self._context.scram_cache,
+            scram_cache={} if found.as_of else context.scram_cache,
         )
-        steps.append(Attempted())
-        try:
-            return steps + self._on_step(self._auth.first())
-        except PoolerError as error:
-            return [*steps, _refusal(error)]
-
-    def _ask_outside(self) -> list[LoginStep]:
-        """Begin a login that LDAP or PAM decides: nobody is known before."""
-        self._credentials = Credentials(self.user)
-        self._auth = OutsideAuth(partial(self._method.outside_login, self.user, self._peer))
-        return [Attempted(), *self._on_step(self._auth.first())]
+        return self._auth.first()
 
     def _on_step(self, step: Step | VerifyStep) -> list[LoginStep]:
         if isinstance(step, Send):

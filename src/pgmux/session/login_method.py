@@ -1,24 +1,30 @@
-"""Which method a client has to pass to log in.
+"""Which method a client has to pass to log in: auth_type's, or that of an HBA line.
 
 Source: PgBouncer's client.c finish_set_pool.
-Errors: PoolerError.
+Errors: PoolerError, mostly AuthenticationFailed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from pgmux.auth.credentials import Credentials
+from pgmux.auth.external import check_certificate, check_peer
+from pgmux.auth.hba import Attempt, find_rule, is_hopeless
 from pgmux.auth.outside import LdapLogin, OutsideLogin, PamLogin
-from pgmux.auth.steps import AuthenticationFailed
+from pgmux.auth.secrets import parse_secret
+from pgmux.auth.steps import AuthenticationFailed, Done
+from pgmux.auth.tls_info import TlsInfo
 from pgmux.config import AuthType, Config, Database
+from pgmux.config.hba import ConnectionType, HbaMethod, HbaRule
 from pgmux.config.ldap_options import LdapOptions
-from pgmux.errors import PoolerError
+from pgmux.config.model import ADMIN_DATABASE
 
-_SUPPORTED = (
-    *(AuthType.ANY, AuthType.TRUST, AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256),
-    *(AuthType.LDAP, AuthType.PAM),
-)
+NONE = "none"  # no HBA line is for this login
+ASKING_NOTHING = ("trust", "peer", "cert")
+_NAMES = {HbaMethod.PASSWORD: "plain"}  # where auth_type has another word for it
 
 
 class Peer(Protocol):
@@ -37,9 +43,14 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`name` is one that `auth.client_auth` knows, or "ldap", with its options, or "pam"."""
+    """`name` is NONE or auth_type's word, `peer` or `reject`; `rule` is the HBA line behind it,
+    `origin` says for the log which line it is, or that none is for this login. `ldap` is what
+    LDAP needs.
+    """
 
     name: str
+    rule: HbaRule | None = None
+    origin: str = ""
     ldap: LdapOptions | None = None
 
     @property
@@ -54,16 +65,18 @@ class Method:
         return PamLogin(user, password, peer.host)
 
 
-def choose_method(config: Config) -> Method:
-    """The method for one login. Raises: PoolerError for what can't be done."""
-    auth_type = config.settings.auth_type
-    if auth_type not in _SUPPORTED:
-        raise PoolerError(f"not yet supported: auth_type = {auth_type}")
-    if auth_type is AuthType.LDAP:
-        if config.settings.auth_ldap_options is None:
-            raise PoolerError("auth_ldap_options is null")
-        return Method(auth_type, config.settings.auth_ldap_options)
-    return Method(auth_type)
+def choose_method(config: Config, attempt: Attempt) -> Method:
+    """The method for one login."""
+    settings = config.settings
+    if settings.auth_type is AuthType.LDAP:
+        return Method(AuthType.LDAP, ldap=settings.auth_ldap_options)
+    if settings.auth_type is not AuthType.HBA:
+        return Method(settings.auth_type)
+    rule = find_rule(config.hba, attempt)
+    if rule is None:
+        return Method(NONE, origin=f"no line of {settings.auth_hba_file} is for it: {attempt}")
+    name = _NAMES.get(rule.method, rule.method)
+    return Method(name, rule, f"by {rule.place}", rule.ldap)
 
 
 def check_outside(method: Method, database: Database) -> None:
@@ -71,3 +84,54 @@ def check_outside(method: Method, database: Database) -> None:
     if database.auth_user is not None:
         reason = f"{method.name.upper()} can't be used together with database authentication"
         raise AuthenticationFailed("bouncer config error", reason)
+
+
+def is_refused_unasked(config: Config, attempt: Attempt) -> bool:
+    """Whether auth_query's answer can't help it."""
+    return config.settings.auth_type is AuthType.HBA and is_hopeless(config.hba, attempt)
+
+
+def find_console_user(method: Method, attempt: Attempt) -> Credentials | None:
+    """User pgbouncer on the console, whom an HBA line may let in without a password and without an
+    entry in auth_file.
+
+    As before PgBouncer 1.23. A `trust` line must be meant: for Unix sockets, or with the user's
+    name in it, not one for whoever comes over the network.
+    """
+    rule = method.rule
+    if rule is None or (attempt.database, attempt.user) != (ADMIN_DATABASE, ADMIN_DATABASE):
+        return None
+    is_meant = rule.type is ConnectionType.LOCAL or ADMIN_DATABASE in rule.users.names
+    if method.name in ("peer", "cert") or (method.name == "trust" and is_meant):
+        return Credentials(ADMIN_DATABASE, parse_secret(""))
+    return None
+
+
+def settle(
+    method: Method,
+    login: Credentials,
+    peer: Peer,
+    tls: TlsInfo | None,
+    os_user: Callable[[int], str | None],
+) -> Done | None:
+    """Do what takes no exchange with the client; None where one is to follow.
+
+    `os_user` is the name that belongs to a uid. Raises: AuthenticationFailed.
+    """
+    ident = None if method.rule is None else method.rule.ident
+    match method.name:
+        case AuthType.LDAP if method.ldap is None:
+            if method.rule is None:
+                raise AuthenticationFailed("auth_ldap_options is null")
+            raise AuthenticationFailed("bouncer config error", "the line's LDAP options are wrong")
+        case "none":
+            raise AuthenticationFailed("no authentication method is found")
+        case "reject":
+            raise AuthenticationFailed("login rejected")
+        case "cert":
+            check_certificate(login, tls, ident)
+        case "peer":
+            check_peer(login, os_user(peer.uid) if peer.is_unix else None, ident)
+        case _:
+            return None
+    return Done()

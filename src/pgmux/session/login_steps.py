@@ -73,6 +73,14 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """An HBA line is for this login; which, and what method it says."""
+
+    place: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """End the login with this, once the steps before it have been done."""
 
@@ -110,6 +118,7 @@ LoginStep = (
     | Unknown
     | Cancel
     | Attempted
+    | Judged
     | Refuse
     | Enter
     | EnterConsole

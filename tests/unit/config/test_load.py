@@ -210,16 +210,6 @@ def test_a_setting_at_its_default_is_not_warned_about() -> None:
     assert warnings_of(text) == []
 
 
-@pytest.mark.parametrize(
-    ("line", "warning"),
-    [
-        ("auth_type=hba", "auth_type = hba"),
-    ],
-)
-def test_a_setting_that_is_not_honoured_yet_is_said(line: str, warning: str) -> None:
-    assert warnings_of(MAIN + line) == [f"a.ini:2: not yet supported: {warning}"]
-
-
 def test_peers_without_a_number_of_ones_own_are_said_once() -> None:
     peers = "[peers]\n1 = host=x\n2 = host=y\n"
     assert warnings_of(MAIN + peers) == [

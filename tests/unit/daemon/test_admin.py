@@ -73,7 +73,6 @@ def test_set_of_a_tls_setting_sets_tls_up_anew_or_says_that_it_did_not(
     [
         ("max_client_conn", "0", "max_client_conn = 0: nobody but the console's users is let in"),
         ("syslog_facility", "NIX", "syslog_facility = NIX: it is taken for daemon"),
-        ("auth_type", "cert", "not yet supported: auth_type = cert"),
     ],
 )
 def test_a_set_is_warned_of_as_the_file_would_be(setting: str, value: str, warning: str) -> None:

@@ -69,6 +69,7 @@ def start(
         connection_count=lambda: connections,
         own_uid=OWN_UID,
         tls_mode=lambda: configured.settings.client_tls_sslmode,
+        os_user={1001: "bob", 1002: "pgbouncer"}.get,
         mock_key=b"k" * 32,
     )
     return ClientLogin(context, FakePeer(is_unix=is_unix, uid=uid))
@@ -473,11 +474,6 @@ def test_what_comes_while_keys_are_derived_waits() -> None:
     assert login.feed(QUERY) == []
     assert entered(login.on_computed(steps[-1].job.run())).credentials.user == "bob"
     assert login.rest() == QUERY + QUERY
-
-
-@pytest.mark.parametrize("auth_type", [AuthType.HBA, AuthType.CERT])
-def test_what_is_not_supported_yet_is_named(auth_type: AuthType) -> None:
-    assert refusal(config(auth_type), startup()) == f"not yet supported: auth_type = {auth_type}"
 
 
 @pytest.mark.parametrize("auth_type", [AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256])

@@ -357,7 +357,7 @@ def test_a_reload_that_fails_changes_nothing() -> None:
     rig = Rig()
     idle(rig)
     before = rig.pooler.config
-    broken = replace(before, databases={}, auth_file_problems=(Problem("no such file", "f", 1),))
+    broken = replace(before, databases={}, access_problems=(Problem("no such file", "f", 1),))
     with pytest.raises(ConfigError):
         operator.reload(rig.pooler, broken)
     assert rig.pooler.config is before

@@ -1,0 +1,203 @@
+"""Which line of an HBA file is for a login."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgmux.auth.hba import Attempt, find_rule, is_hopeless
+from pgmux.config.hba import HbaMethod, HbaRule
+from pgmux.config.hba_file import HbaFile
+
+
+def rules(text: str) -> list[HbaRule]:
+    file = HbaFile("hba", lambda path: "", {})
+    file.load(text)
+    assert file.problems == []
+    return file.rules
+
+
+def attempt(
+    host: str | None = "10.0.0.9",
+    database: str = "app",
+    user: str = "bob",
+    *,
+    tls: bool = False,
+    physical: bool = False,
+) -> Attempt:
+    return Attempt(host, tls, physical, database, user)
+
+
+def is_for(line: str, login: Attempt) -> bool:
+    return find_rule(rules(line), login) is not None
+
+
+UNIX, PLAIN, TLS = attempt(None), attempt(), attempt(tls=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "logins"),
+    [
+        ("local all all md5", [UNIX]),
+        ("host all all all md5", [PLAIN, TLS]),
+        ("hostssl all all all md5", [TLS]),
+        ("hostnossl all all all md5", [PLAIN]),
+    ],
+)
+def test_a_line_is_for_its_type_of_connection(line: str, logins: list[Attempt]) -> None:
+    assert [login for login in (UNIX, PLAIN, TLS) if is_for(line, login)] == logins
+
+
+@pytest.mark.parametrize(
+    ("network", "host", "expected"),
+    [
+        ("all", "10.0.0.9", True),
+        ("all", "::1", True),
+        ("all", "unknown", True),
+        ("10.0.0.0/8", "10.255.255.255", True),
+        ("10.0.0.0/8", "11.0.0.0", False),
+        ("10.0.0.0/8", "::10.0.0.1", False),
+        ("10.0.0.0/8", "unknown", False),
+        ("10.0.0.9/32", "10.0.0.9", True),
+        ("10.0.0.9/32", "10.0.0.8", False),
+        ("0.0.0.0/0", "255.255.255.255", True),
+        ("0.0.0.0/0", "::1", False),
+        ("::/0", "10.0.0.9", False),
+        ("::/0", "fe80::1", True),
+        ("::/0", "unknown", False),
+        ("::1/128", "::1", True),
+        ("::1/128", "::2", False),
+        ("fe80::/10", "fe80::1%eth0", True),
+        ("ff20::/12", "ff22:3::1", True),
+        ("10.0.0.1 255.0.0.255", "10.7.7.1", True),
+        ("10.0.0.1 255.0.0.255", "10.7.7.2", False),
+        # an IPv4 client of a socket for both
+        ("10.0.0.0/8", "::ffff:10.0.0.9", True),
+        ("::/0", "::ffff:10.0.0.9", False),
+    ],
+)
+def test_a_line_is_for_its_addresses(network: str, host: str, expected: bool) -> None:
+    assert is_for(f"host all all {network} md5", attempt(host)) is expected
+
+
+@pytest.mark.parametrize(
+    ("databases", "database", "user", "expected"),
+    [
+        ("all", "app", "bob", True),
+        ("app", "app", "bob", True),
+        ("x,app", "app", "bob", True),
+        ("App", "app", "bob", False),
+        ('"all"', "app", "bob", False),
+        ('"all"', "all", "bob", True),
+        ("sameuser", "bob", "bob", True),
+        ("sameuser", "app", "bob", False),
+        ("sameuser,app", "app", "bob", True),
+        ("replication", "app", "bob", False),
+        ("replication", "replication", "bob", False),
+        ('"replication"', "replication", "bob", True),
+    ],
+)
+def test_a_line_is_for_its_databases(
+    databases: str, database: str, user: str, expected: bool
+) -> None:
+    login = attempt(None, database, user)
+    assert is_for(f"local {databases} all md5", login) is expected
+
+
+@pytest.mark.parametrize(
+    ("users", "user", "expected"),
+    [
+        ("all", "bob", True),
+        ("bob", "bob", True),
+        ("eve,bob", "bob", True),
+        ("eve", "bob", False),
+        ("sameuser", "app", True),
+        ("sameuser", "bob", False),
+        ("replication", "replication", True),
+    ],
+)
+def test_a_line_is_for_its_users(users: str, user: str, expected: bool) -> None:
+    assert is_for(f"local all {users} md5", attempt(None, "app", user)) is expected
+
+
+@pytest.mark.parametrize(
+    ("databases", "expected"),
+    [
+        ("all", False),
+        ("app", False),
+        ("sameuser", False),
+        ("replication", True),
+        ("x,replication", True),
+    ],
+)
+def test_physical_replication_is_for_lines_that_say_so(databases: str, expected: bool) -> None:
+    line = f"local {databases} all md5"
+    assert is_for(line, attempt(None, "bob", "bob", physical=True)) is expected
+
+
+def test_the_first_line_that_matches_decides() -> None:
+    lines = rules("host all eve all reject\nhost app all 10.0.0.0/8 md5\nhost all all all reject")
+    assert [
+        found.line if (found := find_rule(lines, login)) else None
+        for login in (attempt(user="eve"), attempt(), attempt("11.0.0.1"), attempt(None))
+    ] == [1, 2, 3, None]
+
+
+@pytest.mark.parametrize(
+    ("login", "text"),
+    [
+        (UNIX, "local"),
+        (PLAIN, "hostnossl from 10.0.0.9"),
+        (TLS, "hostssl from 10.0.0.9"),
+        (attempt(physical=True), "hostnossl from 10.0.0.9, replication"),
+    ],
+)
+def test_a_login_is_described_in_the_files_words(login: Attempt, text: str) -> None:
+    assert str(login) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ("local all all md5", True),
+        ("host all all 11.0.0.0/8 md5", True),
+        ("host other all all md5", True),
+        ("host all all all reject\nhost all all all md5", True),
+        ("host app all all reject\nhost all all all md5", True),
+        ("host all bob all reject\nhost all all all md5", False),
+        ("host other all all reject\nhost all all all md5", False),
+        ("host sameuser all all reject\nhost all all all md5", False),
+        ("host all eve all md5\nhost all all all reject", False),
+        ("host sameuser all all md5", False),
+    ],
+)
+def test_who_is_refused_whoever_it_is_needs_no_look_up(text: str, expected: bool) -> None:
+    assert is_hopeless(rules(text), PLAIN) is expected
+
+
+COLUMNS = st.sampled_from(
+    ["all", "app", "bob", "eve", "sameuser", "replication", "app,replication"]
+)
+LINES = st.builds(
+    "host {} {} {} {}".format,
+    COLUMNS,
+    COLUMNS.filter(lambda names: "replication" not in names),
+    st.sampled_from(["all", "10.0.0.0/8", "11.0.0.0/8"]),
+    st.sampled_from([HbaMethod.MD5, HbaMethod.REJECT]),
+)
+
+
+@given(st.lists(LINES, max_size=6).map("\n".join), st.booleans(), st.sampled_from(["app", "bob"]))
+def test_hopeless_is_who_is_refused_under_any_name(
+    text: str, physical: bool, database: str
+) -> None:
+    lines = rules(text)
+    login = attempt(database=database, physical=physical)
+    found = [find_rule(lines, replace(login, user=name)) for name in ("app", "bob", "eve", "zoe")]
+    may_enter = any(rule is not None and rule.method is not HbaMethod.REJECT for rule in found)
+    if is_hopeless(lines, login):
+        assert not may_enter
