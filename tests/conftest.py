@@ -6,8 +6,10 @@ from pgmux import _pure
 
 pytest_plugins = [
     "tests.fixtures.certificates",
+    "tests.fixtures.pam",
     "tests.fixtures.pooler",
     "tests.fixtures.postgres",
+    "tests.fixtures.slapd",
 ]
 
 

@@ -97,12 +97,9 @@ def _find_name(server: Any, host: str, login: LdapLogin) -> str:
 def _search(server: Any, host: str, options: LdapOptions, wanted: str) -> list[str]:
     """The DNs found, two at most."""
     scope = _SCOPES[options.ldapscope]
-    message = server.search_ext(
-        options.ldapbasedn, scope, wanted, [_NO_ATTRIBUTES], timeout=ANSWER_TIMEOUT, sizelimit=2
-    )
-    found: list[Any] = []
+    where = (options.ldapbasedn, scope, wanted, [_NO_ATTRIBUTES])
     try:
-        _, found, *_ = server.result3(message)
+        found: list[Any] = server.search_ext_s(*where, timeout=ANSWER_TIMEOUT, sizelimit=2)
     except ldap.SIZELIMIT_EXCEEDED:
         return ["", ""]
     except _ELSEWHERE:
