@@ -261,7 +261,7 @@ class PoolControl(StateKeeper):
         if self.pool.is_life_over(now - server.connect_time, now):
             self.pool.last_lifetime_close_at = now
             self.close_server(server, "server lifetime over")
-        elif server.close_needed:
+        elif server.close_needed or (server.owner.has_own_settings and not self._discards_all()):
             self.close_server(server, "close_needed")
         elif self.pool.lists.held:
             self.close_server(server, "pause mode")
@@ -279,8 +279,7 @@ class PoolControl(StateKeeper):
         time.
         """
         settings = self.pooler.config.settings
-        session = self.pool.limits.pool_mode is PoolMode.SESSION
-        if reset_query and (session or settings.server_reset_query_always):
+        if reset_query and self._is_reset():
             self.pool.lists.move_server(server, SV_TESTED)
             server.owner.resetting = True
             server.send_private(build_query(reset_query))
@@ -289,6 +288,16 @@ class PoolControl(StateKeeper):
             self.recheck()
         else:
             self.make_available(server)
+
+    def _is_reset(self) -> bool:
+        """Whether server_reset_query runs in this pool."""
+        session = self.pool.limits.pool_mode is PoolMode.SESSION
+        return session or self.pooler.config.settings.server_reset_query_always
+
+    def _discards_all(self) -> bool:
+        """Whether nothing of a session outlives it."""
+        query = self.pooler.config.settings.server_reset_query
+        return self._is_reset() and "DISCARD ALL" in query.upper()
 
     def test(self, server: ServerRelay) -> None:
         """Send the check query to a server that was idle for long."""
@@ -389,8 +398,9 @@ class PoolControl(StateKeeper):
         """server_reset_query may be DISCARD ALL: what we believe of the session must not outlive
         it.
         """
-        if "DISCARD ALL" in self.pooler.config.settings.server_reset_query.upper():
+        if self._discards_all():
             server.forget_prepared()
+            server.owner.has_own_settings = False
             unreported = server.vars.space.unreported
             server.vars = server.vars.replace(dict.fromkeys(unreported, None))
 

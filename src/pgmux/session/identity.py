@@ -125,6 +125,7 @@ class ServerInfo:
         "cancel_pid",
         "cancels",
         "database",
+        "has_own_settings",
         "id",
         "replication",
         "reported",
@@ -146,4 +147,5 @@ class ServerInfo:
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it
         self.resetting = False  # runs server_reset_query
+        self.has_own_settings = False  # its client's, that no other is to find and nobody follows
         self.setting: Mapping[str, str | None] = {}  # parameters being set for its client

@@ -21,8 +21,12 @@ def read_parameters(
 ) -> dict[str, str]:
     """The parameters, those that the pooler follows as the server spells them; `remote` is the
     client's address, for application_name_add_host.
+
+    Who has a server for itself may set whatever that server takes; what is wrong with it the server
+    says.
     """
     tracked = _tracked(message.database, config)
+    takes_any = bool(replication) or _links_at_login(message, config)
     ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
     found: dict[str, str] = {}
     for name, value in message.parameters.items():
@@ -31,13 +35,13 @@ def read_parameters(
             if replication:
                 found["options"] = value
             else:
-                found |= _read_options(value, tracked, ignored)
+                found |= _read_options(value, tracked, ignored, takes_any=takes_any)
         elif lower in tracked:
             found[tracked[lower]] = value
         elif lower in ignored or name in _OURS or name.startswith(EXTENSION_PREFIX):
             pass
-        elif replication:
-            found[name] = value  # its server takes it, or says what is wrong with it
+        elif takes_any:
+            found[name] = value
         else:
             raise PoolerError(f"unsupported startup parameter: {name}")
     if config.settings.application_name_add_host:
@@ -54,12 +58,23 @@ def _tracked(name: str, config: Config) -> dict[str, str]:
     return accepted(*config.settings.track_extra_parameters, *names)
 
 
-def _read_options(text: str, tracked: dict[str, str], ignored: set[str]) -> dict[str, str]:
+def _links_at_login(message: StartupMessage, config: Config) -> bool:
+    database = config.find_database(message.database)
+    return database is not None and config.links_at_login(database, database.user or message.user)
+
+
+def _read_options(
+    text: str, tracked: dict[str, str], ignored: set[str], *, takes_any: bool
+) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in parse_options(text):
         lower = name.lower()
         if lower in tracked:
             found[tracked[lower]] = value
-        elif lower not in ignored and "options" not in ignored:
+        elif lower in ignored or "options" in ignored:
+            pass
+        elif takes_any:
+            found[name] = value
+        else:
             raise PoolerError(f"unsupported startup parameter in options: {name}")
     return found

@@ -11,6 +11,8 @@ Errors: ProtocolViolation for a ParameterStatus that can't be read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pgmux.errors import SQLSTATE_DUPLICATE_PREPARED_STATEMENT, ProtocolViolation
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.linking import startup_vars
@@ -50,7 +52,7 @@ class StateKeeper:
                 if v is not None
             }
             client.vars = server.vars.space.defaults.replace(wanted)
-        changes = differences(server.vars, client.vars)
+        changes = differences(server.vars, client.vars) | self._own_settings(client, server)
         if not changes:
             client.vars = server.vars
             if not client.owner.welcomed:
@@ -58,6 +60,18 @@ class StateKeeper:
             return b""
         server.owner.setting = changes
         return build_set(changes)
+
+    def _own_settings(self, client: ClientRelay, server: ServerRelay) -> dict[str, str]:
+        """What the client's startup packet sets beyond what the pool follows: only a client that
+        gets its server at login may. They are gone when the session is.
+        """
+        if client.owner.welcomed:
+            return {}
+        index = server.vars.space.index
+        startup: Mapping[str, str] = client.owner.startup
+        own = {name: value for name, value in startup.items() if name.lower() not in index}
+        server.owner.has_own_settings = bool(own)
+        return own
 
     def on_vars_set(self, server: ServerRelay, client: ClientRelay) -> None:
         """The server carries what the client wants; the client is told its spelling of it."""

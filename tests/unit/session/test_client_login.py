@@ -15,7 +15,7 @@ from pgmux.auth.md5 import md5_response, md5_secret
 from pgmux.auth.scram import Pbkdf2, ScramProver, derive_keys, derive_secret
 from pgmux.auth.secrets import parse_secret
 from pgmux.config import AuthType, Config, Database, Settings
-from pgmux.config.model import SslMode, User
+from pgmux.config.model import SessionLink, SslMode, User
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.client import MAX_PASSWORD_LEN, UNTOLD, ClientLogin, LoginContext
 from pgmux.session.login_steps import (
@@ -302,6 +302,17 @@ def test_track_extra_parameters_follow_the_client() -> None:
 def test_an_unsupported_parameter_is_refused() -> None:
     message = refusal(config(), startup(extra_float_digits="3"))
     assert message == "unsupported startup parameter: extra_float_digits"
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"work_mem": "7MB"}, {"options": "-c work_mem=7MB -c extra_float_digits=3"}]
+)
+def test_who_gets_its_server_at_login_may_set_what_that_takes(parameters: dict[str, str]) -> None:
+    configured = config(ignore_startup_parameters=("extra_float_digits",))
+    configured = replace(
+        configured, pgmux=replace(configured.pgmux, session_link=SessionLink.LOGIN)
+    )
+    assert found(configured, **parameters) == {"work_mem": "7MB"}
 
 
 def test_an_ignored_parameter_is_ignored() -> None:

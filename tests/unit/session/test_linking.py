@@ -160,6 +160,42 @@ def test_a_client_is_told_what_its_own_server_reports() -> None:
     assert versions == ["17.2", "17.3"]
 
 
+def begun_with(rig: Rig, **startup: str) -> tuple[ClientEnd, ServerEnd]:
+    """A client that begins with parameters that nobody follows; they are being set."""
+    client = rig.enter(startup)
+    server = rig.log_in()
+    assert (client.kinds(), server.assigned()) == ("R", startup)
+    return client, server
+
+
+def test_what_a_client_begins_with_is_set_before_its_welcome() -> None:
+    rig = Rig(at_login())
+    client, server = begun_with(rig, work_mem="7MB")
+    server.accept()
+    assert client.kinds() == "SSSKZ"
+    leave(rig, client, server)
+    second = rig.enter()
+    assert (second.kinds(), server.kinds()) == ("RSSSKZ", "")
+
+
+def test_what_the_server_says_of_a_startup_parameter_is_the_answer_to_the_login() -> None:
+    rig = Rig(at_login())
+    client, server = begun_with(rig, nonsuch="1")
+    server.fail("42704", "unrecognized configuration parameter")
+    assert client.error() == ("FATAL", "42704", "unrecognized configuration parameter")
+    assert client.is_closed
+    assert server.is_closed
+
+
+@pytest.mark.parametrize("reset_query", ["", "UNLISTEN *"])
+def test_what_a_client_began_with_reaches_no_other(reset_query: str) -> None:
+    rig = Rig(at_login(server_reset_query=reset_query))
+    client, server = begun_with(rig, work_mem="7MB")
+    server.accept()
+    client.send(build.build_terminate())
+    assert server.is_closed
+
+
 @pytest.mark.parametrize("link", list(SessionLink))
 def test_a_database_or_user_may_have_it_its_own_way(link: SessionLink) -> None:
     config = at_login()
