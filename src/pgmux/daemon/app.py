@@ -24,9 +24,10 @@ from pgmux.daemon.configuration import describe, say_problems
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.names import Names
 from pgmux.daemon.snapshot import DaemonSnapshot
+from pgmux.daemon.systemd import ServiceManager
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import stats_fields, stats_line
-from pgmux.net.client_connection import Door
+from pgmux.net.client_connection import Admission, Door
 from pgmux.net.compute import Computer
 from pgmux.net.connector import Connector, ConnectRequest
 from pgmux.net.console_connection import Consoles
@@ -71,10 +72,18 @@ _LAST_TEXTS = {
 class App:
     """A running pooler; see `daemon.main.Application` for the order of calls."""
 
-    def __init__(self, config: Config, tls: Tls, reload: Callable[[str], Config], log: Log) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tls: Tls,
+        reload: Callable[[str], Config],
+        log: Log,
+        manager: ServiceManager,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._read_config = reload
+        self._manager = manager
         self.log = log
         self._tls = TlsInForce(tls)
         self._say_warnings(tls)
@@ -107,7 +116,7 @@ class App:
             lambda: None,
         )
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
-        self._listener = Listener(config.settings, log, self.door)
+        self._listener = Listener(config.settings, log, self.door, manager.sockets)
 
     def _peer_outside(self) -> PeerOutside:
         return PeerOutside(
@@ -137,6 +146,8 @@ class App:
         await self._listener.start()
         self._loop.call_later(janitor.PERIOD, self._maintain)
         self._loop.call_later(self.pooler.config.settings.stats_period, self._tick)
+        if self._manager.watchdog:
+            self._show_life()
 
     async def wait_closed(self) -> int:
         """The exit code, when the process is to end."""
@@ -249,12 +260,16 @@ class App:
 
     def shut_down(self, mode: ShutdownMode) -> None:
         """Begin to end; what was asked for a second time ends at once."""
+        self._manager.notify(systemd.STOPPING)
         if mode is ShutdownMode.IMMEDIATE or self._shutdown is not None:
             self._end()
             return
         self._shutdown = mode
+        if mode is ShutdownMode.WAIT_FOR_CLIENTS:
+            self.door.admission = Admission.LAST
+        else:
+            self.door.admission = Admission.SHUT
         self._listener.close_tcp()
-        self.door.is_open = False
         if mode is ShutdownMode.WAIT_FOR_SERVERS:
             operator.hold(self.pooler, None, held=True)
         self._on_change()
@@ -269,7 +284,11 @@ class App:
     def _is_over(self) -> bool:
         """Whether what a shutdown waits for has come."""
         if self._shutdown is ShutdownMode.WAIT_FOR_CLIENTS:
-            return self.pooler.client_count == 0
+            return (
+                self.pooler.client_count == 0
+                and not self._listener.is_draining
+                and self.door.expected_count() == 0
+            )
         return (
             self._shutdown is ShutdownMode.WAIT_FOR_SERVERS
             and operator.busy_count(self.pooler) == 0
@@ -302,7 +321,12 @@ class App:
         line = stats_line(averages)
         if settings.log_stats:
             self.log.log(line, fields=stats_fields(averages))
-        systemd.notify(systemd.status(line))
+        self._manager.notify(systemd.status(line))
+
+    def _show_life(self) -> None:
+        """What the manager's watchdog waits for: a loop that is stuck says it no more."""
+        self._loop.call_later(self._manager.watchdog / 2, self._show_life)
+        self._manager.notify(systemd.ALIVE)
 
     # ---- what the pooler asks for
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import functools
 import gc
 import os
@@ -37,6 +38,7 @@ from pgmux.daemon.command_line import (
 from pgmux.daemon.configuration import describe, read_configuration, say_problems
 from pgmux.daemon.limits import file_descriptor_limits
 from pgmux.daemon.log import Log, cannot_open
+from pgmux.daemon.systemd import ServiceManager, find_service_manager
 from pgmux.daemon.version import PGBOUNCER
 from pgmux.errors import ConfigError, PgmuxError
 from pgmux.net.tls_context import Tls, TlsSetupError, load_tls
@@ -58,7 +60,7 @@ class Application(Protocol):
 
 
 # The third is what reads a configuration anew: from the file that it is given.
-MakeApplication = Callable[[Config, Tls, Callable[[str], Config], Log], Application]
+MakeApplication = Callable[[Config, Tls, Callable[[str], Config], Log, ServiceManager], Application]
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -98,15 +100,18 @@ def run(options: Options, make_application: MakeApplication) -> int:
     process.hold_standard_streams()
     log = Log(verbose=options.verbose, quiet=options.quiet)
     try:
+        manager = find_service_manager(os.environ, os.getpid())
         config = read_configuration(options)
         tls = load_tls(config.settings)  # before the user changes: a key may be root's
         new_event_loop = _find_event_loop(config)
         banner = f"process up: {PGBOUNCER}, pgmux {__version__} ({_pure.form()})"
-        _become_daemon(config, options, log)
+        _become_daemon(config, options, log, manager)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             if new_event_loop is asyncio.new_event_loop:
                 log.warning("running on asyncio's event loop: it costs four times the others' CPU")
-            code = runner.run(_serve(config, tls, options, log, make_application, banner))
+            reload = functools.partial(_reload, options, log)
+            make = functools.partial(make_application, config, tls, reload, log, manager)
+            code = runner.run(_serve(config, log, make, manager, banner))
             # Leaving in the ordinary way waits for threads that compute somebody's password.
             os._exit(code)
     except ConfigError as error:
@@ -136,7 +141,7 @@ def _find_event_loop(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _become_daemon(config: Config, options: Options, log: Log) -> None:
+def _become_daemon(config: Config, options: Options, log: Log, manager: ServiceManager) -> None:
     """Everything between a good configuration and listening. Raises: StartError."""
     settings = config.settings
     user = settings.user if options.user is None else options.user
@@ -151,7 +156,8 @@ def _become_daemon(config: Config, options: Options, log: Log) -> None:
         raise process.StartError(cannot_open(settings.logfile, error)) from error
     log.configure(settings, config.pgmux)
     say_problems(config, log)
-    process.refuse_second_process(settings.unix_socket_dir, settings.listen_port)
+    if not manager.sockets:
+        process.refuse_second_process(settings.unix_socket_dir, settings.listen_port)
     if settings.pidfile:
         pidfile.check(settings.pidfile, log)
     if options.daemon:
@@ -172,26 +178,28 @@ def _reload(options: Options, log: Log, config_file: str) -> Config:
 
 async def _serve(
     config: Config,
-    tls: Tls,
-    options: Options,
     log: Log,
-    make_application: MakeApplication,
+    make_application: Callable[[], Application],
+    manager: ServiceManager,
     banner: str,
 ) -> int:
     """Listen, then run till the application has shut down; return its exit code."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(functools.partial(_on_exception, log))
-    application = make_application(config, tls, functools.partial(_reload, options, log), log)
+    if manager.watchdog:
+        faulthandler.enable(2, all_threads=False)  # SIGABRT then says where the loop is stuck
+    application = make_application()
     log.log(file_descriptor_limits(config))
     await application.start()
     for name in SIGNALS:
-        loop.add_signal_handler(getattr(signal, f"SIG{name}"), _on_signal, application, name)
+        signum = getattr(signal, f"SIG{name}")
+        loop.add_signal_handler(signum, _on_signal, application, manager, name)
     path = config.settings.pidfile
     if path:
         pidfile.write(path)
     try:
         log.log(banner)
-        systemd.notify(systemd.READY)
+        manager.notify(systemd.READY)
         gc.freeze()  # what exists by now stays: no collection need look at it again
         return await application.wait_closed()
     finally:
@@ -200,14 +208,15 @@ async def _serve(
             pidfile.remove(path)
 
 
-def _on_signal(application: Application, name: str) -> None:
-    if name == "HUP":
-        systemd.notify(systemd.reloading())
-    elif name in ("TERM", "INT", "QUIT"):
-        systemd.notify(systemd.STOPPING)
-    application.on_signal(name)
-    if name == "HUP":
-        systemd.notify(systemd.READY)
+def _on_signal(application: Application, manager: ServiceManager, name: str) -> None:
+    if name != "HUP":
+        application.on_signal(name)
+        return
+    manager.notify(systemd.reloading())
+    try:
+        application.on_signal(name)
+    finally:
+        manager.notify(systemd.READY)  # with the new configuration or the old one
 
 
 def _on_exception(log: Log, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

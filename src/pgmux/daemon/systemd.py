@@ -1,8 +1,10 @@
-"""Telling the service manager: ready, reloading, stopping, what `systemctl status` shows
-(Debian's unit for it is Type=notify).
+"""The service manager: what it gives to this process, and what it is told.
 
-Source: sd_notify(3), a datagram to the socket that $NOTIFY_SOCKET names. Errors: none; a manager
-that is gone is not our failure.
+It gives listening sockets (socket activation), a socket to tell it things, and how often it wants a
+sign of life; all in the environment, which is cleaned of it, so that no child takes it for its own.
+
+Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). Errors: StartError for a descriptor
+that is no listening socket; a manager that is gone is not our failure.
 """
 
 from __future__ import annotations
@@ -11,9 +13,18 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
+from pgmux.daemon.process import StartError
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
+ALIVE = "WATCHDOG=1"
+
+_FIRST_FD = 3
+# A manager that reads nothing, and whose queue is full, holds us up for so long; seconds.
+_PATIENCE = 0.1
 
 
 def reloading() -> str:
@@ -26,13 +37,62 @@ def status(text: str) -> str:
     return f"STATUS={text}"
 
 
-def notify(message: str) -> None:
-    """Send `message`, where a service manager listens."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with sender, contextlib.suppress(OSError):
-        sender.sendto(message.encode(), address)
+@dataclass(frozen=True, slots=True)
+class ServiceManager:
+    """What there is of it; without one all is empty. `watchdog` is after how many seconds without
+    ALIVE it ends the process, 0 is never.
+    """
+
+    address: str = ""
+    watchdog: float = 0.0
+    sockets: tuple[socket.socket, ...] = ()
+
+    def notify(self, message: str) -> None:
+        """Send `message`, where a service manager listens."""
+        if not self.address:
+            return
+        path = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+        sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with sender, contextlib.suppress(OSError):
+            sender.settimeout(_PATIENCE)
+            sender.sendto(message.encode(), path)
+
+
+def find_service_manager(environment: MutableMapping[str, str], pid: int) -> ServiceManager:
+    """What the environment says to the process `pid`, and is then gone from it. To be called before
+    a file is opened. Raises: StartError.
+    """
+    names = (
+        "NOTIFY_SOCKET",
+        *("WATCHDOG_USEC", "WATCHDOG_PID"),
+        *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
+    )
+    found = {name: environment.pop(name, "") for name in names}
+    watchdog = 0.0
+    if found["WATCHDOG_PID"] in ("", str(pid)):
+        watchdog = _number(found["WATCHDOG_USEC"]) / 1e6
+    count = _number(found["LISTEN_FDS"]) if found["LISTEN_PID"] == str(pid) else 0
+    sockets = tuple(_take_socket(fd) for fd in range(_FIRST_FD, _FIRST_FD + count))
+    return ServiceManager(found["NOTIFY_SOCKET"], watchdog, sockets)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _take_socket(fd: int) -> socket.socket:
+    """Raises: StartError."""
+    try:
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise _bad_socket(fd, error.strerror or str(error)) from error
+    if not listens or sock.type != socket.SOCK_STREAM:
+        raise _bad_socket(fd, "it is no listening stream socket; see ListenStream=")
+    return sock
+
+
+def _bad_socket(fd: int, why: str) -> StartError:
+    text = f"failed to set up socket passed from service manager (fd {fd}): {why}"
+    return StartError(text)

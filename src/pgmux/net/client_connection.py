@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -69,14 +70,22 @@ class Consoles(Protocol):
         """Cancel a console's waiting command; False where the key is not a console's."""
 
 
+class Admission(Enum):
+    """Whom the pooler lets in, besides the console's users."""
+
+    OPEN = auto()
+    LAST = auto()  # shutting down: who has come by now, and who still comes over TCP
+    SHUT = auto()
+
+
 class Door:
     """What all logins share, and the logins that are under way."""
 
     __slots__ = (
+        "admission",
         "computer",
         "consoles",
         "context",
-        "is_open",
         "logins",
         "lookups",
         "pooler",
@@ -101,11 +110,15 @@ class Door:
         self.consoles = consoles
         self.lookups = Lookups(pooler, lambda f: asyncio.get_running_loop().call_soon(f))
         self.logins: dict[ClientConnection, None] = {}
-        self.is_open = True  # False: shutting down, only the console lets anybody in
+        self.admission = Admission.OPEN
 
     def __call__(self) -> ClientConnection:
         """A protocol for a new connection."""
         return ClientConnection(self)
+
+    def expected_count(self) -> int:
+        """Logins under way that may still become clients."""
+        return sum(not connection.is_late for connection in self.logins)
 
     def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> Forward | None:
         """Do what a CancelRequest asks for; `on_done` is told why its connection closes."""
@@ -137,6 +150,7 @@ class ClientConnection(asyncio.Protocol):
         "_login",
         "_transport",
         "connect_time",
+        "is_late",
     )
 
     def __init__(self, door: Door) -> None:
@@ -158,6 +172,9 @@ class ClientConnection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         self._addresses = read_addresses(sock, self._door.pooler.config.settings.listen_port)
         self._login = ClientLogin(self._door.context, self._addresses.peer)
+        # The Unix socket stays open in a shutdown, for the console alone.
+        is_shutting_down = self._door.admission is not Admission.OPEN
+        self.is_late = is_shutting_down and self._addresses.peer.is_unix
         self._door.logins[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -319,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
             self._enter_console(step)
 
     def _enter(self, step: Enter) -> None:
-        if not self._door.is_open:
+        if self._door.admission is Admission.SHUT or self.is_late:
             raise PoolerError("pooler is shutting down", sqlstate="57P01")
         pooler = self._door.pooler
         if pooler.find_database(step.database) is None:

@@ -1,7 +1,8 @@
-"""The listening sockets: TCP and Unix, as PgBouncer opens them.
+"""The listening sockets: TCP and Unix, as PgBouncer opens them, or as a service manager gives them.
 
 Sockets are made here and given to the loop, which never sees a host name. One address that can't be
 had is a warning, all of them are an error, and so is the Unix socket: peers find each other by it.
+A service manager's sockets stay its own: connections wait in them for the next process.
 
 Source: PgBouncer 1.25.2 as it runs, its texts. Errors: `ListenError`, the FATAL line's text.
 """
@@ -14,10 +15,11 @@ import errno
 import grp
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pgmux.config.model import Settings
 from pgmux.errors import PgmuxError
+from pgmux.net.drain import DRAIN, take_no_handshake
 from pgmux.net.loop import Server, open_server
 from pgmux.net.sockets import (
     Address,
@@ -39,10 +41,27 @@ class ListenError(PgmuxError):
 class Listener:
     """Listens from `start` to `close`; every accepted connection gets a protocol of its own."""
 
-    __slots__ = ("_factory", "_log", "_servers", "_settings", "_sockets", "_unix_file")
+    __slots__ = (
+        "_drain",
+        "_factory",
+        "_given",
+        "_log",
+        "_servers",
+        "_settings",
+        "_sockets",
+        "_unix_file",
+    )
 
-    def __init__(self, settings: Settings, log: Log, factory: ProtocolFactory) -> None:
-        """`factory` is called for each connection."""
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        factory: ProtocolFactory,
+        given: Sequence[socket.socket] = (),
+    ) -> None:
+        """`factory` is called for each connection; `given` are a service manager's sockets."""
+        self._given = given
+        self._drain: asyncio.TimerHandle | None = None
         self._settings = settings
         self._log = log
         self._factory = factory
@@ -53,9 +72,12 @@ class Listener:
     async def start(self) -> None:
         """Listen everywhere. Raises: ListenError; nothing is left open then."""
         try:
-            self._open_tcp()
-            if self._settings.unix_socket_dir:
-                self._open_unix()
+            if self._given:
+                self._take_given()
+            else:
+                self._open_tcp()
+                if self._settings.unix_socket_dir:
+                    self._open_unix()
             if not self._sockets:
                 raise ListenError("nowhere to listen on")
             for sock in self._sockets:
@@ -73,12 +95,31 @@ class Listener:
             except OSError as error:
                 self._log.warning(f"cannot set socket options: {error.strerror}")
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether connections may still come over TCP though `close_tcp` has been called."""
+        return self._drain is not None
+
     def close_tcp(self) -> None:
-        """Accept no more over TCP; the Unix socket stays, for the console."""
+        """Accept no more over TCP than what has begun; the Unix socket stays, for the console.
+
+        Where other processes listen on the port, that takes a moment: see `net/drain.py`.
+        """
+        tcp = [sock for sock in self._sockets if sock.family != socket.AF_UNIX]
+        if self._settings.so_reuseport and not self._given and all(map(take_no_handshake, tcp)):
+            loop = asyncio.get_running_loop()
+            self._drain = loop.call_later(DRAIN, self._close_tcp)
+        else:
+            self._close_tcp()
+
+    def _close_tcp(self) -> None:
+        self._drain = None
         self._close(lambda sock: sock.family != socket.AF_UNIX)
 
     def close(self) -> None:
         """Accept no more; the Unix socket's file goes, unless another process has made it anew."""
+        if self._drain is not None:
+            self._drain.cancel()
         self._close(lambda sock: True)
         if self._unix_file is None:
             return
@@ -91,6 +132,8 @@ class Listener:
     def _close(self, is_meant: Callable[[socket.socket], bool]) -> None:
         for sock, server in self._servers:
             if is_meant(sock):
+                if not self._given:  # else whoever comes next accepts it
+                    server.accept_rest()
                 server.close()
         self._servers = [each for each in self._servers if not is_meant(each[0])]
         for sock in filter(is_meant, self._sockets):
@@ -101,6 +144,27 @@ class Listener:
         loop = asyncio.get_running_loop()
         backlog = self._settings.listen_backlog
         return await open_server(loop, self._factory, sock, backlog, self._log)
+
+    def _take_given(self) -> None:
+        """Raises: ListenError."""
+        settings = self._settings
+        for name, is_set in (
+            ("listen_addr", bool(settings.listen_addr)),
+            ("unix_socket_dir", settings.unix_socket_dir not in ("", Settings().unix_socket_dir)),
+        ):
+            if is_set:
+                text = f"sockets passed from service manager, {name} ignored"
+                self._log.warning(text)
+        self._sockets = list(self._given)
+        for sock in self._sockets:
+            number = sock.fileno()
+            try:
+                tune(sock, settings)
+            except OSError as error:
+                text = f"failed to set up socket passed from service manager (fd {number})"
+                raise ListenError(f"{text}: {error.strerror}") from error
+            self._defer_accept(sock)
+            self._log.log(f"socket passed from service manager (fd {number})")
 
     def _open_tcp(self) -> None:
         hosts = self._settings.listen_addr

@@ -31,6 +31,9 @@ class Server(Protocol):
     def close(self) -> None:
         """Accept no more."""
 
+    def accept_rest(self) -> None:
+        """Accept at once what waits: closing the socket would reset it."""
+
 
 class Loop(asyncio.SelectorEventLoop):
     """See the module."""
@@ -88,10 +91,20 @@ async def open_server(
 ) -> Server:
     """Accept on a listening socket; each connection gets a protocol of its own."""
     if isinstance(loop, Loop):
-        return Acceptor(loop, factory, sock, log)
+        return Acceptor(loop, factory, sock, backlog, log)
     if sock.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=sock, backlog=backlog)
-    return await loop.create_server(factory, sock=sock, backlog=backlog)
+        return OtherServer(await loop.create_unix_server(factory, sock=sock, backlog=backlog))
+    return OtherServer(await loop.create_server(factory, sock=sock, backlog=backlog))
+
+
+class OtherServer:
+    """Another loop's own server: it accepts in turns of its loop and never else."""
+
+    def __init__(self, server: asyncio.AbstractServer) -> None:
+        self.close = server.close
+
+    def accept_rest(self) -> None:
+        """Nothing that can be done here."""
 
 
 class Acceptor:
@@ -102,9 +115,11 @@ class Acceptor:
         loop: Loop,
         factory: Callable[[], asyncio.BaseProtocol],
         sock: socket.socket,
+        backlog: int,
         log: Log,
     ) -> None:
         self._loop = loop
+        self._backlog = backlog
         self._factory = factory
         self._sock = sock
         self._log = log
@@ -118,8 +133,15 @@ class Acceptor:
         if self._retry is not None:
             self._retry.cancel()
 
+    def accept_rest(self) -> None:
+        """See `Server`."""
+        self._accept_some(self._backlog + 1)  # what Linux's queue holds
+
     def _accept(self) -> None:
-        for _ in range(_ACCEPTS):
+        self._accept_some(_ACCEPTS)
+
+    def _accept_some(self, most: int) -> None:
+        for _ in range(most):
             try:
                 connection, _ = self._sock.accept()
             except ConnectionAbortedError:

@@ -14,10 +14,21 @@ from typing import cast
 import pytest
 
 from pgmux.config.model import Settings
+from pgmux.net.drain import take_no_handshake
 from pgmux.net.listener import Listener, ListenError
+from pgmux.net.loop import Loop
 from tests.unit.net.conftest import RecordingLog, Run
 
 IN_USE = "(address in use: stop the process that has it, or change listen_port)"
+
+
+def has_filters() -> bool:
+    """Whether the system lets a listening socket stop taking connects."""
+    with socket.socket() as sock:
+        return take_no_handshake(sock)
+
+
+needs_filters = pytest.mark.skipif(not has_filters(), reason="no socket filters here")
 
 
 class Greeting(asyncio.Protocol):
@@ -292,5 +303,106 @@ def test_an_abstract_name_needs_no_file(run: Run, log: RecordingLog, port: int) 
         assert await ask(f"\0{directory[1:]}/.s.PGSQL.{port}") == b"hello "
         listener.close()
         assert log.lines == [("LOG", f"listening on unix:{directory}/.s.PGSQL.{port}")]
+
+    run(scenario())
+
+
+# The end of a listener
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_what_waits_to_be_accepted_when_it_closes_is_served(
+    run: Run, log: RecordingLog, port: int, others: bool
+) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        if not others and not isinstance(loop, Loop):
+            return  # other loops can't accept at once, and where nobody follows there is no time
+        listener = Listener(tcp_settings(port, "127.0.0.1", so_reuseport=others), log, Greeting)
+        await listener.start()
+        socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        for sock in socks:
+            sock.sendall(b"x")
+            sock.setblocking(False)
+        listener.close_tcp()
+        assert listener.is_draining == others
+        for sock in socks:
+            assert (await loop.sock_recv(sock, 100)).startswith(b"hello")
+            sock.close()
+        listener.close()
+
+    run(scenario())
+
+
+@needs_filters
+def test_where_others_have_the_port_no_connect_is_lost(
+    run: Run, log: RecordingLog, port: int
+) -> None:
+    async def scenario() -> None:
+        settings = tcp_settings(port, "127.0.0.1", so_reuseport=True)
+        first, second = Listener(settings, log, Greeting), Listener(settings, log, Greeting)
+        await first.start()
+        await second.start()
+        asking = [asyncio.create_task(ask(("127.0.0.1", port))) for _ in range(50)]
+        await asyncio.sleep(0)
+        first.close_tcp()
+        asking += [asyncio.create_task(ask(("127.0.0.1", port))) for _ in range(50)]
+        answers = await asyncio.gather(*asking)
+        assert all(answer.startswith(b"hello") for answer in answers)
+        assert not first.is_draining
+        second.close()
+
+    run(scenario())
+
+
+# A service manager's sockets
+
+
+def test_sockets_of_a_service_manager_are_listened_on_instead_of_the_settings(
+    run: Run, log: RecordingLog, port: int, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "unix")
+
+    async def scenario() -> None:
+        given = (socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX))
+        given[1].bind(path)
+        given[1].listen()
+        place, numbers = given[0].getsockname(), [sock.fileno() for sock in given]
+        settings = tcp_settings(port, "127.0.0.1", unix_socket_dir="/nonexistent", tcp_keepidle=77)
+        listener = Listener(settings, log, Greeting, given)
+        await listener.start()
+        assert await ask(place) == b"hello 77"
+        assert await ask(path) == b"hello "
+        with pytest.raises(ConnectionRefusedError):
+            await ask(("127.0.0.1", port))
+        listener.close()
+        assert log.lines == [
+            ("WARNING", "sockets passed from service manager, listen_addr ignored"),
+            ("WARNING", "sockets passed from service manager, unix_socket_dir ignored"),
+            *(("LOG", f"socket passed from service manager (fd {n})") for n in numbers),
+        ]
+
+    run(scenario())
+    assert os.path.exists(path)  # not ours to remove
+
+
+def test_what_waits_at_a_service_managers_socket_is_served_by_the_next_process(
+    run: Run, log: RecordingLog
+) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        settings = tcp_settings(0, so_reuseport=True)
+        with socket.create_server(("127.0.0.1", 0)) as managers:
+            first = Listener(settings, log, Greeting, [managers.dup()])
+            await first.start()
+            first.close_tcp()
+            assert not first.is_draining
+            with socket.create_connection(managers.getsockname()) as client:
+                client.setblocking(False)
+                await loop.sock_sendall(client, b"x")
+                second = Listener(settings, log, Greeting, [managers.dup()])
+                await second.start()
+                assert (await loop.sock_recv(client, 100)).startswith(b"hello")
+                second.close()
 
     run(scenario())
