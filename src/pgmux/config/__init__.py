@@ -4,6 +4,7 @@
 console's SET. Strings come in through a `read` function; no file, socket or clock is touched here.
 """
 
+from pgmux.config.access import with_access_after_set
 from pgmux.config.diff import Reload, diff_config
 from pgmux.config.load import load_config
 from pgmux.config.model import (
@@ -53,4 +54,5 @@ __all__ = [
     "set_warnings",
     "show_config",
     "show_value",
+    "with_access_after_set",
 ]

@@ -16,8 +16,9 @@ from pgmux.config.ident_file import parse_ident
 from pgmux.config.model import AuthType, Config
 from pgmux.config.problems import Read, clip, read_file
 from pgmux.config.userlist import parse_userlist
-from pgmux.errors import Problem
+from pgmux.errors import ConfigError, Problem
 
+_SETTINGS = ("auth_type", "auth_hba_file", "auth_ident_file")
 _AUTH_TYPES_WITHOUT_FILE = (AuthType.ANY, AuthType.PAM)
 
 
@@ -29,6 +30,22 @@ def with_access(config: Config, read: Read) -> Config:
         config, maps = _with_ident(config, read)
         config = _with_hba(config, maps, read)
     return config
+
+
+def with_access_after_set(old: Config, new: Config, read: Read) -> Config:
+    """What SET makes of the configuration, `new`, with the files that the settings ask for now.
+
+    auth_file is read only where it wasn't yet: RELOAD is to see what has changed in it. The
+    warnings are those of these files alone. Raises: ConfigError where one can't be read.
+    """
+    if all(getattr(old.settings, name) == getattr(new.settings, name) for name in _SETTINGS):
+        return replace(new, warnings=())
+    found = with_access(replace(new, hba=(), warnings=(), access_problems=()), read)
+    if found.access_problems:
+        raise ConfigError(found.access_problems)
+    is_read = old.settings.auth_type not in _AUTH_TYPES_WITHOUT_FILE
+    userlist = old.userlist if is_read else found.userlist
+    return replace(found, userlist=userlist, files=old.files, access_problems=old.access_problems)
 
 
 def _with_userlist(config: Config, read: Read) -> Config:
@@ -58,10 +75,13 @@ def _with_hba(config: Config, maps: Mapping[str, IdentMap], read: Read) -> Confi
     path = config.settings.auth_hba_file
     text = read_file(path, read)
     if isinstance(text, OSError):
-        hint = "nobody can log in" if path else "set auth_hba_file; nobody can log in"
+        hint = "nobody gets in without it" if path else "set auth_hba_file"
         return _unread(config, "hba config file", path, text, hint)
     file = HbaFile(path, read, maps)
     file.load(text)
+    if not file.rules:
+        message = "no line of the hba config file counts: nobody can log in"
+        file.problems.append(Problem(message, path, is_grave=True))
     config = _with_files(config, path, *file.files)
     return replace(_with_problems(config, tuple(file.problems)), hba=tuple(file.rules))
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.config import Config, apply_set, set_warnings
 from pgmux.config.model import ADMIN_DATABASE
-from pgmux.daemon.extras import require_extras
+from pgmux.daemon.configuration import describe, read_after_set, say_problems
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.version import PGBOUNCER, PGMUX
@@ -113,11 +113,12 @@ class DaemonAdmin:
 
         Raises: PoolerError, fatal=False.
         """
-        config = apply_set(self._pooler.config, name, text)
+        old = self._pooler.config
         try:
-            require_extras(config)
+            config = read_after_set(old, apply_set(old, name, text))
         except ConfigError as error:
-            raise PoolerError(f"SET failed: {error}", fatal=False) from error
+            problems = "; ".join(map(describe, error.problems))
+            raise PoolerError(f"SET failed: {problems}", fatal=False) from error
         log, path = self._app.log, config.settings.logfile
         try:
             if path != log.path:
@@ -127,6 +128,7 @@ class DaemonAdmin:
         log.configure(config.settings, config.pgmux)
         for warning in set_warnings(name, text):
             log.warning(f"SET: {warning}")
+        say_problems(config, log)
         self._pooler.use_config(config)
         self._pooler.launch_all()
         self._app.tune_sockets()

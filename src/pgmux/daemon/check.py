@@ -88,7 +88,11 @@ def find_warnings(config: Config) -> Iterator[Problem]:
     settings, known = config.settings, config.userlist
     file = settings.conffile or ""
     is_looked_up = settings.auth_user and settings.auth_dbname
-    may_be_unknown = settings.auth_type is AuthType.ANY or is_looked_up or not settings.admin_users
+    may_be_unknown = (
+        settings.auth_type in (AuthType.ANY, AuthType.LDAP, AuthType.PAM, AuthType.HBA)
+        or is_looked_up
+        or not settings.admin_users
+    )
     if not may_be_unknown and not any(name in known for name in settings.admin_users):
         message = "admin_users: none of them is in auth_file, so none can log in to the console"
         yield Problem(message, file, hint="user pgbouncer can, over the Unix socket")

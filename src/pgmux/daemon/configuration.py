@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from pgmux.config import Config, load_config
+from pgmux.config import Config, load_config, with_access_after_set
 from pgmux.daemon.command_line import Options
 from pgmux.daemon.extras import require_extras
 from pgmux.daemon.log import Log
@@ -21,6 +21,15 @@ def read_configuration(options: Options) -> Config:
     Raises: ConfigError.
     """
     config = load_config(options.config_file, _read_text, find_pgmux_file(options))
+    require_extras(config)
+    return config
+
+
+def read_after_set(old: Config, new: Config) -> Config:
+    """`new`, which SET has made of `old`, with the files and libraries that it asks for; its
+    warnings are what is new to say. Raises: ConfigError.
+    """
+    config = with_access_after_set(old, new, _read_text)
     require_extras(config)
     return config
 

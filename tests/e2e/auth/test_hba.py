@@ -274,3 +274,15 @@ def test_the_console_is_not_for_another_user_of_the_system(
     assert psql(made, stranger, "pgbouncer", "pgbouncer") == "unix socket login rejected"
     root = pwd.getpwuid(0)
     assert "PgBouncer" in psql(made, root, "pgbouncer", "pgbouncer")
+
+
+def test_set_has_the_file_read_or_fails(gate: Pooler) -> None:
+    guard(gate, "host all all all trust")
+    gate.write_file("strict", ADMIN + "host all all all reject\n")
+    gate.console(f"SET auth_hba_file = '{gate.directory}/strict'")
+    assert refusal(gate) == "login rejected"
+    with pytest.raises(psycopg.Error, match="SET failed: could not open hba config file /nowhere"):
+        gate.console("SET auth_hba_file = '/nowhere'")
+    assert refusal(gate) == "login rejected"
+    gate.reload()
+    enter(gate)

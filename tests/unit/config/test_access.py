@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pgmux.config import AuthType, Config, diff_config
+from pgmux.config import AuthType, Config, apply_set, diff_config, with_access_after_set
 from pgmux.errors import ConfigError
-from tests.unit.config.helpers import load, warnings_of
+from tests.unit.config.helpers import load, reader, warnings_of
 
 HBA = "[pgbouncer]\nauth_type = hba\nauth_file = u.txt\nauth_hba_file = h.conf\n"
 IDENT = HBA + "auth_ident_file = i.conf\n"
@@ -52,7 +52,7 @@ def test_an_hba_file_that_is_not_named_is_said() -> None:
     text = "[pgbouncer]\nauth_type = hba\n"
     (warning,) = warnings_of(text)
     assert warning.startswith("could not open hba config file : ")
-    assert warning.endswith("(set auth_hba_file; nobody can log in)")
+    assert warning.endswith("(set auth_hba_file)")
 
 
 def test_an_ident_file_that_is_not_there_takes_the_lines_with_maps_along() -> None:
@@ -65,9 +65,47 @@ def test_an_ident_file_that_is_not_there_takes_the_lines_with_maps_along() -> No
 
 
 def test_broken_lines_are_warnings() -> None:
-    config = load(IDENT, u_txt=USERS, h_conf="foo\n", i_conf="foo\n")
+    config = load(IDENT, u_txt=USERS, h_conf="foo\nlocal all all md5", i_conf="foo\n")
     assert [problem.file for problem in config.warnings] == ["i.conf", "h.conf"]
     assert config.access_problems == ()
+
+
+def test_an_hba_file_in_which_no_line_counts_is_said() -> None:
+    (warning,) = warnings_of(HBA, u_txt=USERS, h_conf="# nothing\n")
+    assert warning == "h.conf: no line of the hba config file counts: nobody can log in"
+
+
+# SET
+
+
+def after_set(text: str, name: str, value: str, **files: str) -> Config:
+    texts = {file.replace("_", "."): content for file, content in files.items()}
+    old = load(text, u_txt=USERS)
+    return with_access_after_set(old, apply_set(old, name, value), reader(texts))
+
+
+def test_set_of_auth_type_reads_the_hba_file() -> None:
+    text = HBA.replace("= hba", "= md5")
+    config = after_set(text, "auth_type", "hba", u_txt='"eve" "x"', h_conf="foo\nlocal all all md5")
+    assert [rule.line for rule in config.hba] == [2]
+    assert [problem.line for problem in config.warnings] == [1]
+    assert config.userlist == {"bob": "pw"}  # till RELOAD
+
+
+def test_set_of_auth_type_fails_where_there_is_no_hba_file() -> None:
+    with pytest.raises(ConfigError, match="could not open hba config file"):
+        after_set(HBA.replace("= hba", "= md5"), "auth_type", "hba", u_txt=USERS)
+
+
+def test_set_of_auth_type_reads_an_auth_file_that_was_not_needed() -> None:
+    config = after_set(HBA.replace("= hba", "= any"), "auth_type", "md5", u_txt=USERS)
+    assert config.userlist == {"bob": "pw"}
+
+
+def test_set_of_another_setting_reads_nothing() -> None:
+    config = after_set(HBA.replace("= hba", "= md5"), "max_client_conn", "7")
+    assert config.settings.max_client_conn == 7
+    assert config.userlist == {"bob": "pw"}
 
 
 # RELOAD
