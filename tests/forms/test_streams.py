@@ -289,6 +289,65 @@ COPY = {
     ),
 }
 
+# Replication connections are in session mode: what comes late is the server's to ignore.
+STREAMS = {
+    "ended by the client, and what follows": Case(
+        [
+            ("c", Q("START_REPLICATION")),
+            ("s", m.copy_both + m.d() * 2),
+            ("c", m.d() + m.c),
+            ("s", m.d() + m.c + m.done("COPY 0") + m.done("START_STREAMING") + m.IDLE),
+            ("c", Q()),
+            ("s", m.rows + m.IDLE),
+        ],
+        Q("START_REPLICATION") + m.d() + m.c + Q(),
+        m.copy_both
+        + m.d() * 3
+        + m.c
+        + m.done("COPY 0")
+        + m.done("START_STREAMING")
+        + m.IDLE
+        + m.rows
+        + m.IDLE,
+        mode=SESSION,
+        idle=False,
+    ),
+    "ended by the server, with the next timeline": Case(
+        [
+            ("c", Q("START_REPLICATION")),
+            ("s", m.copy_both + m.d() + m.c),
+            ("c", m.d() + m.c),
+            ("s", m.rows + m.done("START_STREAMING") + m.IDLE),
+            ("c", Q("TIMELINE_HISTORY 2")),
+            ("s", m.rows + m.IDLE),
+        ],
+        Q("START_REPLICATION") + m.d() + m.c + Q("TIMELINE_HISTORY 2"),
+        m.copy_both + m.d() + m.c + m.rows + m.done("START_STREAMING") + m.IDLE + m.rows + m.IDLE,
+        mode=SESSION,
+        idle=False,
+    ),
+    "failing, while the client confirms": Case(
+        [
+            ("c", Q("START_REPLICATION")),
+            ("s", m.copy_both + m.d()),
+            ("c", m.d()),
+            ("s", m.error() + m.IDLE),
+            ("c", m.d() + m.c + Q()),
+            ("s", m.rows + m.IDLE),
+        ],
+        Q("START_REPLICATION") + m.d() * 2 + m.c + Q(),
+        m.copy_both + m.d() + m.error() + m.IDLE + m.rows + m.IDLE,
+        mode=SESSION,
+        idle=False,
+    ),
+    "a base backup": answered(
+        Q("BASE_BACKUP"),
+        (m.rows * 2 + m.copy_out + m.d() * 3 + m.c + m.rows + m.done("SELECT") + m.IDLE),
+        mode=SESSION,
+        idle=False,
+    ),
+}
+
 STATEMENTS = {
     "prepared and used": prepared(
         [("c", B("a") + E + S), ("s", m.two + m.done() + m.IDLE)],
@@ -690,6 +749,7 @@ CASES = {
         "plain": PLAIN,
         "failure": FAILURES,
         "copy": COPY,
+        "stream": STREAMS,
         "statement": STATEMENTS,
         "stale": STALE,
         "mode": MODES,

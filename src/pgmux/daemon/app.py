@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ from pgmux.pool.pool import Failure
 from pgmux.session import operator
 from pgmux.session.client import LoginContext
 from pgmux.session.control import PoolControl
-from pgmux.session.identity import ServerInfo
+from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.log import Name
 from pgmux.session.maintenance import maintain
 from pgmux.session.pooler import Attempt, OnCancelled, Outside, Pooler
@@ -330,7 +331,7 @@ class App:
 
     # ---- what the pooler asks for
 
-    def _connect(self, control: PoolControl) -> Attempt:
+    def _connect(self, control: PoolControl, client: ClientInfo | None) -> Attempt:
         key = control.pool.key
         request = ConnectRequest(
             self.pooler.databases[key.database].config,
@@ -339,6 +340,8 @@ class App:
             self._salted_cache,
             next(self.pooler.ids),
         )
+        if client is not None:
+            request = replace(request, replication=client.replication, startup=client.startup)
 
         def on_ready(
             transport: asyncio.Transport, logged_in: LoggedIn, addresses: Addresses

@@ -23,6 +23,7 @@ from pgmux.pool.pool import PoolKey
 from pgmux.session._relay_cy import ClientRelay, Relay, ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.pooler import Pooler
+from pgmux.wire.replication import Replication
 
 CONSOLE_POOL: Final = PoolKey(ADMIN_DATABASE, ADMIN_DATABASE)
 
@@ -189,6 +190,7 @@ class Connections:
     def _attempt(self, attempt: Attempt) -> ConnectionRow:
         control, began_at = self._pooler.attempts[attempt]
         key = control.pool.key
+        client = self._pooler.dedicated.get(attempt)
         return connection_row(
             self._pooler.clock,
             "S",
@@ -199,6 +201,7 @@ class Connections:
             state="new",
             connect_time=began_at,
             request_time=began_at,
+            replication=(client.owner.replication if client else Replication.NONE).value,
         )
 
     def _peer_request(self, request: PeerRequest) -> ConnectionRow:

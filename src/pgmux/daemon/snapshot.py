@@ -127,8 +127,8 @@ class DaemonSnapshot:
             sv_idle=lists.server_count(states.SV_IDLE),
             sv_used=lists.server_count(states.SV_USED),
             sv_tested=lists.server_count(states.SV_TESTED),
-            sv_login=pool.logins + lists.server_count(states.SV_LOGIN),
-            maxwait=now - waiting[0].wait_start if waiting else 0.0,
+            sv_login=pool.logins + pool.dedicated_logins + lists.server_count(states.SV_LOGIN),
+            maxwait=now - min((client.wait_start for client in waiting), default=now),
             pool_mode=pool.limits.pool_mode,
             load_balance_hosts=_balance(database),
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -44,6 +44,7 @@ from pgmux.session.server import (
     startup_parameters,
 )
 from pgmux.wire import build
+from pgmux.wire.replication import Replication
 
 REASON_CONNECT_TIMEOUT = "connect timeout"
 
@@ -52,13 +53,18 @@ _TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What to connect to, and as whom. `salted_cache` is the process's; `id` is for the log."""
+    """What to connect to, and as whom. `salted_cache` is the process's; `id` is for the log.
+
+    `replication` and `startup` are what the one client wants that the connection is for, if it is.
+    """
 
     database: Database
     credentials: credentials.ServerLogin
     settings: Settings
     salted_cache: SaltedCache = field(repr=False)
     id: int = 0
+    replication: Replication = Replication.NONE
+    startup: Mapping[str, str] = field(default_factory=dict)
 
 
 OnReady = Callable[[asyncio.Transport, LoggedIn, Addresses], None]
@@ -296,13 +302,18 @@ class Attempt:
     def _login(self) -> ServerLogin:
         request = self._request
         database = request.database
+        parameters = startup_parameters(database)
+        if request.replication:
+            # of names that differ in case alone, the server takes the last
+            parameters |= {"replication": request.replication.parameter, **request.startup}
         return ServerLogin(
             request.credentials,
-            startup_parameters(database),
+            parameters,
             database.dbname,
             secrets.token_urlsafe(18),
             request.salted_cache,
-            database.connect_query,
+            # which takes no SQL
+            None if request.replication is Replication.PHYSICAL else database.connect_query,
             request.settings.max_packet_size,
         )
 

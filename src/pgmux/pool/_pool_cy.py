@@ -45,6 +45,7 @@ class PoolLists:
     lists: list[dict[Any, None]]
     clients: dict[Any, None]
     waiting: OrderedDict[Any, None]
+    dedicated: dict[Any, bool]
     round_robin = cython.declare(cython.bint, visibility="public")
     held = cython.declare(cython.bint, visibility="public")
 
@@ -54,6 +55,8 @@ class PoolLists:
         self.active = self.lists[SV_ACTIVE]
         self.clients = {}
         self.waiting = OrderedDict()
+        # Clients that wait for a server of their own, and whether it is being connected.
+        self.dedicated = {}
         self.round_robin = round_robin
         # True while the pool is paused: nobody is given a server.
         self.held = False
@@ -139,15 +142,37 @@ class PoolLists:
         client.state = CL_WAITING
         self.waiting[client] = None
 
+    def wait_dedicated(self, client: Any) -> None:
+        """Have an active client wait for a server of its own, which no other server will do for."""
+        if client.state != CL_ACTIVE or client not in self.clients:
+            raise LocalProtocolError(f"client waits, but is {states.CLIENT_STATES[client.state]}")
+        del self.clients[client]
+        client.state = CL_WAITING
+        self.dedicated[client] = False
+
+    def set_connecting(self, client: Any, is_connecting: cython.bint) -> None:
+        """Note whether a client's own server is being connected; nothing, if it waits no more."""
+        if client in self.dedicated:
+            self.dedicated[client] = is_connecting
+
+    def next_dedicated(self) -> Any:
+        """The client that has waited longest of those whose own server is not being connected yet,
+        or None.
+        """
+        for client, is_connecting in self.dedicated.items():
+            if not is_connecting:
+                return client
+        return None
+
     def stop_waiting(self, client: Any) -> None:
-        """Take a client out of the queue, whatever its place: it waited for its welcome, not for a
-        server.
+        """Take a client out of the queue, whatever its place: it waited for its welcome, or for a
+        server of its own.
         """
         if client.state != CL_WAITING:
             raise LocalProtocolError(
                 f"client stops waiting, but is {states.CLIENT_STATES[client.state]}"
             )
-        del self.waiting[client]
+        self._leave_queue(client)
         client.state = CL_ACTIVE
         self.clients[client] = None
 
@@ -165,18 +190,24 @@ class PoolLists:
         if client.state == CL_ACTIVE:
             del self.clients[client]
         elif client.state == CL_WAITING:
-            del self.waiting[client]
+            self._leave_queue(client)
         else:
             raise LocalProtocolError(f"client leaves, but is {states.CLIENT_STATES[client.state]}")
         client.state = CL_GONE
+
+    def _leave_queue(self, client: Any) -> None:
+        if client in self.dedicated:
+            del self.dedicated[client]
+        else:
+            del self.waiting[client]
 
     def active_clients(self) -> list[Any]:
         """Clients that don't wait, linked or idle; a copy."""
         return list(self.clients)
 
     def waiting_clients(self) -> list[Any]:
-        """The queue, longest-waiting first; a copy."""
-        return list(self.waiting)
+        """The queue, longest-waiting first; then who waits for a server of its own. A copy."""
+        return [*self.waiting, *self.dedicated]
 
     def waiting_client(self, index: int) -> Any:
         """The client of that place in the queue, 0 is the longest-waiting; None beyond its end."""
@@ -184,11 +215,15 @@ class PoolLists:
 
     def client_count(self) -> int:
         """Clients of the pool, waiting ones included."""
-        return len(self.clients) + len(self.waiting)
+        return len(self.clients) + len(self.waiting) + len(self.dedicated)
 
     def waiting_count(self) -> int:
-        """Length of the queue."""
+        """Length of the queue, without those who wait for a server of their own."""
         return len(self.waiting)
+
+    def dedicated_count(self) -> int:
+        """Clients that wait for a server of their own."""
+        return len(self.dedicated)
 
     def idle_count(self) -> int:
         """Servers that could be linked at once."""

@@ -64,8 +64,9 @@ def due_active_servers(pool: Pool, settings: Settings, now: float) -> Iterator[t
             if settings.server_fast_close and server.ready and server.close_needed:
                 yield server, "database configuration changed"
             continue
-        in_transaction = client.xact_start > 0
-        if 0 < limits.query_timeout < now - client.request_time and not server.idle_tx:
+        # Neither is so while a replication stream runs, which is no query and may last for ever.
+        in_query, in_transaction = client.query_start > 0, client.xact_start > 0
+        if in_query and 0 < limits.query_timeout < now - client.request_time:
             yield server, "query timeout"
         elif 0 < limits.idle_transaction_timeout < now - server.request_time and server.idle_tx:
             yield server, "idle transaction timeout"

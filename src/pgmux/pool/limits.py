@@ -191,8 +191,10 @@ def check_client(database: Quota, user: Quota) -> None:
 def yields_place(pool: Pool, server: Any, now: float) -> bool:
     """Whether a server of the pool that has just become free is to go, so that a pool that contends
     for its place may connect: if it isn't in use, or has worked for its turn and our own clients
-    have waited clearly less.
+    have waited clearly less. Or so that a client of this pool can have a server of its own.
     """
+    if pool.yields_to_dedicated():
+        return True
     own = pool.lists.waiting_client(0)
     for quota in pool.quotas:
         if quota.has_too_many():
@@ -205,7 +207,7 @@ def yields_place(pool: Pool, server: Any, now: float) -> bool:
         since = rival.wants_since(now)
         own_since = now if own is None else own.wait_start
         # One at a time: what a first server does for the rival's clients is seen before the next.
-        is_next = since is not None and since + PATIENCE < own_since and not rival.logins
+        is_next = since is not None and since + PATIENCE < own_since and not rival.is_connecting()
         if is_next and now - server.connect_time >= TURN:
             return True
     return False

@@ -8,7 +8,7 @@ an argument, seconds of one monotonic clock. What is to be done is returned, and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pgmux.config import Config, Database, PoolMode
 from pgmux.pool._pool_cy import PoolLists
@@ -81,8 +81,9 @@ class Failure:
 
 
 class Pool:
-    """See the module. `lists` has the clients and servers; `logins` counts connects under way;
-    `quotas` are its database's and its user's.
+    """See the module. `lists` has the clients and servers; `logins` counts connects under way for
+    the queue, `dedicated_logins` those for clients that get a server of their own; `quotas` are its
+    database's and its user's.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Pool:
         self.limits = limits
         self.quotas = quotas
         self.lists = PoolLists(round_robin=round_robin)
-        self.logins = 0
+        self.logins = self.dedicated_logins = 0
         self.last_connect_at = 0.0
         self.failure: Failure | None = None
         self.failed_at = 0.0
@@ -104,7 +105,7 @@ class Pool:
 
     def server_count(self) -> int:
         """Servers in all states, connects under way included."""
-        return self.lists.total_servers() + self.logins
+        return self.lists.total_servers() + self.logins + self.dedicated_logins
 
     def is_full(self) -> bool:
         """pool_size is reached; what comes now is of the reserve pool."""
@@ -114,6 +115,49 @@ class Pool:
         """Since when the client has waited that a connect is to begin for now, the quotas aside;
         None: there is none.
         """
+        since = self._queue_wants_since(now)
+        client = self.next_dedicated(now)
+        if client is None:
+            return since
+        own: float = client.wait_start
+        return own if since is None else min(own, since)
+
+    def next_dedicated(self, now: float) -> Any:
+        """The client whose own server is to be connected next, the quotas aside, or None. Where the
+        pool is full an unused server is to go first: `find_unused_server`.
+        """
+        client = self.lists.next_dedicated()
+        if client is None or self.lists.held or not self._may_connect(now):
+            return None
+        if not self.is_full() or self.find_unused_server() is not None:
+            return client
+        return client if self._may_use_reserve(now - client.wait_start) else None
+
+    def _may_use_reserve(self, waited: float) -> bool:
+        limits = self.limits
+        return 0 < limits.reserve_pool_timeout <= waited and (
+            self.server_count() < limits.pool_size + limits.reserve_pool_size
+        )
+
+    def find_unused_server(self) -> Any:
+        """The pool's server that has been unused for longest, or None."""
+        unused = [self.lists.oldest_server(SV_IDLE)]
+        if not self.lists.waiting_count():  # else it is about to be checked for who waits
+            unused.append(self.lists.oldest_server(SV_USED))
+        found = [server for server in unused if server is not None]
+        return min(found, key=lambda server: float(server.request_time), default=None)
+
+    def yields_to_dedicated(self) -> bool:
+        """Whether a server that has become free is to go so that a client can have one of its own,
+        which has waited for longer than the queue.
+        """
+        client = self.lists.next_dedicated()
+        if client is None or not (self.is_full() or any(q.is_full() for q in self.quotas)):
+            return False
+        first = self.lists.waiting_client(0)
+        return first is None or bool(client.wait_start <= first.wait_start)
+
+    def _queue_wants_since(self, now: float) -> float | None:
         lists, limits = self.lists, self.limits
         count = self.server_count()
         is_reserve = 0 < limits.pool_size <= count
@@ -146,41 +190,60 @@ class Pool:
 
     def _may_connect(self, now: float) -> bool:
         if self.failure is None:
-            return self.logins < MAX_LOGINS
+            return self.logins + self.dedicated_logins < MAX_LOGINS
         since = self.last_connect_at
         if any(quota.is_full() or quota.is_contended_by_others(self) for quota in self.quotas):
             # A server that keeps silent has held a place till now: others have it in between.
             since = self.failed_at
-        return not self.logins and now - since >= self.limits.server_login_retry
+        return not self.is_connecting() and now - since >= self.limits.server_login_retry
+
+    def is_connecting(self) -> bool:
+        """Whether a connect is under way."""
+        return self.logins > 0 or self.dedicated_logins > 0
 
     def is_contended(self) -> bool:
-        """Whether servers that become free may have to go for other pools."""
-        return any(
+        """Whether servers that become free may have to go, for other pools or for a client that
+        wants one of its own.
+        """
+        return self.lists.dedicated_count() > 0 or any(
             quota.is_contended_by_others(self) or quota.has_too_many() for quota in self.quotas
         )
 
-    def on_connect(self, now: float) -> None:
-        """A connect begins."""
-        self.logins += 1
+    def on_connect(self, now: float, client: Any = None) -> None:
+        """A connect begins; with `client`, here and below, it is for that one alone."""
+        if client is None:
+            self.logins += 1
+        else:
+            self.dedicated_logins += 1
+            self.lists.set_connecting(client, True)
         self.last_connect_at = now
         for quota in self.quotas:
             quota.take(self)
 
-    def on_connected(self) -> None:
+    def on_connected(self, client: Any = None) -> None:
         """A connect has become a logged-in server."""
-        self.logins -= 1
+        self._connect_ended(client)
         self.failure = None
 
-    def on_connect_failed(self, failure: Failure, now: float) -> None:
+    def on_connect_failed(self, failure: Failure, now: float, client: Any = None) -> None:
         """A connect has failed; the next waits for server_login_retry."""
-        self.on_connect_given_up()
+        self.on_connect_given_up(client)
         self.failure = failure
         self.failed_at = now
 
-    def on_connect_given_up(self) -> None:
-        """A connect was ended by us, which says nothing about the server."""
-        self.logins -= 1
+    def on_connect_given_up(self, client: Any = None) -> None:
+        """A connect was ended by us, or for a reason of the client's own, which says nothing about
+        the server.
+        """
+        self._connect_ended(client)
         self.on_server_gone()
+
+    def _connect_ended(self, client: Any) -> None:
+        if client is None:
+            self.logins -= 1
+        else:
+            self.dedicated_logins -= 1
+            self.lists.set_connecting(client, False)
 
     def on_server_gone(self) -> None:
         """A server has left the pool."""

@@ -82,6 +82,7 @@ FLUSH = cython.declare(cython.int, 0x48)  # H
 STATEMENT_NAME = cython.declare(cython.int, 0x53)  # S: Describe, Close of a statement
 DATA_ROW = cython.declare(cython.int, 0x44)  # D
 COPY_DATA = cython.declare(cython.int, 0x64)  # d
+COPY_BOTH = cython.declare(cython.int, 0x57)  # W
 READY_FOR_QUERY = cython.declare(cython.int, 0x5A)  # Z
 COMMAND_COMPLETE = cython.declare(cython.int, 0x43)  # C
 ERROR_RESPONSE = cython.declare(cython.int, 0x45)  # E
@@ -1412,6 +1413,8 @@ class ServerRelay(Relay):
             self._on_parameter_status(data, pos, total, client)
         elif answers == SPECIAL:
             self.copy_mode = True  # CopyInResponse, CopyBothResponse
+            if kind == COPY_BOTH:
+                client.query_start = client.xact_start = 0  # a stream's days are no query's time
         return self.instead is not None
 
     @cython.cfunc

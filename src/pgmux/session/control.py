@@ -59,6 +59,7 @@ class PoolControl(StateKeeper):
         self.pooler = pooler
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
+        self.dedicated: PoolRelay | None = None
         self.space: VarSpace | None = None
         self.special = False
         self.apply_limits()
@@ -67,10 +68,9 @@ class PoolControl(StateKeeper):
         """Take over what the configuration says now, for the pool and all its connections."""
         settings = self.pooler.config.settings
         mode = self.pool.limits.pool_mode
-        self.relay.mode = _MODES[mode]
-        self.relay.max_prepared_statements = settings.max_prepared_statements
-        self.relay.max_packet_size = settings.max_packet_size
-        self.relay.disable_pqexec = settings.disable_pqexec
+        self._tune(self.relay, mode)
+        if self.dedicated is not None:
+            self._tune(self.dedicated, PoolMode.SESSION)
         self.pool.lists.round_robin = settings.server_round_robin
         check_always = settings.server_check_delay == 0 and settings.server_check_query != ""
         self.special = (
@@ -79,11 +79,30 @@ class PoolControl(StateKeeper):
         for server in self.pool.lists.all_servers():
             self.refresh_special(server)
 
+    def _tune(self, relay: PoolRelay, mode: PoolMode) -> None:
+        settings = self.pooler.config.settings
+        relay.mode = _MODES[mode]
+        relay.max_prepared_statements = settings.max_prepared_statements
+        relay.max_packet_size = settings.max_packet_size
+        relay.disable_pqexec = settings.disable_pqexec
+
+    def dedicated_relay(self) -> PoolRelay:
+        """What the relays of replication connections share: session mode, whatever the pool's mode
+        is, and the pool's own counters. Made at its first use.
+        """
+        if self.dedicated is None:
+            own = PoolRelay(self.pool.lists, self, self.statements, self.pooler.clock)
+            own.counters = self.relay.counters
+            self._tune(own, PoolMode.SESSION)
+            self.dedicated = own
+        return self.dedicated
+
     def refresh_special(self, server: ServerRelay) -> None:
         """Whether `on_release` has to look at the server when its transaction ends."""
         now = self.pooler.clock()
         server.special = (
             self.special
+            or bool(server.owner.replication)
             or server.close_needed
             or self.pool.lists.held
             or self.pool.is_contended()
@@ -167,9 +186,11 @@ class PoolControl(StateKeeper):
         sqlstate: str = SQLSTATE_PROTOCOL_VIOLATION,
         *,
         tell: bool = True,
+        told: str = "",
     ) -> None:
-        """End a client's connection, and tell it why unless it went by itself, or has begun to get
-        a message: whatever it got now would be taken for the rest of that.
+        """End a client's connection, and tell it why (or what is to be `told`) unless it went by
+        itself, or has begun to get a message: whatever it got now would be taken for the rest of
+        that.
         """
         if client.closed:
             return
@@ -181,12 +202,11 @@ class PoolControl(StateKeeper):
         # before the client can know, as whoever tests it expects
         if settings.log_disconnections and is_logged:
             self.pooler.log_end(self.name(client), reason, client.connect_time)
+        told = told or reason
         if tell and settings.log_pooler_errors and is_logged:
-            text = f"pooler error: {reason}"
+            text = f"pooler error: {told}"
             self.pooler.log.warning(text, self.name(client), limit="pooler error")
-        close_with(
-            client.transport, build_error_response("FATAL", sqlstate, reason) if tell else b""
-        )
+        close_with(client.transport, build_error_response("FATAL", sqlstate, told) if tell else b"")
         self._client_gone(client)
 
     def dismiss(self, client: ClientRelay) -> None:
@@ -267,6 +287,8 @@ class PoolControl(StateKeeper):
             self.close_server(server, "pause mode")
         elif server.owner.cancels > 0:
             self.pool.lists.move_server(server, SV_BEING_CANCELED)
+        elif server.owner.replication:
+            self.close_server(server, "replication client was closed")
         elif self.pool.surplus_count() > 0:
             self.close_server(server, REASON_SURPLUS)
         elif yields_place(self.pool, server, now):

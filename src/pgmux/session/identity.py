@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.pool.limits import Quota
 from pgmux.session.varcache import Vars
 from pgmux.wire.replication import Replication
+
+if TYPE_CHECKING:
+    from pgmux.session._relay_cy import ClientRelay
 
 
 class Side(Protocol):
@@ -125,6 +128,7 @@ class ServerInfo:
         "cancel_pid",
         "cancels",
         "database",
+        "dedicated_to",
         "has_own_settings",
         "id",
         "replication",
@@ -143,6 +147,7 @@ class ServerInfo:
         self.replication = Replication.NONE
         self.reported: Mapping[str, str] = {}  # its parameters at its login
         self.tls: TlsInfo | None = None
+        self.dedicated_to: ClientRelay | None = None  # till they are linked
         self.cancel_pid = 0
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it

@@ -29,7 +29,7 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
             _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
         if lists.total_servers():
             _maintain_servers(control, now)
-        if lists.waiting_count():
+        if lists.waiting_count() or lists.dedicated_count():
             pooler.launch(control)
     places.keep_limits(pooler)
     for control in list(pooler.pools.values()):

@@ -104,10 +104,12 @@ def reconnect(pooler: Pooler, database: str | None) -> None:
 
 
 def retire(control: PoolControl, server: ServerRelay, reason: str) -> None:
-    """Close a server when it is released, an unused one at once."""
+    """Close a server when it is released; at once one that is unused, or a replication client's:
+    that may stay for ever.
+    """
     server.close_needed = True
     control.refresh_special(server)
-    if server.state in (SV_IDLE, SV_USED):
+    if server.state in (SV_IDLE, SV_USED) or server.owner.replication:
         control.close_server(server, reason)
 
 

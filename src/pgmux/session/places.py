@@ -141,12 +141,20 @@ def _evict(pooler: Pooler, quota: Quota) -> bool:
 
 
 def _connect(pooler: Pooler, pool: Pool) -> None:
-    """Begin one connect for the pool's queue; if it wants more, it contends on for those."""
+    """Begin one connect for the pool; if it wants more, it contends on for those."""
+    now = pooler.clock()
     control = pooler.pools[pool.key]
+    dedicated = pool.next_dedicated(now)
+    if dedicated is not None and dedicated.wait_start != pool.wants_since(now):
+        dedicated = None  # it isn't its turn
+    unused = None if dedicated is None else pool.find_unused_server()
+    if unused is not None and pool.is_full():
+        control.close_server(unused, "evicted")
+        return  # there is a place now, if nobody has it already
     if pool.is_full():
-        client = pool.lists.waiting_client(0)
+        client = dedicated or pool.lists.waiting_client(0)
         pooler.log.warning("taking connection from reserve_pool", control.name(client))
-    pooler.connect(control)
+    pooler.connect(control, dedicated)
     since = pool.wants_since(pooler.clock())
     for quota in pool.quotas:
         if pool in quota.contenders:

@@ -19,7 +19,7 @@ from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
-from pgmux.session import database_ddl, linking, logins, places
+from pgmux.session import database_ddl, dedicated, linking, logins, places
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.control import PoolControl
@@ -53,7 +53,7 @@ class Outside:
 
     clock: Callable[[], float]
     random: Callable[[int], bytes]
-    connect: Callable[[PoolControl], Attempt]
+    connect: Callable[[PoolControl, ClientInfo | None], Attempt]  # for that client alone, if any
     send_cancel: Callable[[ServerInfo, OnCancelled], Attempt]
     later: Callable[[float, Callable[[], None]], object]  # call it, so many seconds from now
     connect_to_peer: Callable[[Forward, OnCancelled], Attempt]
@@ -71,6 +71,7 @@ class Pooler:
         self.pools: dict[PoolKey, PoolControl] = {}
         self.logins: dict[PoolKey, ServerLogin] = {}
         self.attempts: dict[Attempt, tuple[PoolControl, float]] = {}
+        self.dedicated: dict[Attempt, ClientRelay] = {}  # whom alone an attempt is for
         self.cancels: dict[Attempt, tuple[float, OnCancelled]] = {}
         self.cancel_keys: CancelKeys[ClientRelay] = CancelKeys()
         self.connect_to_peer = outside.connect_to_peer
@@ -162,8 +163,6 @@ class Pooler:
         Raises: PoolerError for a database that does not exist, is disabled or, like its user, has
         as many clients as it may.
         """
-        if info.replication:
-            raise PoolerError("not yet supported: replication")
         database = self.find_database(info.database)
         if database is None:
             raise PoolerError(f"no such database: {info.database}")
@@ -172,14 +171,16 @@ class Pooler:
         quotas = self.quotas.check_client(database.quota, credentials.user)
         control = self.find_pool(database, credentials.user)
         logins.on_client(self, control, credentials, scram_keys)
-        client = ClientRelay(control.relay, transport, info)
+        relay = control.dedicated_relay() if info.replication else control.relay
+        client = ClientRelay(relay, transport, info)
         info.long_key = long_key
-        info.links_at_login = control.pool.limits.links_at_login
+        info.links_at_login = control.pool.limits.links_at_login or bool(info.replication)
         control.pool.lists.add_client(client)
         self.client_count += 1
         info.quotas = self.quotas.enter(*quotas)
         if info.links_at_login:
-            linking.enter(self, control, client)
+            wait = dedicated.enter if info.replication else linking.enter
+            wait(self, control, client)
             return client
         self._give_key(client)
         if control.space is None:
@@ -237,6 +238,8 @@ class Pooler:
 
     def on_client_gone(self, client: ClientRelay) -> None:
         """A client has left its pool."""
+        if client.owner.replication:
+            dedicated.leave(self, client)
         self.client_count -= 1
         self.quotas.leave(*client.owner.quotas)
         self.cancel_keys.remove(client.owner.cancel_pid, client.owner.cancel_key)
@@ -252,12 +255,14 @@ class Pooler:
         """The same for all pools: there may be more places than there were."""
         places.launch_all(self)
 
-    def connect(self, control: PoolControl) -> None:
-        """Begin one connect."""
+    def connect(self, control: PoolControl, client: ClientRelay | None = None) -> None:
+        """Begin one connect, for the queue or for that client alone."""
         now = self.clock()
-        control.pool.on_connect(now)
-        attempt = self.outside.connect(control)
+        control.pool.on_connect(now, client)
+        attempt = self.outside.connect(control, None if client is None else client.owner)
         self.attempts[attempt] = (control, now)
+        if client is not None:
+            self.dedicated[attempt] = client
 
     def on_connected(
         self,
@@ -269,9 +274,11 @@ class Pooler:
         """A connect has logged in: the server joins its pool and serves whoever waits. The caller
         then sets the relay as the transport's protocol before it returns to the loop.
         """
-        control, _ = self.attempts.pop(attempt)
+        control, client = self._pop_attempt(attempt)
         pool = control.pool
-        pool.on_connected()
+        pool.on_connected(client)
+        if client is not None:
+            return dedicated.take_in(client, transport, info, reported)
         server = ServerRelay(control.relay, transport, info)
         info.reported = reported
         names = {name.lower() for name in reported}
@@ -282,6 +289,10 @@ class Pooler:
         server.vars = control.space.from_reported(reported)
         pool.lists.add_server(server)
         return server
+
+    def _pop_attempt(self, attempt: Attempt) -> tuple[PoolControl, ClientRelay | None]:
+        """A connect is over: whose pool's it was, and whom it was for, if for one client alone."""
+        return self.attempts.pop(attempt)[0], self.dedicated.pop(attempt, None)
 
     def _accepted(self, control: PoolControl) -> tuple[str, ...]:
         """Startup parameters that logins take, whether or not this pool's server reports them."""
@@ -321,6 +332,9 @@ class Pooler:
     def admit(self, server: ServerRelay) -> None:
         """A logged-in server, whose relay now is its transport's protocol, starts to work."""
         control: PoolControl = server.pool_relay.control
+        if server.owner.replication:
+            dedicated.link(self, control, server)
+            return
         for client in control.pool.lists.waiting_clients():
             if not (client.owner.welcomed or client.owner.links_at_login):
                 control.pool.lists.stop_waiting(client)
@@ -334,31 +348,39 @@ class Pooler:
         """A connect has failed. What the server said itself reaches everybody who waits, now,
         unless there are servers to wait for: one connection too many costs nobody his own.
         """
-        control, _ = self.attempts.pop(attempt)
-        control.pool.on_connect_failed(failure, self.clock())
-        is_served = any(not server.close_needed for server in control.pool.lists.all_servers())
-        if failure.message and not transient and not is_served:
-            for client in control.pool.lists.waiting_clients():
-                control.close_client(client, failure.message, failure.sqlstate)
+        control, client = self._pop_attempt(attempt)
+        if client is not None and failure.message and not transient:
+            control.pool.on_connect_given_up(client)
+            dedicated.refuse(control, client, failure)
+        else:
+            control.pool.on_connect_failed(failure, self.clock(), client)
+            is_served = any(not server.close_needed for server in control.pool.lists.all_servers())
+            if failure.message and not transient and not is_served:
+                for waiting in control.pool.lists.waiting_clients():
+                    control.close_client(waiting, failure.message, failure.sqlstate)
         places.on_place_free(self, control)
         self.on_change()
 
     def give_up(self, attempt: Attempt, failure: Failure) -> None:
         """End a connect ourselves."""
-        control, _ = self.attempts.pop(attempt)
+        control, client = self._pop_attempt(attempt)
         attempt.cancel(failure.reason)
-        control.pool.on_connect_failed(failure, self.clock())
+        control.pool.on_connect_failed(failure, self.clock(), client)
         places.on_place_free(self, control)
 
     def give_up_all(self, control: PoolControl, reason: str) -> None:
         """End a pool's connects under way, which says nothing about its server."""
         given_up = [attempt for attempt, (owner, _) in self.attempts.items() if owner is control]
         for attempt in given_up:
-            del self.attempts[attempt]
-            attempt.cancel(reason)
-            control.pool.on_connect_given_up()
+            self.drop_attempt(attempt, reason)
         if given_up:
             places.on_place_free(self, control)
+
+    def drop_attempt(self, attempt: Attempt, reason: str) -> None:
+        """End one of them; its place is free."""
+        control, client = self._pop_attempt(attempt)
+        attempt.cancel(reason)
+        control.pool.on_connect_given_up(client)
 
     def on_server_gone(self, control: PoolControl) -> None:
         """A server has left its pool; its place may be wanted."""

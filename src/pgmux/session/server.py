@@ -40,6 +40,7 @@ MAX_PARAMETER_BYTES = 1 << 18
 REASON_CONNECT_FAILED = "connect failed"
 REASON_CONN_CRASHED = "server conn crashed?"
 REASON_AUTH_FAILED = "failed to answer authreq"
+REASON_LOGIN_FAILED = "login failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class ServerLogin:
         "_parameter_bytes",
         "_parameters",
         "_reader",
+        "_refusal",
         "_startup",
         "_state",
         "_warning",
@@ -124,6 +126,8 @@ class ServerLogin:
         """`parameters` go into StartupMessage behind user and database. `nonce` is random for each
         login (printable, no comma); `salted_cache` belongs to the process."""
         self._startup = {"user": login.user, "database": dbname, **parameters}
+        # as PgBouncer calls it where the refusal concerns one client alone
+        self._refusal = REASON_LOGIN_FAILED if "replication" in parameters else ""
         self._auth = ServerAuth(login.user, login.secret, login.scram_keys, nonce, salted_cache)
         self._connect_query = connect_query
         self._reader = MessageReader(min(max_packet_size, MAX_MESSAGE_LEN), "server")
@@ -195,7 +199,7 @@ class ServerLogin:
             case _State.CONNECT_QUERY, codes.ERROR_RESPONSE:
                 self._warning = _connect_query_warning(parse.parse_error_response(body))
             case _, codes.ERROR_RESPONSE:
-                raise _refused(parse.parse_error_response(body))
+                raise _refused(parse.parse_error_response(body), self._refusal)
             case (_, codes.NOTICE_RESPONSE) | (_State.CONNECT_QUERY, _):
                 pass
             case _:
@@ -244,11 +248,15 @@ def startup_parameters(database: Database) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _refused(error: parse.ServerMessage) -> ServerLoginFailed:
-    """The server's own refusal, also where it lacks what the protocol promises."""
+def _refused(error: parse.ServerMessage, reason: str) -> ServerLoginFailed:
+    """The server's own refusal, also where it lacks what the protocol promises; `reason` is for the
+    log, if not its text.
+    """
     is_whole = error.severity and error.message
+    message = error.message or "server login failed"
     return ServerLoginFailed(
-        error.message or "server login failed",
+        reason or message,
+        message=message,
         detail="server login failed" + (f": {error.severity} {error.message}" if is_whole else ""),
         sqlstate=error.fields.get("C") or SQLSTATE_PROTOCOL_VIOLATION,
         from_server=True,

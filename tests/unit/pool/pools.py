@@ -75,6 +75,13 @@ def add_clients(
     return clients
 
 
+def add_dedicated(pool: Pool, **fields: Any) -> Client:
+    """A client that waits for a server of its own."""
+    (client,) = add_clients(pool, **fields)
+    pool.lists.wait_dedicated(client)
+    return client
+
+
 def add_link(pool: Pool, client: Client, server: Server) -> None:
     """A client with a server of its own."""
     pool.lists.add_client(client)

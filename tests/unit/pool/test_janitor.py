@@ -105,8 +105,15 @@ def test_query_wait_notify_0_tells_nobody() -> None:
 @pytest.mark.parametrize(("ago", "due"), [(10.0, []), (10.1, ["query timeout"])])
 def test_a_query_runs_for_query_timeout(ago: float, due: list[str]) -> None:
     pool = make_pool(query_timeout=10.0)
-    add_link(pool, Client(request_time=NOW - ago), Server(ready=False))
+    add_link(pool, Client(request_time=NOW - ago, query_start=1.0), Server(ready=False))
     assert due_active(pool) == due
+
+
+def test_a_replication_stream_has_no_timeout() -> None:
+    timeouts = ("query_timeout", "transaction_timeout", "idle_transaction_timeout")
+    pool = make_pool(**dict.fromkeys(timeouts, 10.0))
+    add_link(pool, Client(request_time=NOW - 100), Server(ready=False))
+    assert due_active(pool) == []
 
 
 def test_query_timeout_does_not_end_an_idle_transaction() -> None:

@@ -214,3 +214,47 @@ def test_a_client_leaves_once() -> None:
     lists.remove_client(client)
     with pytest.raises(LocalProtocolError, match="client leaves, but is gone"):
         lists.remove_client(client)
+
+
+# Clients that wait for a server of their own
+
+
+def test_who_waits_for_its_own_server_gets_no_other() -> None:
+    lists = PoolLists()
+    (dedicated,) = clients(lists, 1)
+    lists.wait_dedicated(dedicated)
+    assert lists.next_waiting() is None
+    assert (lists.waiting_count(), lists.dedicated_count(), lists.client_count()) == (0, 1, 1)
+    assert lists.waiting_clients() == [dedicated]
+    assert dedicated.state == CL_WAITING
+
+
+def test_the_next_own_server_is_for_who_waits_longest_without_a_connect() -> None:
+    lists = PoolLists()
+    first, second = clients(lists, 2)
+    for client in (first, second):
+        lists.wait_dedicated(client)
+    lists.set_connecting(first, True)
+    assert lists.next_dedicated() is second
+    lists.set_connecting(second, True)
+    assert lists.next_dedicated() is None
+    lists.set_connecting(first, False)
+    assert lists.next_dedicated() is first
+
+
+@pytest.mark.parametrize("leaves", ["stop_waiting", "remove_client"])
+def test_who_stops_waiting_for_its_own_server_needs_none(leaves: str) -> None:
+    lists = PoolLists()
+    (client,) = clients(lists, 1)
+    lists.wait_dedicated(client)
+    getattr(lists, leaves)(client)
+    lists.set_connecting(client, False)  # its connect was given up
+    assert (lists.next_dedicated(), lists.dedicated_count()) == (None, 0)
+
+
+def test_only_a_client_that_does_not_wait_yet_can_wait_for_its_own_server() -> None:
+    lists = PoolLists()
+    (client,) = clients(lists, 1)
+    lists.wait(client)
+    with pytest.raises(LocalProtocolError):
+        lists.wait_dedicated(client)

@@ -24,6 +24,7 @@ from pgmux.session.peers import Forward
 from pgmux.session.pooler import Outside, Pooler
 from pgmux.wire import build, codes, parse
 from pgmux.wire.messages import MessageReader
+from pgmux.wire.replication import Replication
 
 REPORTED = {"server_version": "17.2", "TimeZone": "UTC", "application_name": ""}
 
@@ -185,6 +186,7 @@ class FakeAttempt:
     target: Any = None
     done: Callable[[], None] = lambda: None
     canceled: str | None = None
+    client: ClientInfo | None = None  # whom alone it is for
 
     def cancel(self, reason: str) -> None:
         assert self.canceled is None
@@ -260,8 +262,8 @@ class Rig:
     def _random_bytes(self, size: int) -> bytes:
         return next(self._random).to_bytes(4, "big").ljust(size, b"k")
 
-    def _connect(self, control: PoolControl) -> FakeAttempt:
-        self.connects.append(FakeAttempt(control))
+    def _connect(self, control: PoolControl, client: ClientInfo | None) -> FakeAttempt:
+        self.connects.append(FakeAttempt(control, client=client))
         return self.connects[-1]
 
     def _send_cancel(self, info: ServerInfo, done: Callable[[str], None]) -> FakeAttempt:
@@ -301,10 +303,12 @@ class Rig:
         as_of: int = 0,
         scram_keys: ScramKeys | None = None,
         long_key: bool = False,
+        replication: Replication = Replication.NONE,
     ) -> ClientEnd:
         """A client that has authenticated, with `secret` where it matters which that was."""
         transport = FakeTransport()
         info = ClientInfo(next(self.pooler.ids), database, user, FakeEnds(), startup or {})
+        info.replication = replication
         credentials = Credentials(user, None if secret is None else parse_secret(secret), as_of)
         relay = self.pooler.enter(transport, info, credentials, scram_keys, long_key=long_key)
         return ClientEnd(relay, transport)
