@@ -18,7 +18,7 @@ from typing import Any
 
 from pgmux.admin.pooler import ShutdownMode
 from pgmux.auth.server_auth import SaltedCache
-from pgmux.config import Config, SslMode
+from pgmux.config import Config
 from pgmux.daemon import systemd
 from pgmux.daemon.admin import DaemonAdmin
 from pgmux.daemon.configuration import describe, say_problems
@@ -114,7 +114,7 @@ class App:
             self._computer,
             self._verifier,
             self.consoles,
-            lambda: None,
+            lambda: self._tls.client.context,
         )
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
         self._listener = Listener(config.settings, log, self.door, manager.sockets)
@@ -135,7 +135,7 @@ class App:
             random=secrets.token_bytes,
             connection_count=lambda: self.pooler.client_count + len(self.door.logins),
             own_uid=os.geteuid(),
-            tls_mode=lambda: SslMode.DISABLE,
+            tls_mode=lambda: self._tls.client.mode,
             os_user=os_user_name,
             mock_key=secrets.token_bytes(_MOCK_KEY_LEN),
         )

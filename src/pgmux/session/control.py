@@ -15,6 +15,7 @@ from pgmux.errors import (
     SQLSTATE_INTERNAL_ERROR,
     SQLSTATE_PROTOCOL_VIOLATION,
     SQLSTATE_QUERY_CANCELED,
+    TlsError,
 )
 from pgmux.pool.janitor import REASON_SURPLUS
 from pgmux.pool.limits import yields_place
@@ -125,6 +126,7 @@ class PoolControl(StateKeeper):
     def on_client_lost(self, client: ClientRelay, error: BaseException | None) -> None:
         """The client's connection has ended."""
         if not client.closed:
+            self._log_tls_error(client, error)
             self.close_client(client, "client unexpected eof", tell=False)
 
     def on_client_terminate(self, client: ClientRelay) -> None:
@@ -245,6 +247,7 @@ class PoolControl(StateKeeper):
     def on_server_lost(self, server: ServerRelay, error: BaseException | None) -> None:
         """The server's connection has ended."""
         if not server.closed:
+            self._log_tls_error(server, error)
             self.close_server(server, "server conn crashed?", terminate=False)
 
     def on_server_violation(self, server: ServerRelay, message: str) -> None:
@@ -426,7 +429,11 @@ class PoolControl(StateKeeper):
             unreported = server.vars.space.unreported
             server.vars = server.vars.replace(dict.fromkeys(unreported, None))
 
-    # ---- names in the log
+    # ---- the log
+
+    def _log_tls_error(self, relay: ClientRelay | ServerRelay, error: BaseException | None) -> None:
+        if isinstance(error, TlsError):
+            self.pooler.log.warning(f"TLS error: {error}", self.name(relay), limit="TLS error")
 
     def name(self, relay: ClientRelay | ServerRelay) -> Name:
         """What a line about this connection begins with."""
