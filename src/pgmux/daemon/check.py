@@ -141,7 +141,7 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
         if address != "*":
             yield "listen_addr", address
     places = [(f"database {db.name}", host) for db in _entries(config) for host in db.hosts]
-    places += [(f"peer {peer.id}", peer.host) for peer in config.peers.values()]
+    places += [(f"peer {peer.id}", host) for peer in config.peers.values() for host in peer.hosts]
     for place, host in places:
         if host and host[0] not in "/@":
             yield place, host

@@ -100,12 +100,11 @@ def run(options: Options, make_application: MakeApplication) -> int:
     process.hold_standard_streams()
     log = Log(verbose=options.verbose, quiet=options.quiet)
     try:
-        manager = find_service_manager(os.environ, os.getpid())
         config = read_configuration(options)
         tls = load_tls(config.settings)  # before the user changes: a key may be root's
         new_event_loop = _find_event_loop(config)
         banner = f"process up: {PGBOUNCER}, pgmux {__version__} ({_pure.form()})"
-        _become_daemon(config, options, log, manager)
+        manager = _become_daemon(config, options, log)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             if new_event_loop is asyncio.new_event_loop:
                 log.warning("running on asyncio's event loop: it costs four times the others' CPU")
@@ -141,7 +140,7 @@ def _find_event_loop(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _become_daemon(config: Config, options: Options, log: Log, manager: ServiceManager) -> None:
+def _become_daemon(config: Config, options: Options, log: Log) -> ServiceManager:
     """Everything between a good configuration and listening. Raises: StartError."""
     settings = config.settings
     user = settings.user if options.user is None else options.user
@@ -156,6 +155,7 @@ def _become_daemon(config: Config, options: Options, log: Log, manager: ServiceM
         raise process.StartError(cannot_open(settings.logfile, error)) from error
     log.configure(settings, config.pgmux)
     say_problems(config, log)
+    manager = find_service_manager(os.environ, os.getpid())
     if not manager.sockets:
         process.refuse_second_process(settings.unix_socket_dir, settings.listen_port)
     if settings.pidfile:
@@ -165,6 +165,7 @@ def _become_daemon(config: Config, options: Options, log: Log, manager: ServiceM
             raise process.StartError("daemon needs pidfile configured")
         log.set_quiet(True)
         process.daemonize()
+    return manager
 
 
 def _reload(options: Options, log: Log, config_file: str) -> Config:

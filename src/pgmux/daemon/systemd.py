@@ -59,9 +59,7 @@ class ServiceManager:
 
 
 def find_service_manager(environment: MutableMapping[str, str], pid: int) -> ServiceManager:
-    """What the environment says to the process `pid`, and is then gone from it. To be called before
-    a file is opened. Raises: StartError.
-    """
+    """What the environment says to process `pid`, and is then gone from it. Raises: StartError."""
     names = (
         "NOTIFY_SOCKET",
         *("WATCHDOG_USEC", "WATCHDOG_PID"),

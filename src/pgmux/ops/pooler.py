@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from pgmux.ops.account import unprivileged_account
 from pgmux.ops.installation import give_to, make_directory
@@ -78,14 +79,19 @@ class PoolerProcess(Owned):
         give_to(self._account, self.directory)
         become = ("-u", self._account.pw_name) if self._account else ()
         with (self.directory / "stderr").open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [*self._command, "-q", *become, str(self.directory / "pgbouncer.ini")],
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                start_new_session=True,  # a terminal's Ctrl-C is for us alone
-            )
+            command = [*self._command, "-q", *become, str(self.directory / "pgbouncer.ini")]
+            self._process = self.spawn(command, stderr)
         self._wait_until_ready(self._process)
+
+    def spawn(self, command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Starts the process; what it prints goes to `output`."""
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a terminal's Ctrl-C is for us alone
+        )
 
     def write_configuration(self) -> None:
         """Writes both files from the attributes; SIGHUP or RELOAD has the pooler read them."""
