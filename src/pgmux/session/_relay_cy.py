@@ -831,6 +831,9 @@ class ServerRelay(Relay):
     ready = cython.declare(cython.bint, visibility="public")  # idle: nothing asked, no transaction
     idle_tx = cython.declare(cython.bint, visibility="public")  # in a transaction, nothing asked
     private = cython.declare(cython.bint, visibility="public")  # answers the pooler itself
+    last_words = cython.declare(
+        cython.bint, visibility="public"
+    )  # FATAL: why it ends has been said
     reset = cython.declare(cython.bint, visibility="public")  # RESET, DISCARD ALL in this answer
     link: ClientRelay | None
     prepared: OrderedDict[PreparedStatement, None]  # least recently used first
@@ -867,7 +870,7 @@ class ServerRelay(Relay):
         self.tracked = deque()
         self.close_needed = self.special = self.idle_tx = self.private = self.drop = False
         self.copy_mode = self.failed = self.serving = self.ddl = False
-        self.reset = self.restore = self.fresh = self.unsettled = False
+        self.reset = self.restore = self.fresh = self.unsettled = self.last_words = False
         self.ready = True
         self.replay = self.again = self.instead = self.violation = None
         self.answered = []
@@ -1424,9 +1427,12 @@ class ServerRelay(Relay):
         if self.copy_mode:
             self._end_copy(client, True)
         self.failed = True
-        if self._peek() & DUPLICATE and total <= INSPECT_MAX:
+        if total > INSPECT_MAX:
+            return
+        body: bytes = data[pos + 5 : pos + _size(total)]
+        self.last_words = b"\0VFATAL\0" in body
+        if self._peek() & DUPLICATE:
             # Refused under the server's name for it; the client knows the statement by its own.
-            body: bytes = data[pos + 5 : pos + _size(total)]
             self.instead = self.pool.control.duplicate_error(body, self.tracked[0][1])
 
     @cython.cfunc

@@ -263,7 +263,9 @@ class PoolControl(StateKeeper):
             self.close_server(relay, "internal error")
 
     def close_server(self, server: ServerRelay, reason: str, *, terminate: bool = True) -> None:
-        """End a server's connection; a linked client is told the reason and ends too."""
+        """End a server's connection; a linked client is told the reason, unless the server did so
+        itself, and ends too.
+        """
         if server.closed:
             return
         server.closed = True
@@ -274,7 +276,7 @@ class PoolControl(StateKeeper):
         close_with(server.transport, build_terminate() if terminate else b"")
         self.pool.lists.move_server(server, SV_GONE)
         if client is not None:
-            self.close_client(client, reason, tell=not mid_message)
+            self.close_client(client, reason, tell=not (mid_message or server.last_words))
         self.pooler.on_server_gone(self)
 
     def on_release(self, server: ServerRelay) -> None:

@@ -171,6 +171,16 @@ def test_a_server_that_dies_tells_its_client() -> None:
     assert rig.control().pool.server_count() == 0
 
 
+def test_a_server_that_says_why_it_ends_has_told_its_client() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    server.send(build.build_error_response("FATAL", "57P01", "terminating", with_v=True))
+    server.lose()
+    assert client.error() == ("FATAL", "57P01", "terminating")
+    assert client.is_closed
+    assert "closing because: server conn crashed?" in rig.log.lines[-1]
+
+
 @pytest.mark.parametrize("who", ["the server", "the client"])
 def test_a_client_that_has_half_a_row_gets_no_error_for_its_other_half(who: str) -> None:
     rig = Rig()
