@@ -25,6 +25,8 @@ SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "src").glob("**/
 
 _EXAMPLE = re.compile(r"<!-- run: (.+?) -->\n```sh\n(.*?)```", re.DOTALL)
 _INI = re.compile(r"^```ini\n(.*?)```", re.DOTALL | re.MULTILINE)
+_HBA = re.compile(r"^```\n(# TYPE .*?)```", re.DOTALL | re.MULTILINE)
+_IDENT = re.compile(r"^```\n(# MAP .*?)```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _SOURCE_FILE = re.compile(
     r"`((?:wire|config|auth|pool|session|admin|metrics|net|daemon|ops|cli)/\w+\.py)`"
@@ -98,11 +100,15 @@ def test_what_a_document_links_to_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_a_whole_configuration_in_a_document_is_one_that_pgmux_takes(document: Path) -> None:
-    for block in _INI.findall(document.read_text(encoding="utf-8")):
+    text = document.read_text(encoding="utf-8")
+    hba = "".join(_HBA.findall(text)).replace("@blocked", "blocked")
+    others = {"userlist.txt": "", "hba.conf": hba, "ident.conf": "".join(_IDENT.findall(text))}
+    for block in _INI.findall(text):
         if "[pgbouncer]" in block:
-            files = {"pgbouncer.ini": block, "userlist.txt": ""}
-            config = load_config("pgbouncer.ini", files.__getitem__)
-            assert [warning.text for warning in config.warnings] == []
+            files = {"pgbouncer.ini": block, **others}
+            config = load_config("pgbouncer.ini", lambda path, f=files: f[Path(path).name])
+            assert [str(warning) for warning in config.warnings] == []
+            assert len(config.hba) == (hba.count("\n") - 1 if "auth_hba_file" in block else 0)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

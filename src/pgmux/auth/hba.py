@@ -42,7 +42,7 @@ def find_rule(rules: Iterable[HbaRule], attempt: Attempt) -> HbaRule | None:
     return None
 
 
-def is_hopeless(rules: Sequence[HbaRule], attempt: Attempt) -> bool:
+def is_refused_anyway(rules: Sequence[HbaRule], attempt: Attempt) -> bool:
     """Whether it is refused whoever its user is, so that nobody has to be asked who that is."""
     for rule in _lines_for(rules, attempt):
         names = rule.databases

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.external import check_certificate, check_peer
-from pgmux.auth.hba import Attempt, find_rule, is_hopeless
+from pgmux.auth.hba import Attempt, find_rule, is_refused_anyway
 from pgmux.auth.outside import LdapLogin, OutsideLogin, PamLogin
 from pgmux.auth.secrets import parse_secret
 from pgmux.auth.steps import AuthenticationFailed, Done
@@ -88,7 +88,7 @@ def check_outside(method: Method, database: Database) -> None:
 
 def is_refused_unasked(config: Config, attempt: Attempt) -> bool:
     """Whether auth_query's answer can't help it."""
-    return config.settings.auth_type is AuthType.HBA and is_hopeless(config.hba, attempt)
+    return config.settings.auth_type is AuthType.HBA and is_refused_anyway(config.hba, attempt)
 
 
 def find_console_user(method: Method, attempt: Attempt) -> Credentials | None:

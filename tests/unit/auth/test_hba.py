@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmux.auth.hba import Attempt, find_rule, is_hopeless
+from pgmux.auth.hba import Attempt, find_rule, is_refused_anyway
 from pgmux.config.hba import HbaMethod, HbaRule
 from pgmux.config.hba_file import HbaFile
 
@@ -176,7 +176,7 @@ def test_a_login_is_described_in_the_files_words(login: Attempt, text: str) -> N
     ],
 )
 def test_who_is_refused_whoever_it_is_needs_no_look_up(text: str, expected: bool) -> None:
-    assert is_hopeless(rules(text), PLAIN) is expected
+    assert is_refused_anyway(rules(text), PLAIN) is expected
 
 
 COLUMNS = st.sampled_from(
@@ -192,12 +192,12 @@ LINES = st.builds(
 
 
 @given(st.lists(LINES, max_size=6).map("\n".join), st.booleans(), st.sampled_from(["app", "bob"]))
-def test_hopeless_is_who_is_refused_under_any_name(
+def test_refused_anyway_is_who_is_refused_under_any_name(
     text: str, physical: bool, database: str
 ) -> None:
     lines = rules(text)
     login = attempt(database=database, physical=physical)
     found = [find_rule(lines, replace(login, user=name)) for name in ("app", "bob", "eve", "zoe")]
     may_enter = any(rule is not None and rule.method is not HbaMethod.REJECT for rule in found)
-    if is_hopeless(lines, login):
+    if is_refused_anyway(lines, login):
         assert not may_enter
