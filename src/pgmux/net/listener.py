@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 from pgmux.config.model import Settings
 from pgmux.errors import PgmuxError
-from pgmux.net.drain import DRAIN, take_no_handshake
+from pgmux.net.drain import DRAIN, kernel_migrates, take_no_handshake, wait_for_no_bytes
 from pgmux.net.loop import Server, open_server
 from pgmux.net.sockets import (
     Address,
@@ -30,6 +30,11 @@ from pgmux.net.sockets import (
     unix_address,
 )
 from pgmux.session.log import Log
+
+_MAY_RESET = (
+    "connects under way may be reset: this user may not set socket filters;"
+    " sysctl net.ipv4.tcp_migrate_req=1 prevents it"
+)
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
@@ -106,11 +111,15 @@ class Listener:
         Where other processes listen on the port, that takes a moment: see `net/drain.py`.
         """
         tcp = [sock for sock in self._sockets if sock.family != socket.AF_UNIX]
-        if self._settings.so_reuseport and not self._given and all(map(take_no_handshake, tcp)):
-            loop = asyncio.get_running_loop()
-            self._drain = loop.call_later(DRAIN, self._close_tcp)
-        else:
+        if not (tcp and self._settings.so_reuseport) or self._given or kernel_migrates():
             self._close_tcp()
+            return
+        if not all(map(take_no_handshake, tcp)):
+            self._log.warning(_MAY_RESET)
+            for sock in tcp:
+                wait_for_no_bytes(sock)
+        loop = asyncio.get_running_loop()
+        self._drain = loop.call_later(DRAIN, self._close_tcp)
 
     def _close_tcp(self) -> None:
         self._drain = None

@@ -14,7 +14,9 @@ from typing import cast
 import pytest
 
 from pgmux.config.model import Settings
-from pgmux.net.drain import take_no_handshake
+from pgmux.net import drain
+from pgmux.net import listener as listener_module
+from pgmux.net.drain import kernel_migrates, take_no_handshake
 from pgmux.net.listener import Listener, ListenError
 from pgmux.net.loop import Loop
 from tests.unit.net.conftest import RecordingLog, Run
@@ -25,7 +27,7 @@ IN_USE = "(address in use: stop the process that has it, or change listen_port)"
 def has_filters() -> bool:
     """Whether the system lets a listening socket stop taking connects."""
     with socket.socket() as sock:
-        return take_no_handshake(sock)
+        return take_no_handshake(sock) and not kernel_migrates()
 
 
 needs_filters = pytest.mark.skipif(not has_filters(), reason="no socket filters here")
@@ -325,13 +327,44 @@ def test_what_waits_to_be_accepted_when_it_closes_is_served(
             sock.sendall(b"x")
             sock.setblocking(False)
         listener.close_tcp()
-        assert listener.is_draining == others
+        assert listener.is_draining == (others and not kernel_migrates())
         for sock in socks:
             assert (await loop.sock_recv(sock, 100)).startswith(b"hello")
             sock.close()
         listener.close()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("migrates", [False, True])
+def test_where_no_filter_may_be_set_the_log_says_what_to_do_unless_it_is_done(
+    run: Run,
+    log: RecordingLog,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    migrates: bool,
+) -> None:
+    monkeypatch.setattr(listener_module, "take_no_handshake", lambda sock: False)
+    monkeypatch.setattr(listener_module, "DRAIN", 0.1)
+    monkeypatch.setattr(drain, "MIGRATE", str(tmp_path / "migrate"))
+    (tmp_path / "migrate").write_text(f"{migrates:d}\n")
+
+    async def scenario() -> None:
+        listener = Listener(tcp_settings(port, "127.0.0.1", so_reuseport=True), log, Greeting)
+        await listener.start()
+        listener.close_tcp()
+        assert listener.is_draining != migrates
+        if not migrates:  # whoever comes is served to the end
+            assert (await ask(("127.0.0.1", port))).startswith(b"hello")
+        while listener.is_draining:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ConnectionRefusedError):
+            await ask(("127.0.0.1", port))
+
+    run(scenario())
+    advice = "sysctl net.ipv4.tcp_migrate_req=1 prevents it"
+    assert [advice in text for text in log.warnings] == ([] if migrates else [True])
 
 
 @needs_filters
