@@ -20,6 +20,7 @@ from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.saslprep import saslprep
 from pgmux.auth.scram import (
     MECHANISM,
+    MECHANISM_PLUS,
     Pbkdf2,
     ScramError,
     ScramSecret,
@@ -74,13 +75,15 @@ def start_client_auth(
     nonce: str,
     mock_key: bytes,
     scram_cache: ScramCache,
+    end_point: bytes = b"",
 ) -> ClientAuth:
     """The exchange for this client.
 
     `secret` None means an unknown user. `salt` (16 bytes) and `nonce` (printable, no comma) are
     random for each login, `mock_key` for each process. `scram_cache` belongs to the process and
     holds what SCRAM needs of plaintext secrets; it has at most one entry a known user. Logins of
-    one user ask for equal jobs, so the caller may run one for all that wait.
+    one user ask for equal jobs, so the caller may run one for all that wait. `end_point` is the
+    channel binding of the client's connection; where there is one SCRAM-SHA-256-PLUS is offered.
     """
     is_scram_secret = secret is not None and secret.kind is SecretKind.SCRAM
     if auth_type == "any":
@@ -92,7 +95,7 @@ def start_client_auth(
     if auth_type == "md5" and not is_scram_secret:
         return _Md5(user, secret, salt[:SALT_LEN])
     if auth_type in ("md5", "scram-sha-256"):
-        return _Scram(user, secret, scram_iterations, nonce, mock_key, scram_cache)
+        return _Scram(user, secret, scram_iterations, nonce, mock_key, scram_cache, end_point)
     raise LocalProtocolError(f"no password exchange for auth_type {auth_type!r}")
 
 
@@ -222,10 +225,11 @@ class _ScramState(Enum):
 
 
 class _Scram(ClientAuth):
-    """AuthenticationSASL with SCRAM-SHA-256."""
+    """AuthenticationSASL with SCRAM-SHA-256, and SCRAM-SHA-256-PLUS where it can be."""
 
     __slots__ = (
         "_cache",
+        "_end_point",
         "_iterations",
         "_mock_key",
         "_nonce",
@@ -243,6 +247,7 @@ class _Scram(ClientAuth):
         nonce: str,
         mock_key: bytes,
         cache: ScramCache,
+        end_point: bytes,
     ) -> None:
         self._user = user
         self._secret = None if secret is None or secret.is_empty else secret
@@ -250,11 +255,13 @@ class _Scram(ClientAuth):
         self._nonce = nonce
         self._mock_key = mock_key
         self._cache = cache
+        self._end_point = end_point
         self._verifier: ScramVerifier | None = None
         self._state = _ScramState.INITIAL_RESPONSE
 
     def first(self) -> Step:
-        return Send(build.build_authentication_sasl([MECHANISM]))
+        offered = [MECHANISM_PLUS, MECHANISM] if self._end_point else [MECHANISM]
+        return Send(build.build_authentication_sasl(offered))
 
     def on_password_message(self, body: bytes) -> Step:
         state, self._state = self._state, _ScramState.OVER
@@ -278,9 +285,12 @@ class _Scram(ClientAuth):
 
     def _on_initial_response(self, body: bytes) -> Step:
         response = parse.parse_sasl_initial_response(body)
-        if response.mechanism != MECHANISM:
+        is_plus = bool(self._end_point) and response.mechanism == MECHANISM_PLUS
+        if not is_plus and response.mechanism != MECHANISM:
             raise AuthenticationFailed("client selected an invalid SASL authentication mechanism")
-        self._verifier = ScramVerifier(self._nonce, response.data or b"")
+        self._verifier = ScramVerifier(
+            self._nonce, response.data or b"", is_plus=is_plus, end_point=self._end_point
+        )
         secret = self._secret
         if secret is None:
             return self._challenge(self._mock_secret())

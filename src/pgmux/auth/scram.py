@@ -1,11 +1,14 @@
 """SCRAM-SHA-256, both sides: the verifier (a client logs in to us) and the prover (we log in).
 
-Source: RFC 5802 and RFC 7677, PostgreSQL's chapter "SASL Authentication". No channel binding.
+Source: RFC 5802 and RFC 7677, PostgreSQL's chapter "SASL Authentication".
 
-    client-first   n,,n=USER,r=CNONCE                     ("y,," is taken too)
+    client-first   GS2,n=USER,r=CNONCE
     server-first   r=CNONCE SNONCE,s=SALT,i=ITERATIONS
-    client-final   c=biws,r=CNONCE SNONCE,p=PROOF
+    client-final   c=BASE64(GS2, BINDING),r=CNONCE SNONCE,p=PROOF
     server-final   v=SIGNATURE   or   e=ERROR
+
+GS2 is "p=tls-server-end-point," with SCRAM-SHA-256-PLUS, whose BINDING is a hash of the server's
+certificate; else "n,", or "y," from a client that could bind and thinks that the server can't.
 
 Salted passwords come in as arguments: PBKDF2 never runs here. Every malformed message, wrong
 proof or wrong signature is a `ScramError`, whose text is for the log.
@@ -20,6 +23,7 @@ import hmac
 from dataclasses import dataclass, field
 
 MECHANISM = "SCRAM-SHA-256"
+MECHANISM_PLUS = "SCRAM-SHA-256-PLUS"
 KEY_LEN = 32
 
 # PBKDF2 costs about 0.4 us an iteration: 4 s for this many, while PostgreSQL's default is 4,096.
@@ -28,7 +32,9 @@ KEY_LEN = 32
 MAX_ITERATIONS = 10_000_000
 
 _MAX_ITERATIONS_DIGITS = 10
-_GS2_HEADERS = {b"n": b"biws", b"y": b"eSws"}  # flag -> base64 of "n,,", "y,,"
+_BINDING_FAILED = "SCRAM channel binding check failed: is somebody between us and the client?"
+_BOUND = b"p=tls-server-end-point"
+_UNBOUND = (b"n", b"y")
 
 
 class ScramError(ValueError):
@@ -93,11 +99,17 @@ def derive_keys(salted_password: bytes, salt: bytes, iterations: int) -> ScramKe
 class ScramVerifier:
     """The server's side: read client-first, challenge, read client-final."""
 
-    __slots__ = ("_client_first", "_nonce", "_secret", "_server_first")
+    __slots__ = ("_binding", "_client_first", "_nonce", "_secret", "_server_first")
 
-    def __init__(self, nonce: str, client_first: bytes) -> None:
-        """`nonce` is our random part: printable, no comma."""
+    def __init__(
+        self, nonce: str, client_first: bytes, *, is_plus: bool = False, end_point: bytes = b""
+    ) -> None:
+        """`nonce` is our random part: printable, no comma. `is_plus`: the client has chosen
+        SCRAM-SHA-256-PLUS, which it was offered where there is an `end_point`. Raises ScramError.
+        """
         self._client_first = parse_client_first(client_first)
+        _check_binding(self._client_first.flag, is_plus=is_plus, is_offered=bool(end_point))
+        self._binding = _binding(self._client_first.flag, end_point)
         self._nonce = self._client_first.nonce + nonce.encode()
         self._secret: ScramSecret | None = None
         self._server_first = b""
@@ -115,7 +127,9 @@ class ScramVerifier:
         if secret is None:
             raise ScramError("client-final-message before the challenge")
         final = parse_client_final(client_final)
-        if final.channel_binding != _GS2_HEADERS[self._client_first.flag]:
+        if not hmac.compare_digest(final.channel_binding, self._binding):
+            if self._client_first.flag == _BOUND:
+                raise ScramError(_BINDING_FAILED)
             raise ScramError("unexpected SCRAM channel-binding attribute in client-final-message")
         if not hmac.compare_digest(final.nonce, self._nonce):
             raise ScramError("invalid SCRAM response (nonce does not match)")
@@ -131,19 +145,31 @@ class ScramVerifier:
 class ScramProver:
     """The client's side: send client-first, answer the challenge, check the server's signature."""
 
-    __slots__ = ("_auth_message", "_bare", "_nonce", "_server_first", "_server_key")
+    __slots__ = (
+        "_auth_message",
+        "_bare",
+        "_binding",
+        "_nonce",
+        "_server_first",
+        "_server_key",
+    )
 
     def __init__(self, nonce: str) -> None:
         """`nonce` is our random part: printable, no comma."""
         self._nonce = nonce.encode()
         self._bare = b"n=,r=" + self._nonce  # PostgreSQL takes the user from StartupMessage
+        self._binding = b""
         self._server_first = b""
         self._auth_message = b""
         self._server_key = b""
 
-    def client_first(self) -> bytes:
-        """client-first."""
-        return b"n,," + self._bare
+    def client_first(self, *, is_plus: bool = False, end_point: bytes = b"") -> bytes:
+        """client-first. `is_plus`: with SCRAM-SHA-256-PLUS; else an `end_point` says that we could
+        have, had the server offered it.
+        """
+        flag = _BOUND if is_plus else b"y" if end_point else b"n"
+        self._binding = _binding(flag, end_point)
+        return flag + b",," + self._bare
 
     def on_server_first(self, server_first: bytes) -> ServerFirst:
         """Read the challenge; it says the salt and the iteration count. Raises ScramError."""
@@ -156,7 +182,7 @@ class ScramProver:
 
     def prove(self, keys: ScramKeys) -> bytes:
         """client-final, after `on_server_first()`."""
-        without_proof = b"c=biws,r=" + self._nonce
+        without_proof = b"c=" + self._binding + b",r=" + self._nonce
         self._auth_message = b",".join((self._bare, self._server_first, without_proof))
         self._server_key = keys.server_key
         signature = _hmac(_sha256(keys.client_key), self._auth_message)
@@ -173,7 +199,7 @@ class ScramProver:
 class ClientFirst:
     """client-first, parsed."""
 
-    flag: bytes  # channel binding: "n" none, "y" the client could but thinks that we can't
+    flag: bytes  # of channel binding: "n", "y" or _BOUND
     bare: bytes
     nonce: bytes
 
@@ -200,9 +226,10 @@ class ClientFinal:
 def parse_client_first(data: bytes) -> ClientFirst:
     """Parse client-first. The user name in it is ignored, as PostgreSQL does."""
     flag, authzid, bare = _split_gs2_header(data)
-    if flag.startswith(b"p"):
-        raise ScramError("client requires SCRAM channel binding, but it is not supported")
-    if flag not in _GS2_HEADERS:
+    if flag.startswith(b"p=") and flag != _BOUND:
+        name = flag[2:].decode("ascii", "backslashreplace")
+        raise ScramError(f'unsupported SCRAM channel-binding type "{name}"')
+    if flag not in (*_UNBOUND, _BOUND):
         raise ScramError("malformed SCRAM message (unexpected channel-binding flag)")
     if authzid.startswith(b"a"):
         raise ScramError("client uses authorization identity, but it is not supported")
@@ -255,6 +282,25 @@ def parse_server_final(data: bytes) -> bytes:
     if len(attributes) > 1:
         raise ScramError("malformed SCRAM message (garbage at end of server-final-message)")
     return _decode_base64(signature, "malformed server signature", KEY_LEN)
+
+
+def _check_binding(flag: bytes, *, is_plus: bool, is_offered: bool) -> None:
+    """Raises ScramError where the client's words don't agree with its choice, or show that somebody
+    has hidden from it what we offer.
+    """
+    if is_plus and flag != _BOUND:
+        raise ScramError("client selected SCRAM-SHA-256-PLUS without channel binding data")
+    if not is_plus and flag == _BOUND:
+        raise ScramError("client requires SCRAM channel binding, but it is not supported")
+    if is_offered and flag == b"y":
+        raise ScramError(
+            "SCRAM channel binding negotiation error: the client thinks that it isn't offered"
+        )
+
+
+def _binding(flag: bytes, end_point: bytes) -> bytes:
+    """The value of attribute "c"."""
+    return base64.b64encode(flag + b",," + (end_point if flag == _BOUND else b""))
 
 
 def _split_gs2_header(data: bytes) -> tuple[bytes, bytes, bytes]:

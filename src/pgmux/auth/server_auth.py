@@ -1,9 +1,10 @@
 """The exchange that we run as a client of PostgreSQL.
 
 Source: PostgreSQL's chapter "Start-up". Answered: AuthenticationCleartextPassword, -MD5Password and
--SASL with SCRAM-SHA-256, each once; a server that asked for SCRAM has to prove itself before its
-AuthenticationOk counts. With a SCRAM secret the keys of a client's login are passed through.
-A missing password is sent as an empty one: the server then says in its own words what is wrong.
+-SASL with SCRAM-SHA-256 (over TLS with SCRAM-SHA-256-PLUS, where it is offered), each once; a
+server that asked for SCRAM has to prove itself before its AuthenticationOk counts. With a SCRAM
+secret the keys of a client's login are passed through. A missing password is sent as an empty one:
+the server then says in its own words what is wrong.
 
 Errors: AuthenticationFailed, whose text is for the waiting clients; LocalProtocolError when the
 caller breaks the order of calls.
@@ -17,6 +18,7 @@ from pgmux.auth.md5 import md5_response, md5_secret
 from pgmux.auth.saslprep import saslprep
 from pgmux.auth.scram import (
     MECHANISM,
+    MECHANISM_PLUS,
     BadServerSignature,
     Pbkdf2,
     ScramError,
@@ -65,7 +67,7 @@ class _State(Enum):
 class ServerAuth:
     """One login to a server. Feed it every Authentication message until it says Done."""
 
-    __slots__ = ("_cache", "_job", "_keys", "_prover", "_secret", "_state", "_user")
+    __slots__ = ("_cache", "_job", "_keys", "_prover", "_secret", "_state", "_user", "end_point")
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class ServerAuth:
         self._cache: SaltedCache = {} if salted_cache is None else salted_cache
         self._job: Pbkdf2 | None = None
         self._state = _State.START
+        self.end_point = b""  # the channel binding, where the connection has one
 
     def on_authentication(self, body: bytes) -> Step:
         """The server has sent an 'R' message. A Send without data means: wait for the next one."""
@@ -142,12 +145,16 @@ class ServerAuth:
         return self._send_password(md5_response(stored, salt))
 
     def _on_sasl(self, mechanisms: bytes) -> Step:
-        if MECHANISM not in parse.parse_sasl_mechanisms(mechanisms):
+        offered = parse.parse_sasl_mechanisms(mechanisms)
+        is_plus = bool(self.end_point) and MECHANISM_PLUS in offered
+        if not is_plus and MECHANISM not in offered:
             raise AuthenticationFailed(f"server login failed: {_NO_MECHANISM}", _NO_MECHANISM)
         if not self._has_password and self._keys is None:
             raise AuthenticationFailed(_WRONG_TYPE, self._why_no_scram())
         self._state = _State.FIRST_SENT
-        return Send(build.build_sasl_initial_response(MECHANISM, self._prover.client_first()))
+        first = self._prover.client_first(is_plus=is_plus, end_point=self.end_point)
+        mechanism = MECHANISM_PLUS if is_plus else MECHANISM
+        return Send(build.build_sasl_initial_response(mechanism, first))
 
     def _on_sasl_continue(self, server_first: bytes) -> Step:
         challenge = self._prover.on_server_first(server_first)

@@ -36,6 +36,7 @@ from pgmux.net.listener import Listener
 from pgmux.net.peer_request import Outside as PeerOutside
 from pgmux.net.peer_request import PeerRequest
 from pgmux.net.sockets import Address, Addresses, os_user_name
+from pgmux.net.tls import tls_info
 from pgmux.net.tls_context import Tls, TlsInForce, TlsSetupError, load_tls
 from pgmux.net.verifier import Verifier
 from pgmux.pool import janitor
@@ -94,7 +95,7 @@ class App:
         self._computer = Computer(loop)
         self._names = Names(loop, log, lambda: self.pooler)
         resolve = self._names.resolver.resolve
-        self._connector = Connector(loop, log, time.monotonic, self._computer, resolve)
+        self._connector = Connector(loop, log, time.monotonic, self._computer, resolve, self._tls)
         outside = Outside(
             time.monotonic,
             secrets.token_bytes,
@@ -348,6 +349,8 @@ class App:
         ) -> None:
             info = ServerInfo(request.id, key.database, key.user, addresses)
             info.cancel_pid, info.cancel_key = logged_in.cancel_pid, logged_in.cancel_key
+            if attempt.tls is not None:
+                info.tls, info.opening = tls_info(transport), attempt.tls
             server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
             if self.log.is_debug:
                 text = "server login ok, start accepting queries"
@@ -381,4 +384,5 @@ class App:
             info.cancel_pid,
             info.cancel_key,
             lambda problem: done(problem or "successfully sent cancel request"),
+            info.opening,
         )

@@ -21,13 +21,15 @@ from math import inf
 
 from pgmux.auth import credentials
 from pgmux.auth.server_auth import SaltedCache
-from pgmux.config.model import Database, Settings, SslMode
+from pgmux.auth.tls_info import TlsInfo
+from pgmux.config.model import Database, Settings
 from pgmux.net.cancel_request import CancelAttempt, OnCancelSent
 from pgmux.net.compute import Computer
 from pgmux.net.dial import Connected, Failed, Late, Place, Race, open_socket
 from pgmux.net.hosts import Hosts
 from pgmux.net.loop import open_transport
 from pgmux.net.server_login import LoginProtocol
+from pgmux.net.server_opening import ServerTls, server_tls
 from pgmux.net.sockets import (
     Address,
     Addresses,
@@ -35,6 +37,7 @@ from pgmux.net.sockets import (
     read_addresses,
     unix_address,
 )
+from pgmux.net.tls_context import TlsInForce
 from pgmux.session.log import Log, Name
 from pgmux.session.server import (
     REASON_AUTH_FAILED,
@@ -47,8 +50,6 @@ from pgmux.wire import build
 from pgmux.wire.replication import Replication
 
 REASON_CONNECT_TIMEOUT = "connect timeout"
-
-_TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 class Connector:
     """Makes connections. `resolve` finds the addresses of a name: see `net/resolver.py`."""
 
-    __slots__ = ("clock", "computer", "hosts", "log", "loop", "resolve")
+    __slots__ = ("clock", "computer", "hosts", "log", "loop", "resolve", "tls")
 
     def __init__(
         self,
@@ -84,12 +85,14 @@ class Connector:
         clock: Callable[[], float],
         computer: Computer,
         resolve: Resolve,
+        tls: TlsInForce,
     ) -> None:
         self.loop = loop
         self.log = log
         self.clock = clock
         self.computer = computer
         self.resolve = resolve
+        self.tls = tls
         self.hosts = Hosts(clock)
 
     def connect(self, request: ConnectRequest, on_ready: OnReady, on_failed: OnFailed) -> Attempt:
@@ -101,19 +104,27 @@ class Connector:
         return Attempt(self, request, on_ready, on_failed)
 
     def send_cancel(
-        self, address: Address, pid: int, key: bytes, on_done: OnCancelSent
+        self,
+        address: Address,
+        pid: int,
+        key: bytes,
+        on_done: OnCancelSent,
+        tls: ServerTls | None = None,
     ) -> CancelAttempt:
-        """Send a CancelRequest to where `address` is, which is a server connection's peer.
+        """Send a CancelRequest to where `address` is, which is a server connection's peer; with
+        that connection's `tls`.
 
         `on_done("")` is called once the server has closed, which it does when it has sent the
         signal; else with what went wrong.
         """
         packet = build.build_cancel_request(pid, key)
-        return CancelAttempt(self.loop, address, packet, on_done)
+        return CancelAttempt(self.loop, address, packet, tls, on_done)
 
 
 class Attempt:
-    """One connection in the making. `address` is the last one that was tried."""
+    """One connection in the making. `address` is the last one that was tried; `tls` is what the
+    login was encrypted with.
+    """
 
     __slots__ = (
         "_connector",
@@ -124,6 +135,7 @@ class Attempt:
         "_task",
         "address",
         "started_at",
+        "tls",
     )
 
     def __init__(
@@ -135,6 +147,7 @@ class Attempt:
         self._on_failed: OnFailed | None = on_failed
         self._protocol: LoginProtocol | None = None
         self.address: Address | None = None
+        self.tls: ServerTls | None = None
         self.started_at = connector.clock()
         self._task: asyncio.Task[None] | None = connector.loop.create_task(self._run())
 
@@ -162,6 +175,7 @@ class Attempt:
         if on_ready is None:
             transport.abort()
             return
+        self.tls = self._protocol.tls if self._protocol is not None else None
         self._forget()
         sock = transport.get_extra_info("socket")
         on_ready(transport, logged_in, read_addresses(sock, self._request.database.port))
@@ -225,7 +239,8 @@ class Attempt:
         if isinstance(outcome, Failed):
             return outcome.failure
         share = race.share(inf) if race.next_place is not None else inf
-        failure = await self._log_in(outcome.sock, share)
+        tls = server_tls(self._connector.tls.server, outcome.place.host)
+        failure = await self._log_in(outcome.sock, tls, share)
         if failure is None:
             place = outcome.place
             self._connector.hosts.on_connected(self._request.database, place.host, place.address)
@@ -259,8 +274,6 @@ class Attempt:
             raise ServerLoginFailed("cannot connect", detail=detail)
         if host is None or host[0] in "/@":
             return [unix_address(directory, database.port)]
-        if settings.server_tls_sslmode in _TLS_NEEDED:
-            raise ServerLoginFailed("not yet supported: server_tls_sslmode", is_transient=False)
         try:
             return numeric_addresses(host, database.port)
         except (socket.gaierror, UnicodeError):
@@ -284,11 +297,15 @@ class Attempt:
 
     # ---- the login
 
-    async def _log_in(self, sock: socket.socket, share: float) -> ServerLoginFailed | None:
+    async def _log_in(
+        self, sock: socket.socket, tls: ServerTls | None, share: float
+    ) -> ServerLoginFailed | None:
         """None once logged in; for at most `share` seconds."""
         self._log_connected(sock)
         connector = self._connector
-        protocol = LoginProtocol(self._login(), connector.computer, self._on_logged_in)
+        protocol = LoginProtocol(
+            self._login(), connector.computer, tls, self._log_tls, self._on_logged_in
+        )
         self._protocol = protocol
         # The socket is the transport's from here on, whatever happens.
         await open_transport(connector.loop, protocol, sock)
@@ -333,6 +350,10 @@ class Attempt:
             ends = read_addresses(sock, self._request.database.port)
             origin = "" if ends.local.is_unix else f" (from {ends.local})"
             self._connector.log.log(f"new connection to server{origin}", self._name())
+
+    def _log_tls(self, info: TlsInfo) -> None:
+        if self._request.settings.log_connections:
+            self._connector.log.log(f"SSL established: {info}", self._name())
 
     def _log_end(self, reason: str) -> None:
         if self._request.settings.log_disconnections:

@@ -13,6 +13,8 @@ from typing import Any
 
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.net._tls_cy import TlsTransport
+from pgmux.net.tls_context import OwnContext
+from pgmux.net.x509 import read_certificate
 
 # As OpenSSL abbreviates them; Python has the long names.
 _SHORT = {
@@ -60,7 +62,19 @@ def tls_info(transport: Any) -> TlsInfo:
     tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
     cipher = tls.cipher()
     subject, names = _certificate(tls.getpeercert() or {})
-    return TlsInfo(tls.version() or "", cipher[0] if cipher else "", subject, names)
+    name = cipher[0] if cipher else ""
+    return TlsInfo(tls.version() or "", name, subject, names, _end_point(tls))
+
+
+def _end_point(tls: ssl.SSLObject) -> bytes:
+    """The binding to the certificate of whichever side is the TLS server."""
+    if tls.server_side:
+        context = tls.context
+        return context.end_point if isinstance(context, OwnContext) else b""
+    try:
+        return read_certificate(tls.getpeercert(binary_form=True) or b"").end_point()
+    except ValueError:
+        return b""
 
 
 def _certificate(certificate: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:

@@ -55,17 +55,22 @@ class TlsSetupError(ConfigError):
     """TLS can't be set up as the configuration says."""
 
 
+class OwnContext(ssl.SSLContext):
+    """One that knows its own certificate's channel binding, empty where there is none."""
+
+    end_point = b""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsSide:
     """What is in force on one side.
 
-    `context` is None where the mode is disable. `end_point` binds SCRAM to our certificate (see
-    `x509`), empty where that can't be. `fingerprint` is equal for equal settings and files.
+    `context` is None where the mode is disable. `fingerprint` is equal for equal settings and
+    files.
     """
 
     mode: SslMode = SslMode.DISABLE
-    context: ssl.SSLContext | None = field(default=None, compare=False)
-    end_point: bytes = b""
+    context: OwnContext | None = field(default=None, compare=False)
     fingerprint: bytes = b""
 
 
@@ -134,7 +139,7 @@ class _Builder:
         if side.sslmode is SslMode.DISABLE:
             return TlsSide()
         protocol = ssl.PROTOCOL_TLS_SERVER if side.is_server else ssl.PROTOCOL_TLS_CLIENT
-        context = ssl.SSLContext(protocol)
+        context = OwnContext(protocol)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         self._set_verification(context)
         _set_versions(context, side.versions)
@@ -144,8 +149,9 @@ class _Builder:
             self._set_curve(context)
         certificate = self._load_own(context) if side.cert_file else None
         self._load_ca(context)
-        end_point = certificate.end_point() if certificate else b""
-        return TlsSide(side.sslmode, context, end_point, self._fingerprint())
+        if certificate is not None:
+            context.end_point = certificate.end_point()
+        return TlsSide(side.sslmode, context, self._fingerprint())
 
     # ---- what takes no file
 

@@ -171,4 +171,6 @@ def _time(validity: _Reader) -> datetime:
         raise ValueError(f"DER tag 0x{tag:02x} where a time is expected")
     if len(text) != 15 or not text[:14].isdigit() or text[14] != "Z":
         raise ValueError("DER time that is none")
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    # Not strptime: Python imports that only now, and may no longer be able to (see daemon.process).
+    month, day, hour, minute, second = (int(text[i : i + 2]) for i in range(4, 14, 2))
+    return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)

@@ -313,6 +313,7 @@ class ClientLogin:
             mock_key=context.mock_key,
             # what is looked up isn't bounded by auth_file
             scram_cache={} if found.as_of else context.scram_cache,
+            end_point=self.tls.end_point if self.tls is not None else b"",
         )
         return self._auth.first()
 

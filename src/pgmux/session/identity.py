@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.pool.limits import Quota
@@ -131,6 +131,7 @@ class ServerInfo:
         "dedicated_to",
         "has_own_settings",
         "id",
+        "opening",
         "replication",
         "reported",
         "resetting",
@@ -148,6 +149,7 @@ class ServerInfo:
         self.reported: Mapping[str, str] = {}  # its parameters at its login
         self.tls: TlsInfo | None = None
         self.dedicated_to: ClientRelay | None = None  # till they are linked
+        self.opening: Any = None  # how TLS was begun with it (net's): its cancel requests do so
         self.cancel_pid = 0
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it

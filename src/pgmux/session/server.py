@@ -137,6 +137,15 @@ class ServerLogin:
         self._cancel = parse.BackendKeyData(0, b"")
         self._warning = ""
 
+    @property
+    def end_point(self) -> bytes:
+        """The connection's channel binding; to be set before the server is answered."""
+        return self._auth.end_point
+
+    @end_point.setter
+    def end_point(self, value: bytes) -> None:
+        self._auth.end_point = value
+
     def first(self) -> bytes:
         """StartupMessage. Protocol 3.0: what 3.2 adds is of use to clients only."""
         return build.build_startup_message(self._startup)

@@ -17,12 +17,13 @@ import pytest
 from pgmux.auth import credentials
 from pgmux.auth.scram import Pbkdf2, ScramVerifier, derive_secret
 from pgmux.auth.secrets import parse_secret
-from pgmux.config.model import Database, LoadBalanceHosts, Settings, SslMode
+from pgmux.config.model import Database, LoadBalanceHosts, Settings
 from pgmux.net.compute import Computer
 from pgmux.net.connector import Attempt, Connector, ConnectRequest
 from pgmux.net.resolver import LookupFailed
 from pgmux.net.server_login import LoginProtocol
 from pgmux.net.sockets import Address, Addresses, numeric_addresses, unix_address
+from pgmux.net.tls_context import Tls, TlsInForce
 from pgmux.session.server import LoggedIn, ServerLogin, ServerLoginFailed
 from pgmux.wire import build, parse
 from tests.fixtures.blackhole import blackhole
@@ -155,10 +156,14 @@ class StubComputer(Computer):
 class Client:
     """Starts attempts, and collects how they end."""
 
-    def __init__(self, log: RecordingLog, max_jobs: int = 10) -> None:
+    def __init__(
+        self, log: RecordingLog, max_jobs: int = 10, tls: TlsInForce | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         computer = Computer(loop, max_jobs)
-        self.connector = Connector(loop, log, lambda: 42.0, computer, self.resolve)
+        self.connector = Connector(
+            loop, log, lambda: 42.0, computer, self.resolve, tls or TlsInForce(Tls())
+        )
         self.names: dict[str, list[str]] = {}
         self.answer = asyncio.Event()
         self.ends: asyncio.Queue[LoggedIn | ServerLoginFailed] = asyncio.Queue()
@@ -665,16 +670,6 @@ def test_no_directory_for_unix_sockets_is_said(run: Run, log: RecordingLog) -> N
     failure = fails_without_server(run, log, settings=Settings(unix_socket_dir=""))
     assert failure.reason == "cannot connect"
     assert failure.detail == "unix socket dir not configured: name"
-
-
-@pytest.mark.parametrize("mode", [SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL])
-def test_tls_that_must_be_is_refused_rather_than_left_out(
-    run: Run, log: RecordingLog, mode: SslMode
-) -> None:
-    settings = Settings(server_tls_sslmode=mode)
-    failure = fails_without_server(run, log, "127.0.0.1", settings=settings)
-    assert failure.reason == "not yet supported: server_tls_sslmode"
-    assert not failure.is_transient
 
 
 # The log
