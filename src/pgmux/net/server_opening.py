@@ -115,6 +115,10 @@ class ServerOpening(asyncio.Protocol):
 
     def _start_tls(self, tls: ServerTls) -> None:
         """Raises: ServerLoginFailed."""
+        if tls.name is None and tls.context.check_hostname:
+            # Python's ssl would look at no name at all then.
+            detail = "TLS connect error: host is no name that a certificate can have"
+            raise ServerLoginFailed(REASON_TLS_FAILED, detail=detail)
         try:
             self.transport = start_tls(
                 self.transport,
@@ -124,7 +128,7 @@ class ServerOpening(asyncio.Protocol):
                 server_hostname=tls.name,
                 on_established=self.on_open,
             )
-        except ValueError as error:  # no name to check a certificate against; an SSLError is one
+        except ValueError as error:  # what else OpenSSL has against the name; an SSLError is one
             detail = f"TLS connect error: {error}"
             raise ServerLoginFailed(REASON_TLS_FAILED, detail=detail) from error
 
