@@ -66,12 +66,13 @@ GOOD = certificate(EC, hashes.SHA256())
         (certificate(RSA, hashes.SHA256(), pss(hashes.SHA256())), "sha256"),
         (certificate(RSA, hashes.SHA384(), pss(hashes.SHA384())), "sha384"),
     ],
+    ids=["rsa", "rsa-384", "rsa-512", "ec", "ec-512", "pss", "pss-384"],
 )
 def test_the_binding_is_by_the_hash_of_the_signature(der: bytes, name: str) -> None:
     assert read_certificate(der).end_point() == hashlib.new(name, der).digest()
 
 
-@pytest.mark.parametrize("weak", [MD5_WITH_RSA, SHA1_WITH_RSA])
+@pytest.mark.parametrize("weak", [MD5_WITH_RSA, SHA1_WITH_RSA], ids=["md5", "sha1"])
 def test_weak_hashes_are_replaced_by_sha256(weak: bytes) -> None:
     der = certificate(RSA, hashes.SHA256()).replace(SHA256_WITH_RSA, weak)
     assert read_certificate(der).end_point() == hashlib.sha256(der).digest()
@@ -93,7 +94,7 @@ def test_two_names_of_the_signature_that_differ_are_refused() -> None:
         read_certificate(der)
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 10, 100, len(GOOD) - 1])
+@pytest.mark.parametrize("length", [0, 1, 2, 10, 100, -1])
 def test_a_certificate_that_is_cut_off_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="DER"):
         read_certificate(GOOD[:length])
