@@ -19,6 +19,7 @@ from rich.table import Table
 from bench.cells import (
     CELLS,
     IDLE_BATCH,
+    TLS_CELLS,
     Cell,
     Result,
     measure,
@@ -46,6 +47,7 @@ WIDTH = 110  # of the table in a file
 @click.option("--seconds", default=1.0, show_default=True, help="About how long one run takes.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--idle", default=2000, show_default=True, help="Idle clients; 0 leaves them out.")
+@click.option("--tls", "with_tls", is_flag=True, help="Measure clients with TLS, too.")
 @click.option("--only", metavar="TEXT", help='Cells whose name contains it, as "tcp simple".')
 @click.option("--list", "as_list", is_flag=True, help="The cells' names, and nothing else.")
 @click.option("--markdown", is_flag=True, help="The table as Markdown, for docs/performance.md.")
@@ -56,6 +58,7 @@ def command(
     seconds: float,
     rounds: int,
     idle: int,
+    with_tls: bool,
     only: str | None,
     as_list: bool,
     markdown: bool,
@@ -66,7 +69,8 @@ def command(
     Starts its own PostgreSQL and poolers. With the defaults it takes three minutes; on a machine
     that does something else besides, take the ratios and not the times.
     """
-    cells = [cell for cell in CELLS if only is None or only in cell.name]
+    all_cells = (*CELLS, *TLS_CELLS) if with_tls else CELLS
+    cells = [cell for cell in all_cells if only is None or only in cell.name]
     with_idle = idle > 0 and (only is None or only in IDLE)
     if as_list:
         print(*(cell.name for cell in cells), *([IDLE] if with_idle else []), sep="\n")
@@ -82,7 +86,8 @@ def command(
             console.print("PgBouncer isn't on PATH (--pgbouncer): measuring pgmux alone.")
         programs = [*([yardstick] if yardstick else []), *pgmux_forms(forms)]
         clients = room_for_clients(idle) if with_idle else 0
-        with running(programs, clients + 2 * IDLE_BATCH) as (pgbench, targets):
+        room = 2 * (clients + 2 * IDLE_BATCH)
+        with running(programs, room, with_tls=with_tls) as (pgbench, targets):
 
             def run(cell: Cell, on_run: Callable[[], None]) -> Result:
                 return measure(
@@ -92,6 +97,8 @@ def command(
             results = run_all(console, cells, run, rounds * len(targets))
             if with_idle:
                 results.append(run_idle(targets, clients))
+                if with_tls:
+                    results.append(run_idle(targets, clients, with_tls=True))
     except (BenchError, PostgresError, PoolerProcessError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -122,10 +129,11 @@ def run_all(
     return results
 
 
-def run_idle(targets: Sequence[Target], clients: int) -> Result:
+def run_idle(targets: Sequence[Target], clients: int, *, with_tls: bool = False) -> Result:
     """The memory cell: one sample a pooler."""
-    samples = {target.name: [measure_idle(target, clients)] for target in targets}
-    return Result(f"{clients} {IDLE}, bytes each", "bytes/client", samples)
+    samples = {t.name: [measure_idle(t, clients, with_tls=with_tls)] for t in targets}
+    what = f"{clients} {IDLE}{' with TLS' if with_tls else ''}, bytes each"
+    return Result(what, "bytes/client", samples)
 
 
 def table_rows(results: Sequence[Result]) -> list[list[str]]:

@@ -10,9 +10,11 @@ cell (PgBouncer before 1.21 has no prepared statements in transaction mode) and 
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import socket
+import ssl
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ IDLE_BATCH = 200  # clients before the counted ones, and the descriptors left fo
 _WARM_UP = 0.2  # seconds
 _TRIAL = 20  # transactions per client, to learn how many fill a second
 _TIMEOUT = 120.0
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 _PROCESSED = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 _FAILED = re.compile(r"^number of failed transactions: ([1-9]\d*)", re.MULTILINE)
@@ -38,7 +41,9 @@ _TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One load: `transport` on both sides; with `connect`, a connection for each transaction."""
+    """One load: `transport` on both sides, TLS on the clients' alone; with `connect`, a connection
+    for each transaction.
+    """
 
     transport: str
     mode: str
@@ -54,6 +59,11 @@ class Cell:
 CELLS = (
     *starmap(Cell, product(TRANSPORTS, ("simple", "extended", "prepared"), (1, 16))),
     *(Cell(transport, "simple", 16, connect=True) for transport in TRANSPORTS),
+)
+
+TLS_CELLS = (
+    *starmap(Cell, product(("tls",), ("simple", "extended", "prepared"), (1, 16))),
+    Cell("tls", "simple", 16, connect=True),
 )
 
 
@@ -132,21 +142,29 @@ def _run(cell: Cell, pgbench: Path, target: Target, count: int) -> tuple[int, fl
     command += ["-C"] if cell.connect else []
     command += ["-h", target.host(cell.transport), "-p", str(target.process.port), "-U", USER]
     command += ["-t", str(count), cell.transport]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
+    sslmode = "require" if cell.transport == "tls" else "disable"
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        env=os.environ | {"PGSSLMODE": sslmode},
+    )
     processed, tps = _PROCESSED.search(done.stdout), _TPS.search(done.stdout)
     if done.returncode or not processed or not tps or _FAILED.search(done.stdout):
         raise BenchError(f"{cell.name} on {target.name}: {done.stderr.strip()[:1000]}")
     return int(processed[1]), float(tps[1])
 
 
-def measure_idle(target: Target, clients: int) -> float:
-    """Resident bytes per client that has logged in over TCP and does nothing."""
+def measure_idle(target: Target, clients: int, *, with_tls: bool = False) -> float:
+    """Resident bytes per client that has logged in over TCP, or TLS, and does nothing."""
+    context = _unverified() if with_tls else None
     sockets: list[socket.socket] = []
     try:
         # The first ones fill what is allocated once, and leave that out of the difference.
-        sockets += [_log_in(target) for _ in range(IDLE_BATCH)]
+        sockets += [_log_in(target, context) for _ in range(IDLE_BATCH)]
         before = target.memory()
-        sockets += [_log_in(target) for _ in range(clients)]
+        sockets += [_log_in(target, context) for _ in range(clients)]
         return max(0, target.memory() - before) / clients
     finally:
         for each in sockets:
@@ -163,9 +181,20 @@ def room_for_clients(clients: int) -> int:
     return max(1, needed - 2 * IDLE_BATCH)
 
 
-def _log_in(target: Target) -> socket.socket:
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _log_in(target: Target, context: ssl.SSLContext | None) -> socket.socket:
     body = struct.pack("!I", 3 << 16) + f"user\0{USER}\0database\0tcp\0\0".encode()
     client = socket.create_connection((target.process.host, target.process.port), timeout=10)
+    if context is not None:
+        client.sendall(_SSL_REQUEST)
+        client.recv(1)
+        client = context.wrap_socket(client)
     client.sendall(struct.pack("!I", len(body) + 4) + body)
     answer = b""
     while not answer.endswith(b"Z\0\0\0\5I"):

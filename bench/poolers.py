@@ -1,7 +1,8 @@
 """What is measured: PgBouncer and pgmux's two forms, each a process in front of one PostgreSQL.
 
 All get the same configuration: transaction mode, a pool of 20, trust, no lines for connections. The
-database `tcp` is reached over loopback TCP, `unix` over PostgreSQL's Unix socket.
+databases `tcp` and `tls` are reached over loopback TCP, `unix` over PostgreSQL's Unix socket. For
+TLS all have one certificate, and their own choice of protocol and cipher.
 
 Errors: `BenchError`, for what can't be measured here.
 """
@@ -13,10 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pgmux import _pure
 from pgmux.ops.pooler import PGMUX, PoolerProcess
@@ -85,7 +87,9 @@ def pgmux_forms(wanted: Sequence[str]) -> list[Form]:
 
 
 @contextmanager
-def running(forms: Sequence[Form], max_clients: int) -> Iterator[tuple[Path, list[Target]]]:
+def running(
+    forms: Sequence[Form], max_clients: int, *, with_tls: bool
+) -> Iterator[tuple[Path, list[Target]]]:
     """pgbench's path, and all of `forms` running in front of one PostgreSQL."""
     if not sys.platform.startswith("linux"):
         raise BenchError("another process's CPU time and memory are read as Linux has them")
@@ -95,17 +99,44 @@ def running(forms: Sequence[Form], max_clients: int) -> Iterator[tuple[Path, lis
         postgres.psql(f"CREATE DATABASE {DATABASE}")
         initialize = [str(pgbench), "-i", "-q", "-I", "dtGp", postgres.dsn(DATABASE)]
         subprocess.run(initialize, check=True, capture_output=True)
+        settings: dict[str, object] = {"max_client_conn": max_clients}
+        if with_tls:
+            settings |= stack.enter_context(_client_tls())
+        poolers = [_pooler(form, postgres, settings) for form in forms]
         yield (
             pgbench,
             [
-                Target(form.name, stack.enter_context(_pooler(form, postgres, max_clients)))
-                for form in forms
+                Target(form.name, stack.enter_context(pooler))
+                for form, pooler in zip(forms, poolers, strict=True)
             ],
         )
 
 
-def _pooler(form: Form, postgres: EmbeddedPostgres, max_clients: int) -> PoolerProcess:
-    hosts = {"tcp": postgres.host, "unix": postgres.socket_dir}
+@contextmanager
+def _client_tls() -> Iterator[dict[str, object]]:
+    """The settings for clients that may have TLS. Raises: BenchError."""
+    try:
+        import trustme
+    except ModuleNotFoundError:
+        raise BenchError("trustme makes the certificate: `pip install -e .[test]`") from None
+    certificate = trustme.CA().issue_cert("localhost")
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # the poolers may run as another user
+        cert_file, key_file = directory / "server.crt", directory / "server.key"
+        cert_file.write_bytes(certificate.cert_chain_pems[0].bytes())
+        key_file.write_bytes(certificate.private_key_pem.bytes())
+        yield {
+            "client_tls_sslmode": "allow",
+            "client_tls_cert_file": cert_file,
+            "client_tls_key_file": key_file,
+        }
+
+
+def _pooler(
+    form: Form, postgres: EmbeddedPostgres, settings: Mapping[str, object]
+) -> PoolerProcess:
+    hosts = {"tcp": postgres.host, "tls": postgres.host, "unix": postgres.socket_dir}
     return PoolerProcess(
         port=find_free_port(),
         databases={
@@ -117,9 +148,9 @@ def _pooler(form: Form, postgres: EmbeddedPostgres, max_clients: int) -> PoolerP
             "auth_type": "trust",
             "pool_mode": "transaction",
             "default_pool_size": 20,
-            "max_client_conn": max_clients,
             "log_connections": 0,
             "log_disconnections": 0,
+            **settings,
         },
         command=form.command,
     )
