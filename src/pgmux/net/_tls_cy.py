@@ -53,6 +53,7 @@ class TlsTransport:
     """
 
     established: cython.bint
+    partial: cython.bint  # OpenSSL may have the beginning of a record
     over: cython.bint  # close_notify has come, or an error
     closing: cython.bint
     answers_len: cython.Py_ssize_t  # since the transport below was last seen empty
@@ -75,7 +76,7 @@ class TlsTransport:
         on_established: Callable[[], object] | None,
     ) -> None:
         self.tls = context.wrap_bio(_INCOMING, _OUTGOING, server_side, server_hostname)
-        self.established = self.over = self.closing = False
+        self.established = self.partial = self.over = self.closing = False
         self.answers_len = 0
         self.error = None
         self.raw = raw
@@ -216,13 +217,18 @@ class TlsTransport:
         pieces: list[bytes] | None = None
         plain = b""
         tls = self.tls
+        # Plaintext is shorter than its record; asking for no more than can come costs less.
+        size: cython.Py_ssize_t = len(data)
+        if self.partial or size > RECORD_LEN:
+            size = RECORD_LEN
+        self.partial = False
         _INCOMING.write(data)
         try:
             if not self.established:
                 tls.do_handshake()
                 self.established = True
             while _INCOMING.pending:
-                piece: bytes = tls.read(RECORD_LEN)
+                piece: bytes = tls.read(size)
                 if not piece:
                     self.over = True
                     break
@@ -233,7 +239,7 @@ class TlsTransport:
                 else:
                     pieces.append(piece)
         except ssl.SSLWantReadError:
-            pass
+            self.partial = True
         except ssl.SSLError as error:
             self._fail("read" if self.established else "handshake", error)
         finally:
