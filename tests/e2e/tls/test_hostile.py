@@ -88,9 +88,11 @@ def test_hundreds_that_stop_in_the_handshake_cost_little(
     impatient: Pooler, authority: Authority, others: None
 ) -> None:
     with ExitStack() as stack, memory_bounded(impatient.pid, 40 * MEGABYTE):
-        clients = [stack.enter_context(RawClient(impatient)) for _ in range(300)]
-        for number, client in enumerate(clients):
+        clients = []
+        for number in range(300):
             flight = hello(authority)[1]
+            client = stack.enter_context(RawClient(impatient))
+            clients.append(client)
             client.send(build.build_ssl_request())
             assert client.socket.recv(1) == b"S"
             client.send(flight[: len(flight) - number % 2])
