@@ -192,7 +192,7 @@ class PgmuxSettings:
 
     log_format: LogFormat = LogFormat.TEXT
     loop: Loop = Loop.EPOLL
-    session_link: SessionLink = SessionLink.QUERY
+    session_link: SessionLink = SessionLink.LOGIN
     startup_parameters: tuple[str, ...] = (
         "statement_timeout",
         "lock_timeout",

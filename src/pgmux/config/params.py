@@ -344,7 +344,7 @@ PGMUX_SETTINGS = _table(
           choices=LogFormat),
     Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
           reloadable=False, choices=Loop),
-    Param("session_link", CHOICE, "query",
+    Param("session_link", CHOICE, "login",
           "When a client in session mode gets its server: at login, as with a direct"
           " connection, or with its first query, as PgBouncer does it.",
           choices=SessionLink),

@@ -197,17 +197,18 @@ def _skip_blanks(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) ->
 
 
 @cython.cfunc
-def _find_database_ddl(
-    data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
-) -> cython.Py_ssize_t:
-    """Where CREATE, ALTER or DROP DATABASE begins, or -1 where the statement is another: seldom
-    more than a look at its first two letters.
+def _find_special(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """Where a statement begins that control is to see before the server does, or -1 where it is
+    another: CREATE, ALTER and DROP DATABASE, RESET, SET. Seldom more than a look at two letters.
     """
     start: cython.Py_ssize_t = _skip_blanks(data, pos, end)
-    if end - start < 13:
+    if end - start < 7:
         return -1
     first: cython.int = data[start] | 0x20
     second: cython.int = data[start + 1] | 0x20
+    if second == 0x65 and (first == 0x73 or first == 0x72):  # SET, RESET; not SELECT, RELEASE
+        third: cython.int = data[start + 2] | 0x20
+        return start if third == 0x74 or (first == 0x72 and third == 0x73) else -1
     if first == 0x64 and second == 0x72:  # DR
         pos = start + 4
     elif first == 0x63 and second == 0x72:  # CR
@@ -670,15 +671,15 @@ class ClientRelay(Relay):
 
     @cython.cfunc
     def _look_at(self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong) -> None:
-        """Idle servers of a database go before a statement that needs it for itself."""
+        """Show control a Query or Parse whose statement is not one of the common ones."""
         have: cython.Py_ssize_t = len(data) - pos
         end: cython.Py_ssize_t = pos + (_size(total) if total < have else have)
         at: cython.Py_ssize_t = pos + 5
         if data[pos] == PARSE:
             at = _nul(data, at, end) + 1
-        at = _find_database_ddl(data, at, end) if at > pos else -1
+        at = _find_special(data, at, end) if at > pos else -1
         if at >= 0:
-            self.pool.control.on_database_ddl(data[at:end])
+            self.pool.control.on_statement(self, data[at:end])
 
     @cython.cfunc
     def _alone(
@@ -1403,7 +1404,7 @@ class ServerRelay(Relay):
         if kind == COMMAND_COMPLETE:
             if self.copy_mode:
                 self._end_copy(client, False)
-            if total > 9 and total <= INSPECT_MAX and _is_notable(data, pos):
+            if total > 8 and total <= INSPECT_MAX and _is_notable(data, pos):
                 tag: bytes = data[pos + 5 : pos + _size(total) - 1]
                 self.ddl |= self.pool.control.on_command_tag(self, client, tag)
         if answers == 0:
@@ -1594,4 +1595,6 @@ def _is_notable(data: bytes, pos: cython.Py_ssize_t) -> cython.bint:
         return second != 0x4F  # COMMIT, COPY, COMMENT; ROLLBACK
     if first == 0x44:
         return second != 0x45 or data[pos + 7] == 0x41  # DELETE; DEALLOCATE
+    if first == 0x53:
+        return data[pos + 7] == 0x54  # SELECT; SET
     return first == 0x41 or (first == 0x49 and second == 0x4D)  # ALTER; IMPORT FOREIGN SCHEMA

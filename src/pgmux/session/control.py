@@ -45,6 +45,8 @@ from pgmux.wire.build import (
     build_terminate,
 )
 
+STATEMENT_MAX = 4096  # statements of interest are read no further
+
 _MODES = {PoolMode.SESSION: 0, PoolMode.TRANSACTION: 1, PoolMode.STATEMENT: 2}
 
 # SQLSTATEs of a refused login that no waiting heals: wrong password, no such role, no such
@@ -119,9 +121,15 @@ class PoolControl(StateKeeper):
         """The client, linked at login, has its server with its startup parameters set."""
         self.pooler.welcome_linked(client, server)
 
-    def on_database_ddl(self, statement: bytes) -> None:
-        """A client is about to CREATE, ALTER or DROP a DATABASE."""
-        self.pooler.on_database_ddl(self, statement)
+    def on_statement(self, client: ClientRelay, statement: bytes) -> None:
+        """A linked client is about to send SET or RESET, or to CREATE, ALTER or DROP a DATABASE;
+        `statement` begins with that word.
+        """
+        text = statement[:STATEMENT_MAX].rstrip(b"\0").decode("utf-8", "surrogateescape")
+        if text[:1] in "sSrR":
+            self.on_set(client, text)
+        else:
+            self.pooler.on_database_ddl(self, text)
 
     def on_client_lost(self, client: ClientRelay, error: BaseException | None) -> None:
         """The client's connection has ended."""

@@ -32,14 +32,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NAME_LEN = 63  # a longer name is cut there
-_STATEMENT_LEN = 4096  # it is read no further
 
 
 def freed_database(statement: str) -> str | None:
     """The database (its name on the server) to which nobody else may be connected for the
     statement; None if it is none of these.
     """
-    words = list(_words(statement[:_STATEMENT_LEN]))
+    words = list(_words(statement))
     match [word.lower() for word in words[:6]]:
         case ["drop", "database", "if", "exists", _, *_]:
             return words[4]

@@ -393,10 +393,9 @@ class Pooler:
         """A server of this pool idles while other pools lack one."""
         places.on_server_idle(self, control)
 
-    def on_database_ddl(self, control: PoolControl, statement: bytes) -> None:
+    def on_database_ddl(self, control: PoolControl, statement: str) -> None:
         """A client is about to send this, for which a database may have to be left alone."""
-        text = statement.rstrip(b"\0").decode("utf-8", "surrogateescape")
-        database_ddl.free_database(self, control, text)
+        database_ddl.free_database(self, control, statement)
 
     # ---- cancel requests
 

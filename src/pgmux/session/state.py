@@ -11,6 +11,7 @@ Errors: ProtocolViolation for a ParameterStatus that can't be read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pgmux.errors import SQLSTATE_DUPLICATE_PREPARED_STATEMENT, ProtocolViolation
@@ -22,6 +23,13 @@ from pgmux.wire.build import build_error_response, build_parameter_status
 from pgmux.wire.parse import ServerMessage, parse_error_response, parse_parameter_status
 
 _DDL = ("CREATE ", "ALTER ", "DROP ", "IMPORT FOREIGN SCHEMA")
+_NAME = r'("?[\w.]+"?|time\s+zone)'
+# A statement by itself that returns a parameter to its startup value, and which.
+_RESET_ONE = re.compile(
+    rf"(?:reset\s+{_NAME}"
+    rf"|set\s+(?:session\s+)?{_NAME}\s*(?:=\s*|\bto\s+|(?<=zone)\s+)default)[\s;]*",
+    re.IGNORECASE,
+)
 _ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
 
 
@@ -115,12 +123,28 @@ class StateKeeper:
         client.vars = server.vars if client.vars is before else client.vars.replace({name: value})
         return None
 
-    def _on_reset(self, server: ServerRelay, client: ClientRelay) -> None:
-        """Something, or all, has its startup value again, which for unreported parameters nobody
-        says: those that the client began with are set anew. What it has SET since stays as it is.
+    def _on_reset(self, server: ServerRelay, client: ClientRelay, name: str | None) -> None:
+        """The parameter of that name (None: maybe all) has its startup value again, which for
+        unreported ones nobody says: what the client began with is set anew.
         """
-        own = {n: UNKNOWN for n in server.vars.space.unreported if client.vars.get(n) is not None}
+        server.reset = True
+        own = {
+            n: UNKNOWN
+            for n in server.vars.space.unreported
+            if client.vars.get(n) is not None and name in (None, n.lower())
+        }
         server.vars = server.vars.replace(own)
+
+    def on_set(self, client: ClientRelay, statement: str) -> None:
+        """A client is about to send SET or RESET: if it returns one parameter to its startup value,
+        keep in mind which. The tag says whether it was done, but not that.
+        """
+        found = _RESET_ONE.fullmatch(statement)
+        server = client.linked_server
+        if server is None or found is None:
+            return
+        name = (found[1] or found[2]).strip('"').lower()
+        server.owner.reset_name = {"all": None}.get(name, "".join(name.split()))
 
     # ---- what a query did
 
@@ -129,9 +153,9 @@ class StateKeeper:
         text = tag.decode("utf-8", "replace")
         if text in _ALL_PREPARED_GONE:
             server.forget_prepared()
-        if text in ("DISCARD ALL", "RESET"):
-            server.reset = True
-            self._on_reset(server, client)
+        name, server.owner.reset_name = server.owner.reset_name, None
+        if text in ("DISCARD ALL", "RESET") or (text == "SET" and name is not None):
+            self._on_reset(server, client, name)
             if text == "DISCARD ALL" and client.owner.startup_vars is not None:
                 client.vars = client.owner.startup_vars
         if not text.startswith(_DDL):

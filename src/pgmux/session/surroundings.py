@@ -33,7 +33,7 @@ class Surroundings(Protocol):
     def welcome_linked(self, client: ClientRelay, server: ServerRelay) -> None:
         """The client, linked at login, can be welcomed."""
 
-    def on_database_ddl(self, control: PoolControl, statement: bytes) -> None:
+    def on_database_ddl(self, control: PoolControl, statement: str) -> None:
         """A client of this pool is about to send this, which may need a database for itself."""
 
     def log_end(self, name: Name, reason: str, connect_time: float) -> None:

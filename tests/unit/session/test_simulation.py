@@ -350,7 +350,10 @@ class Simulation(RuleBasedStateMachine):
             lookups = {client for client in (*active, *waiting) if client.owner.is_lookup}
             seen |= {*active, *waiting} - lookups
         assert seen == {client.end.relay for client in self.open_clients()}
-        assert self.rig.pooler.client_count == len(self.rig.pooler.cancel_keys) == len(seen)
+        assert self.rig.pooler.client_count == len(seen)
+        keyed = [client for client in seen if client.owner.cancel_pid]
+        assert len(self.rig.pooler.cancel_keys) == len(keyed)
+        assert all(client in keyed for client in seen if client.owner.welcomed)
 
     @invariant()
     def each_login_is_told_once_and_about_its_own_user(self) -> None:

@@ -1,0 +1,86 @@
+"""What a client begins with is what RESET, SET … TO DEFAULT and DISCARD ALL return to, whatever the
+server behind it began with.
+"""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.e2e.pools.clients import Connect, Connection, value
+from tests.fixtures.pooler import MakePooler, Pooler
+
+STARTUP = "-c TimeZone=Asia/Tokyo -c statement_timeout=1234 -c lock_timeout=4321"
+
+
+@pytest.fixture(scope="module", params=["login", "query"])
+def pooler(module_pooler: MakePooler, request: pytest.FixtureRequest) -> Pooler:
+    return module_pooler(
+        settings={"pool_mode": "session", "default_pool_size": 1},
+        pgmux={"session_link": request.param},
+    )
+
+
+@pytest.fixture
+def client(pooler: Pooler, connect: Connect) -> Connection:
+    connection = connect(pooler, options=STARTUP)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET statement_timeout = 5000")
+    connection.execute("SET lock_timeout = 6000")
+    return connection
+
+
+def shown(client: Connection) -> tuple[str, str, str]:
+    names = ("TimeZone", "statement_timeout", "lock_timeout")
+    zone, *timeouts = (value(client, f"SHOW {name}") for name in names)
+    assert zone == client.info.parameter_status("TimeZone")
+    return (zone, *timeouts)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("sql", ["RESET ALL", "DISCARD ALL"])
+def test_all_return_at_once(client: Connection, sql: str) -> None:
+    client.execute(sql.encode())
+    assert shown(client) == ("Asia/Tokyo", "1234ms", "4321ms")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "RESET statement_timeout",
+        "/* it */ reset Statement_Timeout;",
+        "SET statement_timeout TO DEFAULT",
+        "set session statement_timeout = default ;",
+    ],
+)
+def test_one_returns_and_others_stay(client: Connection, sql: str) -> None:
+    client.execute(sql.encode())
+    assert shown(client) == ("UTC", "1234ms", "6s")
+
+
+@pytest.mark.parametrize(
+    "sql", ["RESET TimeZone", "RESET TIME ZONE", "SET TimeZone TO DEFAULT", "SET TIME ZONE DEFAULT"]
+)
+def test_a_reported_one_returns(client: Connection, sql: str) -> None:
+    client.execute(sql.encode())
+    assert shown(client) == ("Asia/Tokyo", "5s", "6s")
+
+
+def test_a_prepared_statement_does_it_too(client: Connection) -> None:
+    client.execute("RESET statement_timeout", prepare=True)
+    client.execute("RESET TimeZone", prepare=True)
+    assert shown(client) == ("Asia/Tokyo", "1234ms", "6s")
+
+
+def test_what_is_rolled_back_has_not_been_reset(client: Connection) -> None:
+    with client.transaction(force_rollback=True):
+        client.execute("RESET TimeZone")
+        client.execute("SET statement_timeout TO DEFAULT")
+        assert shown(client) == ("Asia/Tokyo", "1234ms", "6s")
+    assert shown(client) == ("UTC", "5s", "6s")
+
+
+def test_what_failed_has_not_been_reset(client: Connection) -> None:
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        client.execute("SET nothing_of_the_kind TO DEFAULT")
+    client.execute("SET work_mem = '5MB'")
+    assert shown(client) == ("UTC", "5s", "6s")
