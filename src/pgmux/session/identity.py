@@ -132,6 +132,7 @@ class ServerInfo:
         "has_own_settings",
         "id",
         "opening",
+        "own_settings",
         "replication",
         "reported",
         "reset_name",
@@ -156,5 +157,6 @@ class ServerInfo:
         self.cancel_key = b""
         self.cancels = 0  # cancel requests on their way to it
         self.resetting = False  # runs server_reset_query
+        self.own_settings: Mapping[str, str] = {}  # its client's, that are to be set
         self.has_own_settings = False  # its client's, that no other is to find and nobody follows
         self.setting: Mapping[str, str | None] = {}  # parameters being set for its client

@@ -60,7 +60,10 @@ class StateKeeper:
                 if v is not None
             }
             client.vars = server.vars.space.defaults.replace(wanted)
-        changes = differences(server.vars, client.vars) | self._own_settings(client, server)
+        if not client.owner.welcomed:
+            server.owner.own_settings = _own_settings(client, server, None)
+            server.owner.has_own_settings = bool(server.owner.own_settings)
+        changes = differences(server.vars, client.vars) | server.owner.own_settings
         if not changes:
             client.vars = server.vars
             if not client.owner.welcomed:
@@ -69,21 +72,10 @@ class StateKeeper:
         server.owner.setting = changes
         return build_set(changes)
 
-    def _own_settings(self, client: ClientRelay, server: ServerRelay) -> dict[str, str]:
-        """What the client's startup packet sets beyond what the pool follows: only a client that
-        gets its server at login may. They are gone when the session is.
-        """
-        if client.owner.welcomed:
-            return {}
-        index = server.vars.space.index
-        startup: Mapping[str, str] = client.owner.startup
-        own = {name: value for name, value in startup.items() if name.lower() not in index}
-        server.owner.has_own_settings = bool(own)
-        return own
-
     def on_vars_set(self, server: ServerRelay, client: ClientRelay) -> None:
         """The server carries what the client wants; the client is told its spelling of it."""
         changes, server.owner.setting = server.owner.setting, {}
+        server.owner.own_settings = {}
         space = server.vars.space
         unreported = {n: v for n, v in changes.items() if n in space.unreported}
         if unreported:
@@ -134,6 +126,7 @@ class StateKeeper:
             if client.vars.get(n) is not None and name in (None, n.lower())
         }
         server.vars = server.vars.replace(own)
+        server.owner.own_settings = _own_settings(client, server, name)
 
     def on_set(self, client: ClientRelay, statement: str) -> None:
         """A client is about to send SET or RESET: if it returns one parameter to its startup value,
@@ -182,6 +175,21 @@ class StateKeeper:
         own = name.decode("utf-8", "surrogateescape")
         message = f'prepared statement "{own}" already exists'
         return build_error_response("ERROR", error.sqlstate, message, with_v=True)
+
+
+def _own_settings(client: ClientRelay, server: ServerRelay, name: str | None) -> dict[str, str]:
+    """What the client's startup packet sets beyond what the pool follows, or only the parameter of
+    that name: only a client that gets its server at login may. They are gone when the session is.
+    """
+    if not client.owner.links_at_login:
+        return {}
+    startup: Mapping[str, str] = client.owner.startup
+    index = server.vars.space.index
+    return {
+        n: value
+        for n, value in startup.items()
+        if n.lower() not in index and name in (None, n.lower())
+    }
 
 
 def read_error(body: bytes) -> ServerMessage:

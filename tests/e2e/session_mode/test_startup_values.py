@@ -21,6 +21,11 @@ def pooler(module_pooler: MakePooler, request: pytest.FixtureRequest) -> Pooler:
     )
 
 
+@pytest.fixture(scope="module")
+def at_login(module_pooler: MakePooler) -> Pooler:
+    return module_pooler(settings={"pool_mode": "session"})
+
+
 @pytest.fixture
 def client(pooler: Pooler, connect: Connect) -> Connection:
     connection = connect(pooler, options=STARTUP)
@@ -69,6 +74,16 @@ def test_a_prepared_statement_does_it_too(client: Connection) -> None:
     client.execute("RESET statement_timeout", prepare=True)
     client.execute("RESET TimeZone", prepare=True)
     assert shown(client) == ("Asia/Tokyo", "1234ms", "6s")
+
+
+def test_so_does_what_nobody_follows(at_login: Pooler, connect: Connect) -> None:
+    client = connect(at_login, options="-c work_mem=7MB -c geqo=off")
+    client.execute("SET work_mem = '8MB'")
+    client.execute("SET geqo = on")
+    client.execute("RESET work_mem")
+    assert (value(client, "SHOW work_mem"), value(client, "SHOW geqo")) == ("7MB", "on")
+    client.execute("DISCARD ALL")
+    assert (value(client, "SHOW work_mem"), value(client, "SHOW geqo")) == ("7MB", "off")
 
 
 def test_what_is_rolled_back_has_not_been_reset(client: Connection) -> None:
