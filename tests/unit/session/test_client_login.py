@@ -15,7 +15,7 @@ from pgmux.auth.md5 import md5_response, md5_secret
 from pgmux.auth.scram import Pbkdf2, ScramProver, derive_keys, derive_secret
 from pgmux.auth.secrets import parse_secret
 from pgmux.config import AuthType, Config, Database, Settings
-from pgmux.config.model import SessionLink, SslMode, User
+from pgmux.config.model import PgmuxSettings, SessionLink, SslMode, User
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.client import MAX_PASSWORD_LEN, UNTOLD, ClientLogin, LoginContext
 from pgmux.session.login_steps import (
@@ -55,6 +55,7 @@ def config(
 ) -> Config:
     return Config(
         settings=Settings(auth_type=auth_type, scram_iterations=5, **settings),
+        pgmux=PgmuxSettings(session_link=SessionLink.QUERY),
         databases={"app": Database("app", "app")},
         userlist={"bob": secret, "root": "secret", "viewer": "glasses"},
     )
