@@ -832,9 +832,7 @@ class ServerRelay(Relay):
     ready = cython.declare(cython.bint, visibility="public")  # idle: nothing asked, no transaction
     idle_tx = cython.declare(cython.bint, visibility="public")  # in a transaction, nothing asked
     private = cython.declare(cython.bint, visibility="public")  # answers the pooler itself
-    last_words = cython.declare(
-        cython.bint, visibility="public"
-    )  # FATAL: why it ends has been said
+    last_words = cython.declare(cython.bint, visibility="public")  # it has said why it ends
     reset = cython.declare(cython.bint, visibility="public")  # RESET, DISCARD ALL in this answer
     link: ClientRelay | None
     prepared: OrderedDict[PreparedStatement, None]  # least recently used first

@@ -51,6 +51,7 @@ class ClientInfo:
         "cancel_key",
         "cancel_pid",
         "database",
+        "has_reset",
         "id",
         "is_authenticated",
         "links_at_login",
@@ -84,6 +85,7 @@ class ClientInfo:
         self.links_at_login = False  # it gets its server first, and is welcomed with that
         self.is_authenticated = False  # and has been told so, before its welcome
         self.welcomed = False
+        self.has_reset = False  # and is to be told the values that it has got back
         self.notified_wait = 0.0  # start of the last wait that it was told of
         self.quotas: tuple[Quota, ...] = ()  # that it counts for: its database's, its user's
 

@@ -18,7 +18,7 @@ from pgmux.errors import SQLSTATE_DUPLICATE_PREPARED_STATEMENT, ProtocolViolatio
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.linking import startup_vars
 from pgmux.session.prepare import Statements
-from pgmux.session.varcache import UNKNOWN, build_set, differences
+from pgmux.session.varcache import UNKNOWN, Vars, build_set, differences
 from pgmux.wire.build import build_error_response, build_parameter_status
 from pgmux.wire.parse import ServerMessage, parse_error_response, parse_parameter_status
 
@@ -80,13 +80,16 @@ class StateKeeper:
         unreported = {n: v for n, v in changes.items() if n in space.unreported}
         if unreported:
             server.vars = server.vars.replace(unreported)
-        is_welcomed = client.owner.welcomed
+        is_welcomed, has_reset = client.owner.welcomed, client.owner.has_reset
+        client.owner.has_reset = False
         for name, wanted in changes.items():
             value = server.vars.get(name)
-            if wanted is not None and value is not None and value != wanted:
+            if wanted is None or value is None or (value == wanted and not has_reset):
+                continue
+            if value != wanted:
                 space.learn(name, wanted, value)
-                if is_welcomed:
-                    client.transport.write(build_parameter_status(name, value))
+            if is_welcomed and name not in space.unreported:
+                client.transport.write(build_parameter_status(name, value))
         client.vars = server.vars
         if not is_welcomed:
             self.welcome(client, server)
@@ -137,7 +140,7 @@ class StateKeeper:
         if server is None or found is None:
             return
         name = (found[1] or found[2]).strip('"').lower()
-        server.owner.reset_name = {"all": None}.get(name, "".join(name.split()))
+        server.owner.reset_name = "".join(name.split())
 
     # ---- what a query did
 
@@ -148,13 +151,25 @@ class StateKeeper:
             server.forget_prepared()
         name, server.owner.reset_name = server.owner.reset_name, None
         if text in ("DISCARD ALL", "RESET") or (text == "SET" and name is not None):
-            self._on_reset(server, client, name)
-            if text == "DISCARD ALL" and client.owner.startup_vars is not None:
-                client.vars = client.owner.startup_vars
+            self._on_reset(server, client, None if name == "all" else name)
+            self._return_to_startup(client, "all" if text == "DISCARD ALL" else name)
         if not text.startswith(_DDL):
             return False
         self.statements.outdate()
         return True
+
+    def _return_to_startup(self, client: ClientRelay, name: str | None) -> None:
+        """The client wants its own startup value again of the parameter that it has RESET, or of
+        all; the server reports a change only where the value isn't the connection's already.
+        """
+        own: Vars | None = client.owner.startup_vars
+        if own is None or name is None:
+            return
+        client.owner.has_reset = True
+        if name == "all":
+            client.vars = own
+        elif own.get(name) is not None:
+            client.vars = client.vars.replace({name: own.get(name)})
 
     def is_stale_error(self, body: bytes) -> bool:
         """Whether an ErrorResponse says that a prepared statement no longer fits the tables."""

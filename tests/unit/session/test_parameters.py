@@ -191,6 +191,22 @@ def test_reset_returns_to_the_clients_own_startup_value() -> None:
     assert server.assigned() == {"TimeZone": "CET"}
 
 
+@pytest.mark.parametrize("sql", ["RESET TimeZone", "SET TIME ZONE DEFAULT", "RESET ALL"])
+def test_a_reset_that_changes_nothing_on_the_server_gives_the_client_its_own(sql: str) -> None:
+    rig = session()
+    client, server = linked_with(rig, {"TimeZone": "CET"})
+    server.send(build.build_command_complete("SET"))
+    server.report("TimeZone", "UTC")
+    server.send(build.build_ready_for_query())
+    client.query(sql)
+    client.messages()
+    server.messages()
+    server.answer("SET" if sql.startswith("SET") else "RESET")
+    assert server.assigned() == {"TimeZone": "CET"}
+    server.accept(TimeZone="CET")
+    assert client.statuses() == {"TimeZone": "CET"}
+
+
 def test_after_one_clients_reset_anothers_set_is_a_set() -> None:
     rig = Rig()
     _, server = linked(rig)
