@@ -334,6 +334,7 @@ class Pooler:
         control: PoolControl = server.pool_relay.control
         if server.owner.replication:
             dedicated.link(self, control, server)
+            self.launch(control)  # where the connect before it had failed, others have waited
             return
         for client in control.pool.lists.waiting_clients():
             if not (client.owner.welcomed or client.owner.links_at_login):

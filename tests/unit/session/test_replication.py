@@ -292,6 +292,17 @@ def test_what_keeps_everybody_out_is_told_to_it_too() -> None:
     assert [end.error()[1] for end in (other, client)] == ["28P01", "28P01"]
 
 
+def test_after_a_failure_the_first_server_that_logs_in_lets_others_connect() -> None:
+    rig = Rig()
+    clients = [come(rig) for _ in range(3)]
+    for _ in clients:
+        rig.refuse()
+    rig.pass_time(15)
+    assert len(rig.pending()) == 1  # to see whether it is well again
+    rig.log_in()
+    assert len(rig.pending()) == 2
+
+
 def test_a_connect_that_takes_too_long_is_tried_again() -> None:
     rig = Rig(configure(server_connect_timeout=5.0, server_login_retry=1.0))
     client = come(rig)
