@@ -44,7 +44,9 @@ def leave(pooler: Pooler, client: ClientRelay) -> None:
     for attempt, whose in list(pooler.dedicated.items()):
         if whose is client:
             pooler.drop_attempt(attempt, "replication client disconnected")
-            places.on_place_free(pooler, client.pool_relay.control)
+            control: PoolControl = client.pool_relay.control
+            places.on_place_free(pooler, control)
+            pooler.launch(control)  # the queue may have waited for that place
 
 
 def take_in(

@@ -360,6 +360,7 @@ class Pooler:
                 for waiting in control.pool.lists.waiting_clients():
                     control.close_client(waiting, failure.message, failure.sqlstate)
         places.on_place_free(self, control)
+        self.launch(control)
         self.on_change()
 
     def give_up(self, attempt: Attempt, failure: Failure) -> None:

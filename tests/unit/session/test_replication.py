@@ -373,6 +373,20 @@ def test_a_full_pool_of_streams_has_others_wait() -> None:
     assert second.relay.state == other.relay.state == CL_WAITING
 
 
+@pytest.mark.parametrize("how", ["refused", "left"])
+def test_the_place_of_a_connect_that_nobody_needs_is_the_queue_s_at_once(how: str) -> None:
+    rig = full()
+    client = come(rig)
+    other = rig.enter()
+    assert [attempt.client for attempt in rig.pending()] == [client.relay.owner]
+    if how == "left":
+        client.lose()
+    else:
+        refuse(rig)
+    rig.log_in()
+    assert other.kinds()[-1] == "Z"
+
+
 def test_it_takes_a_place_of_its_database() -> None:
     rig = Rig(configure(max_db_connections=1))
     _, server = idle(rig)
