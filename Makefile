@@ -13,6 +13,10 @@ DEMO := $(shell $(PYTHON) -c 'import platform as p; \
   name, version = p.libc_ver(); \
   old = name == "glibc" and tuple(map(int, version.split("."))) < (2, 34); \
   print("demo-older-glibc" if old else "demo")' 2>/dev/null)
+# python-ldap is compiled, with the headers of libldap and libsasl2: where they aren't, the tests of
+# LDAP are skipped.
+LDAP := $(shell printf '\043include <ldap.h>\n\043include <sasl/sasl.h>\n' | \
+  $${CC:-cc} -E - >/dev/null 2>&1 && echo ldap)
 # ARGS goes to the program that a target runs: make demo ARGS=--once, make e2e ARGS='-k cancel'
 ARGS ?=
 # Tests mostly wait for processes; a file stays in one worker, as its poolers do. PARALLEL= is one
@@ -53,8 +57,9 @@ soak: $(VENV)/built
 # The only place that installs anything from Debian.
 ci-deps:
 	apt-get update -qq
+	echo slapd slapd/no_configuration boolean true | debconf-set-selections # nor is it started
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-	  gcc libc6-dev python3-venv pgbouncer
+	  gcc libc6-dev python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -74,13 +79,15 @@ $(VENV)/demo-installed: pyproject.toml setup.py $(COMPILED) | $(VENV)/bin/python
 
 # The exporter pins a psycopg2 that needs a compiler, and others as old: what it needs is in the extra
 # `test` in today's releases, and it has a directory of its own.
-$(VENV)/test-installed: pyproject.toml setup.py Makefile | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test]'
+TEST_INSTALLED := $(VENV)/test$(LDAP:%=-%)-installed
+
+$(TEST_INSTALLED): pyproject.toml setup.py Makefile | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test,pam$(LDAP:%=,%)]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/exporter prometheus-pgbouncer-exporter==2.1.2
 	@touch $@ $(VENV)/demo-installed
 
 # Later changes of a compiled module need no installation, only this.
-$(VENV)/built: $(VENV)/test-installed $(COMPILED)
+$(VENV)/built: $(TEST_INSTALLED) $(COMPILED)
 	PGMUX_REQUIRE_CYTHON=$(REQUIRE_CYTHON) $(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@

@@ -188,7 +188,7 @@ class OutsideAuth(ClientAuth):
             raise LocalProtocolError("on_verified before the password")
         job, self._job = self._job, None
         if problem:
-            raise AuthenticationFailed(f"{job.service} authentication failed", problem)
+            raise AuthenticationFailed(job.refusal, problem)
         return Done(password=job.password.decode("utf-8", "surrogateescape"))
 
 

@@ -33,6 +33,10 @@ class LdapLogin:
         return "LDAP"
 
     @property
+    def refusal(self) -> str:
+        return "LDAP authentication failed"
+
+    @property
     def lane(self) -> object:
         """Logins that may hang together: those of the same servers."""
         return (self.options.ldapserver or self.options.ldapbasedn, self.options.ldapport)
@@ -49,6 +53,10 @@ class PamLogin:
     @property
     def service(self) -> str:
         return "PAM"
+
+    @property
+    def refusal(self) -> str:
+        return "PAM authentication failed"
 
     @property
     def lane(self) -> object:

@@ -101,8 +101,22 @@ def find_warnings(config: Config) -> Iterator[Problem]:
             message = f"auth_user: the secret of {name} in auth_file is a SCRAM secret:"
             message += " nobody can be looked up before that user has logged in as a client"
             yield Problem(message, file, hint="write the password, if PostgreSQL asks for one")
+    yield from _useless_outside(config, file)
     with contextlib.suppress(ConfigError):
         yield from load_tls(settings).warnings
+
+
+def _useless_outside(config: Config, file: str) -> Iterator[Problem]:
+    """What keeps LDAP or PAM from being asked."""
+    settings = config.settings
+    if settings.auth_type is AuthType.LDAP and settings.auth_ldap_options is None:
+        message = "auth_type = ldap without auth_ldap_options: nobody can log in"
+        yield Problem(message, file, hint="write which server is to be asked")
+    if settings.auth_type in (AuthType.LDAP, AuthType.PAM):
+        for database in _entries(config):
+            if database.auth_user is not None:
+                message = f"database {database.name}: nobody can log in, as it has auth_user"
+                yield Problem(message, file, hint=f"leave it out with {settings.auth_type}")
 
 
 def _entries(config: Config) -> list[Database]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from pgmux.config import AuthType, Config
+from pgmux.config.hba import HbaMethod
 from pgmux.errors import ConfigError, Problem
 
 
@@ -38,18 +39,22 @@ def require_extras(config: Config) -> None:
 
 
 def _find_missing(config: Config) -> Iterator[Problem]:
-    for wanted_by, extra in _wanted(config):
+    for extra, wanted_by, file, line in _wanted(config):
         try:
             import_module(extra.module)
         except (ImportError, OSError, AttributeError) as error:  # ctypes has the last two
             message = f"{wanted_by} needs {extra.library}, which can't be imported: {error}"
-            hint = f"pip install 'pgmux[{extra.name}]'"
-            yield Problem(message, config.settings.conffile or "", hint=hint)
+            yield Problem(message, file, line, hint=f"pip install 'pgmux[{extra.name}]'")
 
 
-def _wanted(config: Config) -> Iterator[tuple[str, Extra]]:
-    """(who wants it, what)"""
-    if config.settings.auth_type is AuthType.LDAP:
-        yield "auth_type = ldap", LDAP
-    if config.settings.auth_type is AuthType.PAM:
-        yield "auth_type = pam", PAM
+def _wanted(config: Config) -> Iterator[tuple[Extra, str, str, int]]:
+    """(what, who wants it, where that is said: file and line)"""
+    settings = config.settings
+    file = settings.conffile or ""
+    if settings.auth_type is AuthType.LDAP:
+        yield LDAP, "auth_type = ldap", file, 0
+    if settings.auth_type is AuthType.PAM:
+        yield PAM, "auth_type = pam", file, 0
+    if settings.auth_type is AuthType.HBA:
+        for rule in [rule for rule in config.hba if rule.method is HbaMethod.LDAP][:1]:
+            yield LDAP, "method ldap", rule.file, rule.line

@@ -59,10 +59,11 @@ class Method:
         return self.name in (AuthType.LDAP, AuthType.PAM)
 
     def outside_login(self, user: str, peer: Peer, password: bytes) -> OutsideLogin:
-        """What LDAP or PAM is asked."""
-        if self.ldap is not None:
-            return LdapLogin(self.ldap, user, password)
-        return PamLogin(user, password, peer.host)
+        """What LDAP or PAM is asked; `settle` has let it pass."""
+        if self.name == AuthType.PAM:
+            return PamLogin(user, password, peer.host)
+        assert self.ldap is not None
+        return LdapLogin(self.ldap, user, password)
 
 
 def choose_method(config: Config, attempt: Attempt) -> Method:

@@ -77,13 +77,13 @@ def silent() -> Iterator[SilentServer]:
 
 
 @pytest.fixture
-def waiting_login(ldapuser: str) -> Iterator[Callable[[Pooler], RawClient]]:
-    """`waiting_login(pooler)`: a client that has sent its password."""
+def waiting_login(ldapuser: str) -> Iterator[Callable[..., RawClient]]:
+    """`waiting_login(pooler, db)`: a client that has sent its password."""
     with ExitStack() as stack:
 
-        def begin(pooler: Pooler) -> RawClient:
+        def begin(pooler: Pooler, db: str = "postgres") -> RawClient:
             client = stack.enter_context(RawClient(pooler))
-            startup = build.build_startup_message({"user": ldapuser, "database": "postgres"})
+            startup = build.build_startup_message({"user": ldapuser, "database": db})
             client.send(startup, build.build_password_message(PASSWORD))
             return client
 

@@ -22,7 +22,7 @@ FAILED = "LDAP authentication failed"
 READ_BY = f'ldapbinddn="{READER}" ldapbindpasswd="{READER_PASSWORD}"'
 SEARCH = f'ldapbasedn="{SUFFIX}" {READ_BY}'
 SIMPLE = f'ldapprefix="uid=" ldapsuffix=",{SUFFIX}"'
-BoundLogin = Callable[[Pooler], RawClient]
+BoundLogin = Callable[..., RawClient]
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +245,38 @@ def test_while_a_server_hangs_others_let_in(
     front.console("SET auth_type = ldap")
     silent.close()
     assert error_of(held.read_until("E")).message == FAILED
+
+
+def test_lines_of_an_hba_file_have_servers_of_their_own(
+    pooler: MakePooler,
+    slapd: Slapd,
+    silent: SilentServer,
+    trusting: None,
+    log_in: LogIn,
+    waiting_login: BoundLogin,
+    tmp_path: Path,
+) -> None:
+    """The one for database `hangs` keeps silent: all others are let in, by LDAP or otherwise."""
+    place = f"ldapserver={slapd.host} ldapport={slapd.port}"
+    hba = tmp_path / "hba.conf"
+    hba.write_text(
+        f"host hangs all all ldap ldapserver=127.0.0.1 ldapport={silent.port} {SIMPLE}\n"
+        f"host postgres ldapuser all ldap {place} {SEARCH}\n"
+        "host pgbouncer all all scram-sha-256\n"
+        "host all all all md5\n"
+    )
+    made = pooler(
+        databases={"*": "", "hangs": "dbname=postgres"},
+        settings={"auth_type": "hba", "auth_hba_file": hba},
+    )
+    held = [waiting_login(made, "hangs") for _ in range(20)]
+    silent.wait_for_client()
+    assert log_in(made) == "ldapuser"
+    assert log_in(made, "wrong") == FAILED
+    assert log_in(made, made.server.password, user="postgres") == "postgres"
+    assert made.console("SHOW VERSION")
+    silent.close()
+    assert error_of(held[0].read_until("E")).message == FAILED
 
 
 def test_client_login_timeout_ends_a_login_that_waits(

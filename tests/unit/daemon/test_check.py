@@ -128,6 +128,19 @@ def test_admin_users_of_whom_none_can_log_in_are_a_warning(
     assert [line.startswith(text.format(ini)) for line in err] == [True] * is_said
 
 
+def test_what_keeps_ldap_from_being_asked_is_a_warning(
+    ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ldap")
+    write(ini, settings="auth_type=ldap\nadmin_users=boss", databases="app = auth_user=asks")
+    code, _, err = check(ini, capfd)
+    assert code == 0
+    assert [line.removeprefix(f"WARNING {ini}: ").partition(" (")[0] for line in err] == [
+        "auth_type = ldap without auth_ldap_options: nobody can log in",
+        "database app: nobody can log in, as it has auth_user",
+    ]
+
+
 def test_an_auth_user_that_cannot_log_in_to_postgresql_is_a_warning(
     ini: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

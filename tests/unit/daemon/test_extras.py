@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pgmux.config import AuthType, Config, Settings
+from pgmux.config.hba_file import HbaFile
 from pgmux.daemon import extras
 from pgmux.errors import ConfigError, PoolerError
 from tests.unit.daemon.test_admin import make_admin
@@ -36,6 +37,18 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     (problem,) = caught.value.problems
     assert problem.message.startswith(f"auth_type = {auth_type} needs {library}, which can't be")
     assert (problem.file, problem.hint) == ("p.ini", command)
+
+
+def test_an_hba_line_is_named_with_its_place(bare: None) -> None:
+    text = 'host all all all md5\nhost all all all ldap ldapserver=a ldapprefix="cn="\n'
+    file = HbaFile("hba.conf", lambda path: "", {})
+    file.load(text)
+    rules = tuple(file.rules)
+    with pytest.raises(ConfigError) as caught:
+        extras.require_extras(Config(settings=Settings(auth_type=AuthType.HBA), hba=rules))
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("hba.conf:2: method ldap needs python-ldap")
+    extras.require_extras(Config(hba=rules))  # they aren't looked at
 
 
 def test_who_needs_none_needs_none(bare: None) -> None:
