@@ -4,6 +4,7 @@ statements: what an answer must be is known to both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgmux.wire import build, codes, parse
@@ -122,12 +123,15 @@ class SimulatedClient:
 
 
 class SimulatedServer:
-    """Answers the oldest whole request each time it is told to."""
+    """Answers the oldest whole request each time it is told to. `startup` is what the one client
+    wants that it is for, if it is.
+    """
 
-    def __init__(self, end: ServerEnd) -> None:
+    def __init__(self, end: ServerEnd, startup: Mapping[str, str]) -> None:
         self.end = end
-        self.zone = DEFAULT_ZONE
-        self.timeout: str | None = None
+        self._startup = startup
+        self.zone = startup.get("TimeZone", DEFAULT_ZONE)
+        self.timeout = startup.get("statement_timeout")
         self.prepared: dict[str, str] = {}
         self.in_transaction = False
         self.asked: list[Message] = []
@@ -199,8 +203,8 @@ class SimulatedServer:
             self._reported.append(build.build_parameter_status("TimeZone", zone))
 
     def _reset(self) -> None:
-        self._set_zone(DEFAULT_ZONE)
-        self.timeout = None
+        self._set_zone(self._startup.get("TimeZone", DEFAULT_ZONE))
+        self.timeout = self._startup.get("statement_timeout")
 
     def _batch(self, clients: dict[int, SimulatedClient]) -> list[bytes]:
         parts: list[bytes] = []

@@ -28,17 +28,19 @@ from pgmux.config import Database, PoolMode
 from pgmux.errors import PoolerError
 from pgmux.pool.limits import Quota, full_quotas, is_quiet, next_contender
 from pgmux.pool.pool import Pool
-from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_GONE, SV_IDLE
+from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_GONE, SV_IDLE, SV_USED
 from pgmux.session import operator
 from pgmux.session.control import PoolControl
 from pgmux.session.lookups import Lookup, Lookups
-from tests.unit.session.rig import ClientEnd, Rig, configure
+from pgmux.wire.replication import Replication
+from tests.unit.session.rig import ClientEnd, FakeAttempt, Rig, configure
 from tests.unit.session.simulation import AUTH_QUERY, SimulatedClient, SimulatedServer
 
 USERS = ("bob", "bob", "eve")
 ZONES = ("UTC", "CET", "Asia/Tokyo")
 VERBS = ("SELECT", "BEGIN", "COMMIT", "SET:CET", "SET:UTC", "RESET", "DISCARD", "FAIL", "CREATE")
 TEXTS = ("shared 1", "shared 2", "shared 3", "fail 1", "bad 1")
+KINDS = (*(Replication.NONE,) * 4, Replication.LOGICAL)
 ASK_OFTEN = (*("prepared",) * 8, "close")
 MOST_SERVERS = 3
 MOST_CLIENTS = 6
@@ -118,7 +120,8 @@ class Simulation(RuleBasedStateMachine):
         wanted = {name: value for name, value in startup.items() if value is not None}
         database, user = self.pick(data, self.DATABASES), self.pick(data, USERS)
         try:
-            end = self.rig.enter(wanted, database=database, user=user)
+            kind = self.pick(data, KINDS)
+            end = self.rig.enter(wanted, database=database, user=user, replication=kind)
         except PoolerError as error:
             assert "client connections exceeded" in error.message
             return
@@ -202,8 +205,13 @@ class Simulation(RuleBasedStateMachine):
     @rule(data=st.data())
     def log_in(self, data: st.DataObject) -> None:
         attempt = self.pick(data, self.rig.pending())
-        self.servers.append(SimulatedServer(self.rig.log_in(attempt)))
+        self.log_in_now(attempt)
         self.settle()
+
+    def log_in_now(self, attempt: FakeAttempt) -> None:
+        startup = attempt.client.startup if attempt.client else {}
+        zone = {"TimeZone": startup["TimeZone"]} if "TimeZone" in startup else {}
+        self.servers.append(SimulatedServer(self.rig.log_in(attempt, **zone), startup))
 
     def refuse(self, data: st.DataObject) -> None:
         if self.rig.pending():
@@ -229,7 +237,7 @@ class Simulation(RuleBasedStateMachine):
             if self.turns:
                 self.turn()
             elif self.rig.pending():
-                self.servers.append(SimulatedServer(self.rig.log_in()))
+                self.log_in_now(self.rig.pending()[0])
             else:
                 self.asked()[0].answer(self.clients)
             self.settle()
@@ -374,6 +382,17 @@ class Simulation(RuleBasedStateMachine):
                 assert server is None or server.linked_client is client
 
     @invariant()
+    def a_dedicated_server_has_its_own_client(self) -> None:
+        for control in self.controls():
+            for server in control.pool.lists.all_servers():
+                client = server.linked_client
+                if server.owner.replication:
+                    assert client is None or client.owner.replication
+                    assert server.state != SV_IDLE
+                else:
+                    assert client is None or not client.owner.replication
+
+    @invariant()
     def idle_servers_could_serve(self) -> None:
         for control in self.controls():
             for server in control.pool.lists.servers(SV_IDLE):
@@ -406,7 +425,9 @@ class Simulation(RuleBasedStateMachine):
         """Time passes only with the janitor's round, which looks at all pools."""
         for control in self.controls():
             pool = control.pool
-            if pool.failure is None:  # else it is tried again by the janitor
+            # A used server makes room for a dedicated one once the queue doesn't want it any more.
+            makes_room = pool.lists.dedicated_count() and pool.lists.server_count(SV_USED)
+            if pool.failure is None and not makes_room:  # else the janitor tries again
                 assert pool.wants_since(self.rig.now) is None or full_quotas(pool)
 
     @invariant()
@@ -439,7 +460,11 @@ class Simulation(RuleBasedStateMachine):
         pooler = self.rig.pooler
         for control in self.controls():
             begun = [owner for owner, _ in pooler.attempts.values() if owner is control]
-            assert len(begun) == control.pool.logins
+            pool = control.pool
+            assert len(begun) == pool.logins + pool.dedicated_logins
+            own = [c for a, c in pooler.dedicated.items() if pooler.attempts[a][0] is control]
+            assert len(own) == pool.dedicated_logins == len({*own})
+            assert all(client.state == CL_WAITING for client in own)
         for server in self.servers:
             info = server.end.relay.owner
             assert info.cancels == len([a for a in self.cancels() if a.target is info])
@@ -448,7 +473,8 @@ class Simulation(RuleBasedStateMachine):
     def a_held_pool_neither_connects_nor_keeps_unused_servers(self) -> None:
         for control in self.controls():
             if control.pool.lists.held:
-                assert (control.pool.logins, control.pool.lists.idle_count()) == (0, 0)
+                assert not control.pool.is_connecting()
+                assert control.pool.lists.idle_count() == 0
 
     def teardown(self) -> None:
         """Everybody gets an answer once servers are well and the operator rests."""
