@@ -74,6 +74,8 @@ def link(pooler: Pooler, control: PoolControl, server: ServerRelay) -> None:
     client.vars = server.vars
     pooler.welcome_linked(client, server)
     server.serve(client)
+    if server.linked_client is None and not server.closed:
+        control.on_release(server)  # what the client had sent was its goodbye
 
 
 def refuse(control: PoolControl, client: ClientRelay, failure: Failure) -> None:

@@ -197,6 +197,17 @@ def test_who_goes_before_its_server_has_come_leaves_no_connect() -> None:
     assert (rig.pooler.dedicated, rig.pooler.attempts) == ({}, {})
 
 
+@pytest.mark.parametrize("word", [build.build_terminate(), b"Q\xff\xff\xff\xff"])
+def test_who_says_its_last_word_before_its_welcome_leaves_no_server(word: bytes) -> None:
+    rig = Rig()
+    client = come(rig)
+    client.send(word)
+    server = rig.log_in()
+    assert client.is_closed
+    assert server.is_closed
+    assert not rig.control().pool.is_used()
+
+
 def test_a_server_that_is_to_be_closed_goes_at_once() -> None:
     rig = Rig()
     client, server = streaming(rig)
