@@ -156,8 +156,8 @@ def _state_rows(pooler: AdminPooler) -> list[tuple[str, str]]:
 
 
 def _version_rows(pooler: AdminPooler) -> list[tuple[str]]:
-    """The first row is what exporters read; PgBouncer's is the only one."""
-    return [(line,) for line in pooler.version_lines]
+    """One row, as PgBouncer; pgmux's own version is in -V and in `SELECT version()`."""
+    return [(pooler.version_lines[0],)]
 
 
 _CONNECTION = (

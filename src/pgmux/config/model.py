@@ -190,6 +190,7 @@ class Settings:
 class PgmuxSettings:
     """Section [pgmux] of pgmux.ini."""
 
+    hide_unknown_users: bool = False
     log_format: LogFormat = LogFormat.TEXT
     loop: Loop = Loop.EPOLL
     session_link: SessionLink = SessionLink.LOGIN

@@ -338,6 +338,9 @@ _STARTUP_PARAMETERS = (
 )
 
 PGMUX_SETTINGS = _table(
+    Param("hide_unknown_users", BOOL, "0",
+          "Ask whom auth_query doesn't find for a password and refuse it, so that nobody learns"
+          " who exists; 0 answers `no such user`, as PgBouncer does."),
     Param("log_format", CHOICE, "text",
           "How stderr and logfile are written: PgBouncer's lines, or a JSON object a line;"
           " syslog and the journal are as ever.",

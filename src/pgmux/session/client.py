@@ -91,7 +91,8 @@ class ClientLogin:
     def __init__(self, context: LoginContext, peer: Peer) -> None:
         self._context = context
         self._peer = peer
-        self._opening: Opening | None = Opening(self._offers_tls)
+        # no method of ours: a connection that ends before its startup packet would be a cycle
+        self._opening: Opening | None = Opening(partial(_offers_tls, context, peer))
         self._messages = MessageReader(MAX_PASSWORD_LEN, "client")
         self._auth: ClientAuth | None = None
         self._credentials: Credentials | None = None
@@ -142,8 +143,9 @@ class ClientLogin:
 
         Who is found counts from now on, also where that isn't who the client said it was.
         """
-        if found is None and self._method.name in ASKING_NOTHING:
-            # as PgBouncer; where nobody is asked for a password there is nothing to hide
+        is_hidden = self._context.config().pgmux.hide_unknown_users
+        if found is None and (self._method.name in ASKING_NOTHING or not is_hidden):
+            # where nobody is asked for a password there is nothing to hide
             raise AuthenticationFailed("no such user", f"no such user: {self.user}")
         if found is not None:
             self.user = found.user
@@ -197,9 +199,6 @@ class ClientLogin:
         return self._messages.rest()
 
     # ---- the startup packet
-
-    def _offers_tls(self) -> bool:
-        return not self._peer.is_unix and self._context.tls_mode() is not SslMode.DISABLE
 
     def _on_startup(self, message: StartupMessage) -> list[LoginStep]:
         self.user = message.user
@@ -350,6 +349,10 @@ class ClientLogin:
             self._long_key,
             self.replication,
         )
+
+
+def _offers_tls(context: LoginContext, peer: Peer) -> bool:
+    return not peer.is_unix and context.tls_mode() is not SslMode.DISABLE
 
 
 def _refusal(error: PoolerError | ProtocolViolation) -> Refuse:

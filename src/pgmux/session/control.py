@@ -58,7 +58,7 @@ class PoolControl(StateKeeper):
     """One pool, its relays' `control`."""
 
     def __init__(self, pooler: Surroundings, pool: Pool, statements: Statements) -> None:
-        super().__init__(statements)
+        super().__init__(statements, pooler.log)
         self.pooler = pooler
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pgmux.errors import SQLSTATE_DUPLICATE_PREPARED_STATEMENT, ProtocolViolation
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.linking import startup_vars
+from pgmux.session.log import Log
 from pgmux.session.prepare import Statements
 from pgmux.session.varcache import UNKNOWN, Vars, build_set, differences
 from pgmux.wire.build import build_error_response, build_parameter_status
@@ -36,8 +37,9 @@ _ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
 class StateKeeper:
     """The part of a relay's `control` that concerns session state."""
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, log: Log) -> None:
         self.statements = statements
+        self.log = log
 
     def welcome(self, client: ClientRelay, server: ServerRelay) -> None:
         """The client, linked at login, has its server with its startup parameters set."""
@@ -188,6 +190,10 @@ class StateKeeper:
         if error.sqlstate != SQLSTATE_DUPLICATE_PREPARED_STATEMENT or name is None:
             return None
         own = name.decode("utf-8", "surrogateescape")
+        self.log.error(
+            f"prepared statement '{own}' was already prepared",
+            limit="was already prepared",
+        )
         message = f'prepared statement "{own}" already exists'
         return build_error_response("ERROR", error.sqlstate, message, with_v=True)
 

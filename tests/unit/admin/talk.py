@@ -25,7 +25,7 @@ def messages(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def types(data: bytes) -> str:
-    """The messages' types, e.g. "TDDCZ"."""
+    """The messages' types, e.g. "TDCZ"."""
     return "".join(message_type for message_type, _ in messages(data))
 
 

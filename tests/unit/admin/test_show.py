@@ -87,8 +87,8 @@ def test_every_table_is_tested() -> None:
     assert set(TABLES) < {name.lower() for name in EXPECTED}
 
 
-def test_version_has_pgbouncers_row_first_and_pgmuxs_second() -> None:
-    assert rows(ask("SHOW VERSION").data) == [("PgBouncer 1.25.2",), ("pgmux 0.1 (compiled)",)]
+def test_version_is_pgbouncers() -> None:
+    assert rows(ask("SHOW VERSION").data) == [("PgBouncer 1.25.2",)]
 
 
 def test_select_is_show() -> None:

@@ -51,11 +51,15 @@ class FakePeer:
 
 
 def config(
-    auth_type: AuthType = AuthType.TRUST, *, secret: str = "pencil", **settings: Any
+    auth_type: AuthType = AuthType.TRUST,
+    *,
+    secret: str = "pencil",
+    hide: bool = False,
+    **settings: Any,
 ) -> Config:
     return Config(
         settings=Settings(auth_type=auth_type, scram_iterations=5, **settings),
-        pgmux=PgmuxSettings(session_link=SessionLink.QUERY),
+        pgmux=PgmuxSettings(session_link=SessionLink.QUERY, hide_unknown_users=hide),
         databases={"app": Database("app", "app")},
         userlist={"bob": secret, "root": "secret", "viewer": "glasses"},
     )
@@ -629,8 +633,8 @@ def test_who_is_found_with_another_secret_or_none_is_refused(secret: str) -> Non
 
 
 @pytest.mark.parametrize("auth_type", [AuthType.PLAIN, AuthType.MD5, AuthType.SCRAM_SHA_256])
-def test_who_is_not_found_is_asked_for_a_password_like_anybody(auth_type: AuthType) -> None:
-    login = start(config(auth_type, auth_user="ask"))
+def test_who_is_not_found_may_be_asked_for_a_password_like_anybody(auth_type: AuthType) -> None:
+    login = start(config(auth_type, auth_user="ask", hide=True))
     login.feed(startup(user="carol"))
     steps = login.on_looked_up(None)
     assert steps[0] == Unknown("carol")
@@ -638,8 +642,12 @@ def test_who_is_not_found_is_asked_for_a_password_like_anybody(auth_type: AuthTy
     assert steps == unknown
 
 
-def test_with_trust_who_is_not_found_is_told_so() -> None:
-    login = start(config(auth_user="ask"))
+@pytest.mark.parametrize(
+    ("auth_type", "hide"),
+    [(AuthType.TRUST, True), (AuthType.MD5, False), (AuthType.SCRAM_SHA_256, False)],
+)
+def test_who_is_not_found_is_told_so(auth_type: AuthType, hide: bool) -> None:
+    login = start(config(auth_type, auth_user="ask", hide=hide))
     login.feed(startup(user="carol"))
     with pytest.raises(PoolerError, match=r"^no such user$"):
         login.on_looked_up(None)

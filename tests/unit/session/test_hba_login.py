@@ -11,7 +11,7 @@ from pgmux.auth.md5 import md5_response, md5_secret
 from pgmux.auth.secrets import parse_secret
 from pgmux.auth.steps import AuthenticationFailed
 from pgmux.auth.tls_info import TlsInfo
-from pgmux.config import AuthType, Config
+from pgmux.config import AuthType, Config, PgmuxSettings
 from pgmux.config.hba import IdentMap, Mapping
 from pgmux.config.hba_file import HbaFile
 from pgmux.session.client import ClientLogin, LoginContext
@@ -256,8 +256,9 @@ def test_who_is_not_found_is_told_where_no_password_is_asked_for(method: str) ->
         login.on_looked_up(None)
 
 
-def test_who_is_not_found_is_asked_for_a_password_where_one_is() -> None:
-    login = start(hba("host all all all scram-sha-256", auth_user="root"))
+def test_who_is_not_found_may_be_asked_for_a_password_where_one_is() -> None:
+    configured = hba("host all all all scram-sha-256", auth_user="root")
+    login = start(replace(configured, pgmux=PgmuxSettings(hide_unknown_users=True)))
     login.feed(startup(user="eve"))
     assert login.on_looked_up(None)[-1] == Answer(ASKS_SCRAM)
 
