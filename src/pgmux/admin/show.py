@@ -110,12 +110,22 @@ def _prepared(name: str) -> _Counter:
     return _Counter(name, f"total_{name}", f"avg_{name}", name, f"avg_{name}", f"ps_{name}")
 
 
+# PgBouncer's since 1.26.
+_LOGINS = _Counter(
+    "client_login_count",
+    "total_client_login_count",
+    "avg_client_login_count",
+    "client_login_count",
+    "avg_client_login_count",
+    "client_login_count",
+)
 COUNTERS = (
     *map(_counter, ("server_assignment_count", "xact_count", "query_count")),
     _bytes("client_bytes", "received", "recv"),
     _bytes("server_bytes", "sent", "sent"),
     *map(_counter, ("xact_time", "query_time", "wait_time")),
     *map(_prepared, ("client_parse_count", "server_parse_count", "bind_count")),
+    _LOGINS,
 )
 
 

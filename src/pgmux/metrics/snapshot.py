@@ -169,6 +169,7 @@ class StatsRow:
     client_parse_count: int = 0
     server_parse_count: int = 0
     bind_count: int = 0
+    client_login_count: int = 0
 
 
 COUNTERS = tuple(field.name for field in fields(StatsRow) if field.name != "database")

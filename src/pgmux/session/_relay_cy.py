@@ -251,8 +251,8 @@ class PreparedStatement:
 
 @cython.cclass
 class Counters:
-    """What passed through one pool; the numbers of SHOW STATS. Only the relay adds to them; times
-    in seconds.
+    """What passed through one pool; the numbers of SHOW STATS. The relay adds to them, logins but
+    for the pooler; times in seconds.
     """
 
     server_assignment_count = cython.declare(cython.longlong, visibility="public")
@@ -266,12 +266,14 @@ class Counters:
     client_parse_count = cython.declare(cython.longlong, visibility="public")
     server_parse_count = cython.declare(cython.longlong, visibility="public")
     bind_count = cython.declare(cython.longlong, visibility="public")
+    client_login_count = cython.declare(cython.longlong, visibility="public")
 
     def __init__(self) -> None:
         self.server_assignment_count = self.xact_count = self.query_count = 0
         self.client_bytes = self.server_bytes = 0
         self.xact_time = self.query_time = self.wait_time = 0.0
         self.client_parse_count = self.server_parse_count = self.bind_count = 0
+        self.client_login_count = 0
 
     def add(self, other: Counters) -> None:
         """Count what another has counted, too."""
@@ -286,6 +288,7 @@ class Counters:
         self.client_parse_count += other.client_parse_count
         self.server_parse_count += other.server_parse_count
         self.bind_count += other.bind_count
+        self.client_login_count += other.client_login_count
 
 
 @cython.cclass

@@ -177,6 +177,7 @@ class Pooler:
         info.links_at_login = control.pool.limits.links_at_login or bool(info.replication)
         control.pool.lists.add_client(client)
         self.client_count += 1
+        relay.counters.client_login_count += 1
         info.quotas = self.quotas.enter(*quotas)
         if info.links_at_login:
             wait = dedicated.enter if info.replication else linking.enter

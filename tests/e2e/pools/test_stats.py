@@ -119,6 +119,15 @@ def test_a_session_is_one_assignment(shared: Pooler, connect: Connect) -> None:
     assert (added["query_count"], added["xact_count"]) == (3, 3)  # Terminate is neither
 
 
+def test_a_login_is_counted_once_it_has_succeeded(shared: Pooler, connect: Connect) -> None:
+    with Counted(shared, "db") as added:
+        connect(shared, "db")
+        connect(shared, "db")
+        with pytest.raises(psycopg.OperationalError):
+            connect(shared, "db", user="nobody_at_all")
+    assert added["client_login_count"] == 2
+
+
 def test_prepared_statements(shared: Pooler, connect: Connect) -> None:
     one, two = connect(shared, "db"), connect(shared, "db")
     with Counted(shared, "db") as added:

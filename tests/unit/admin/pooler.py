@@ -113,6 +113,7 @@ STATS = StatsRow(
     client_parse_count=60,
     server_parse_count=70,
     bind_count=80,
+    client_login_count=90,
 )
 DNS_HOST = DnsHostRow("db1.internal", 15, "10.0.0.1:0,10.0.0.2:0")
 DNS_ZONE = DnsZoneRow("internal", 2026112001, 3)

@@ -46,15 +46,17 @@ EXPECTED = {
     "stats": """database s, total_server_assignment_count N, total_xact_count N,
         total_query_count N, total_received N, total_sent N, total_xact_time N, total_query_time N,
         total_wait_time N, total_client_parse_count N, total_server_parse_count N,
-        total_bind_count N, avg_server_assignment_count N, avg_xact_count N, avg_query_count N,
-        avg_recv N, avg_sent N, avg_xact_time N, avg_query_time N, avg_wait_time N,
-        avg_client_parse_count N, avg_server_parse_count N, avg_bind_count N""",
+        total_bind_count N, total_client_login_count N, avg_server_assignment_count N,
+        avg_xact_count N, avg_query_count N, avg_recv N, avg_sent N, avg_xact_time N,
+        avg_query_time N, avg_wait_time N, avg_client_parse_count N, avg_server_parse_count N,
+        avg_bind_count N, avg_client_login_count N""",
     "stats_averages": """database s, server_assignment_count N, xact_count N, query_count N,
         bytes_received N, bytes_sent N, xact_time N, query_time N, wait_time N,
-        avg_client_parse_count N, avg_server_parse_count N, avg_bind_count N""",
+        avg_client_parse_count N, avg_server_parse_count N, avg_bind_count N,
+        avg_client_login_count N""",
     "stats_totals": """database s, server_assignment_count N, xact_count N, query_count N,
         bytes_received N, bytes_sent N, xact_time N, query_time N, wait_time N,
-        client_parse_count N, server_parse_count N, bind_count N""",
+        client_parse_count N, server_parse_count N, bind_count N, client_login_count N""",
     "totals": "name s, value N",
     "users": """name s, pool_size s, reserve_pool_size s, pool_mode s, max_user_connections i,
         current_connections i, max_user_client_connections i, current_client_connections i""",
@@ -165,8 +167,21 @@ def test_users_sizes_are_right_aligned_or_empty() -> None:
     assert row == ("bob", "        5", "", None, "10", "1", "0", "2")
 
 
-TOTALS = ("10", "20", "30", "12345678901", "50000", "2000000", "1500000", "12", "60", "70", "80")
-AVERAGES = ("5", "10", "15", "6172839450", "25000", "100000", "50000", "1", "30", "35", "40")
+TOTALS = (
+    "10",
+    "20",
+    "30",
+    "12345678901",
+    "50000",
+    "2000000",
+    "1500000",
+    "12",
+    "60",
+    "70",
+    "80",
+    "90",
+)
+AVERAGES = ("5", "10", "15", "6172839450", "25000", "100000", "50000", "1", "30", "35", "40", "45")
 
 
 def test_stats_are_totals_then_averages_with_times_in_microseconds() -> None:
@@ -180,6 +195,7 @@ def test_totals_are_one_row_a_counter() -> None:
         *("server_assignment_count", "xact_count", "query_count", "client_bytes", "server_bytes"),
         *("xact_time", "query_time", "wait_time"),
         *("ps_client_parse_count", "ps_server_parse_count", "ps_bind_count"),
+        "client_login_count",
     )
     expected = [(f"total_{name}", value) for name, value in zip(names, TOTALS, strict=True)]
     expected += [(f"avg_{name}", value) for name, value in zip(names, AVERAGES, strict=True)]
