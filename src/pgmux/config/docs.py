@@ -25,9 +25,7 @@ know stands in `pgmux.ini`: the second argument of `pgmux run`, else `$PGMUX_CON
 of that name beside `pgbouncer.ini`.
 
 A file that can't be used is refused with every problem in it, each with file, line and the nearest
-known name. What is marked *not yet* is known and checked; where it is set away from its default,
-`not yet supported: NAME` is said at start and it has no effect. RELOAD applies what says *yes* in
-column *reload*; the rest needs a restart.
+known name. RELOAD applies what says *yes* in column *reload*; the rest needs a restart.
 
 ## Files
 
@@ -95,10 +93,6 @@ def _default(param: Param) -> str:
 
 
 def _meaning(param: Param) -> str:
-    if not param.supported:
-        return f"{param.help} *Not yet.*"
-    if param.supported_values:
-        return f"{param.help} *Not yet:* all but {', '.join(param.supported_values)}."
     if param.unset_below == 1:
         return f"{param.help} 0 counts as not set."
     return param.help

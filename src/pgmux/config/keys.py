@@ -13,7 +13,7 @@ from pgmux.config.connstr import parse_connstr
 from pgmux.config.ini import Entry
 from pgmux.config.params import Kind, Param
 from pgmux.config.problems import Problems, clip, nearest
-from pgmux.config.values import atoi, default_value, parse_value, quoted
+from pgmux.config.values import atoi, parse_value, quoted
 
 _LABELS = {"pool_mode": "pool mode"}
 _ATOI_KINDS = (Kind.COUNT, Kind.WHOLE_SECONDS, Kind.PORT)
@@ -69,16 +69,6 @@ def parse_keys(
             continue
         _warn_of_rest(param, text, entry, problems)
     return values if is_good else None
-
-
-def warn_unsupported(param: Param, value: Any, entry: Entry, problems: Problems) -> None:
-    """Says so when the value, being away from the default, is not honoured yet."""
-    if value == default_value(param):
-        return
-    if not param.supported:
-        problems.warn(f"not yet supported: {param.name}", entry.file, entry.line)
-    elif param.supported_values and value not in param.supported_values:
-        problems.warn(f"not yet supported: {param.name} = {value}", entry.file, entry.line)
 
 
 def _warn_of_rest(param: Param, text: str, entry: Entry, problems: Problems) -> None:

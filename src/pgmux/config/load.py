@@ -17,7 +17,7 @@ from pgmux.config import params
 from pgmux.config.access import with_access
 from pgmux.config.advice import warn_of_nonsense
 from pgmux.config.ini import Entry, read_ini
-from pgmux.config.keys import parse_keys, parse_setting, warn_unsupported
+from pgmux.config.keys import parse_keys, parse_setting
 from pgmux.config.model import (
     ADMIN_DATABASE,
     AUTODB_NAME,
@@ -103,7 +103,6 @@ class _Builder:
         texts = {}
         places = {}
         for name, (param, value, entry) in self.settings.items():
-            warn_unsupported(param, value, entry, self.problems)
             warn_of_nonsense(name, value, entry, self.problems)
             values[name] = value
             texts[name] = shown_text(param, value, entry.value)
@@ -175,10 +174,7 @@ class _Builder:
     def _keys(
         self, entry: Entry, table: Mapping[str, Param], what: str, unknown: str
     ) -> dict[str, Any] | None:
-        values = parse_keys(entry, table, self.problems, what, unknown)
-        for name, value in (values or {}).items():
-            warn_unsupported(table[name], value, entry, self.problems)
-        return values
+        return parse_keys(entry, table, self.problems, what, unknown)
 
     def _problem(self, entry: Entry, message: str, hint: str) -> None:
         self.problems.add(message, entry.file, entry.line, hint)

@@ -1,7 +1,7 @@
 """Every setting and key, one row each, for parser, defaults, SHOW CONFIG, SET and documentation.
 
 Source: PgBouncer's src/main.c and src/loader.c (1.25.2; `model` says what is newer). The order of
-`SETTINGS` is that of SHOW CONFIG. To honour one more setting, drop `supported=False` from its row.
+`SETTINGS` is that of SHOW CONFIG.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class Param:
     """One setting or key.
 
     `default` is the text that SHOW CONFIG shows, None for NULL and for "not set"; COUNT and
-    WHOLE_SECONDS below `unset_below` are "not set" too. What isn't `supported`, or isn't among
-    `supported_values`, is accepted and warned about.
+    WHOLE_SECONDS below `unset_below` are "not set" too.
     """
 
     name: str
@@ -57,8 +56,6 @@ class Param:
     unit: str = ""
     choices: type[StrEnum] | None = None
     aliases: tuple[str, ...] = ()
-    supported: bool = True
-    supported_values: tuple[str, ...] = ()
     unset_below: int = 0
 
 

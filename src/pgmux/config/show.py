@@ -11,7 +11,6 @@ from typing import Any
 
 from pgmux.config.advice import warn_of_nonsense
 from pgmux.config.ini import Entry
-from pgmux.config.keys import warn_unsupported
 from pgmux.config.model import Config, Settings
 from pgmux.config.params import PGMUX_SETTINGS, SETTINGS
 from pgmux.config.problems import Problems, clip, nearest
@@ -71,11 +70,9 @@ def apply_set(config: Config, name: str, text: str) -> Config:
 
 def set_warnings(name: str, text: str) -> tuple[str, ...]:
     """What a file that says `name = text`, which SET has accepted, would be warned of."""
-    param, problems = _ALL_SETTINGS[name], Problems()
+    problems = Problems()
     entry = Entry("pgbouncer", name, text, file="", line=0)
-    value = parse_value(param, text)
-    warn_unsupported(param, value, entry, problems)
-    warn_of_nonsense(name, value, entry, problems)
+    warn_of_nonsense(name, parse_value(_ALL_SETTINGS[name], text), entry, problems)
     return tuple(str(problem) for problem in problems.warnings)
 
 
