@@ -43,11 +43,12 @@ from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.session import operator
 from pgmux.session.client import LoginContext
+from pgmux.session.connects import Attempt
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.log import Name
 from pgmux.session.maintenance import maintain
-from pgmux.session.pooler import Attempt, OnCancelled, Outside, Pooler
+from pgmux.session.pooler import OnCancelled, Outside, Pooler
 from pgmux.session.server import LoggedIn, ServerLoginFailed
 
 _MOCK_KEY_LEN = 32
@@ -351,7 +352,9 @@ class App:
             info.cancel_pid, info.cancel_key = logged_in.cancel_pid, logged_in.cancel_key
             if attempt.tls is not None:
                 info.tls, info.opening = tls_info(transport), attempt.tls
-            server = self.pooler.on_connected(attempt, transport, info, logged_in.parameters)
+            server = self.pooler.connects.on_connected(
+                attempt, transport, info, logged_in.parameters
+            )
             if self.log.is_debug:
                 text = "server login ok, start accepting queries"
                 self.log.debug(text, control.name(server))
@@ -362,13 +365,13 @@ class App:
             if logged_in.rest:
                 server.data_received(logged_in.rest)
             if not server.closed:
-                self.pooler.admit(server)
+                self.pooler.connects.admit(server)
 
         def on_failed(error: ServerLoginFailed) -> None:
             failure = Failure(error.reason)
             if error.from_server or not error.is_transient:
                 failure = Failure(error.reason, error.sqlstate, error.message)
-            self.pooler.on_connect_failed(attempt, failure, transient=error.is_transient)
+            self.pooler.connects.on_failed(attempt, failure, transient=error.is_transient)
 
         if self.log.is_debug:
             name = Name("server", request.id, key.database, key.user, None)

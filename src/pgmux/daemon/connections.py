@@ -104,7 +104,7 @@ class Connections:
 
     def _attempts(self, control: PoolControl) -> list[Attempt]:
         """Connects and logins under way."""
-        attempts = self._pooler.attempts.items()
+        attempts = self._pooler.connects.attempts.items()
         return [a for a, (owner, _) in attempts if owner is control and isinstance(a, Attempt)]
 
     def _peer_requests(self) -> list[_Any]:
@@ -135,7 +135,8 @@ class Connections:
             case ServerRelay():
                 return None if connection.state == states.SV_GONE else self._server(connection)
             case Attempt():
-                return self._attempt(connection) if connection in self._pooler.attempts else None
+                is_running = connection in self._pooler.connects.attempts
+                return self._attempt(connection) if is_running else None
             case PeerRequest():
                 return self._peer_request(connection) if connection.is_running else None
             case ConsoleConnection():
@@ -188,9 +189,9 @@ class Connections:
         )
 
     def _attempt(self, attempt: Attempt) -> ConnectionRow:
-        control, began_at = self._pooler.attempts[attempt]
+        control, began_at = self._pooler.connects.attempts[attempt]
         key = control.pool.key
-        client = self._pooler.dedicated.get(attempt)
+        client = self._pooler.connects.dedicated.get(attempt)
         return connection_row(
             self._pooler.clock,
             "S",

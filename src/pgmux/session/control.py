@@ -17,19 +17,9 @@ from pgmux.errors import (
     SQLSTATE_QUERY_CANCELED,
     TlsError,
 )
-from pgmux.pool.janitor import REASON_SURPLUS
-from pgmux.pool.limits import yields_place
 from pgmux.pool.pool import Failure, Pool
-from pgmux.pool.states import (
-    CL_GONE,
-    SV_ACTIVE,
-    SV_BEING_CANCELED,
-    SV_GONE,
-    SV_IDLE,
-    SV_TESTED,
-    SV_USED,
-)
-from pgmux.session import database_ddl
+from pgmux.pool.states import CL_GONE, SV_GONE, SV_TESTED
+from pgmux.session import release
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
@@ -40,7 +30,6 @@ from pgmux.session.varcache import VarSpace
 from pgmux.wire import codes
 from pgmux.wire.build import (
     build_error_response,
-    build_query,
     build_ready_for_query,
     build_terminate,
 )
@@ -250,7 +239,7 @@ class PoolControl(StateKeeper):
         else:
             server.release()
 
-    # ---- servers: end and release
+    # ---- servers
 
     def on_server_lost(self, server: ServerRelay, error: BaseException | None) -> None:
         """The server's connection has ended."""
@@ -289,93 +278,7 @@ class PoolControl(StateKeeper):
 
     def on_release(self, server: ServerRelay) -> None:
         """A transaction (or session) has ended cleanly and the server is no longer linked."""
-        settings = self.pooler.config.settings
-        now = self.pooler.clock()
-        if self.pool.is_life_over(now - server.connect_time, now):
-            self.pool.last_lifetime_close_at = now
-            self.close_server(server, "server lifetime over")
-        elif server.close_needed or (server.owner.has_own_settings and not self._discards_all()):
-            self.close_server(server, "close_needed")
-        elif self.pool.lists.held:
-            self.close_server(server, "pause mode")
-        elif server.owner.cancels > 0:
-            self.pool.lists.move_server(server, SV_BEING_CANCELED)
-        elif server.owner.replication:
-            self.close_server(server, "replication client was closed")
-        elif self.pool.surplus_count() > 0:
-            self.close_server(server, REASON_SURPLUS)
-        elif yields_place(self.pool, server, now):
-            self.close_server(server, "evicted")
-        else:
-            self._clean(server, settings.server_reset_query)
-
-    def _clean(self, server: ServerRelay, reset_query: str) -> None:
-        """Run the reset query where the mode wants it, the check query where it is wanted each
-        time.
-        """
-        settings = self.pooler.config.settings
-        if reset_query and self._is_reset():
-            self.pool.lists.move_server(server, SV_TESTED)
-            server.owner.resetting = True
-            server.send_private(build_query(reset_query))
-        elif settings.server_check_delay == 0 and settings.server_check_query:
-            self.pool.lists.move_server(server, SV_USED)
-            self.recheck()
-        else:
-            self.make_available(server)
-
-    def _is_reset(self) -> bool:
-        """Whether server_reset_query runs in this pool."""
-        session = self.pool.limits.pool_mode is PoolMode.SESSION
-        return session or self.pooler.config.settings.server_reset_query_always
-
-    def _discards_all(self) -> bool:
-        """Whether nothing of a session outlives it."""
-        query = self.pooler.config.settings.server_reset_query
-        return self._is_reset() and "DISCARD ALL" in query.upper()
-
-    def test(self, server: ServerRelay) -> None:
-        """Send the check query to a server that was idle for long."""
-        query = self.pooler.config.settings.server_check_query
-        self.pool.lists.move_server(server, SV_TESTED)
-        server.send_private(build_query("" if query == "<empty>" else query))
-
-    def make_available(self, server: ServerRelay) -> None:
-        """To the longest-waiting client; else idle, or closed where another pool lacks a place."""
-        self.refresh_special(server)
-        lists = self.pool.lists
-        while not lists.held and not server.closed:
-            client = lists.next_waiting()
-            if client is None:
-                break
-            if server.state != SV_ACTIVE:
-                lists.move_server(server, SV_ACTIVE)
-            server.serve(client)
-            if server.linked_client is not None or not server.ready:
-                return
-        if server.closed:
-            return
-        now = self.pooler.clock()
-        if now < self.pool.keeps_none_until:
-            self.close_server(server, database_ddl.REASON)
-            return
-        if yields_place(self.pool, server, now):
-            self.close_server(server, "evicted")
-            return
-        lists.move_server(server, SV_IDLE)
-        if self.pool.is_contended():
-            self.pooler.on_server_idle(self)
-
-    def recheck(self) -> None:
-        """Clients wait and idle servers need their check query first: send it to as many as there
-        are clients, less those that are being tested already.
-        """
-        lists = self.pool.lists
-        for _ in range(lists.waiting_count() - lists.server_count(SV_TESTED)):
-            used = self.pool.lists.servers(SV_USED)
-            if not used:
-                return
-            self.test(used[-1])
+        release.on_release(self, server)
 
     # ---- what a server sends to the pooler itself
 
@@ -416,28 +319,7 @@ class PoolControl(StateKeeper):
 
     def on_private_ready(self, server: ServerRelay) -> None:
         """The reset query or the check query is done."""
-        if server.state != SV_TESTED:
-            return
-        if not server.ready:
-            self.close_server(server, "reset query failed")
-            return
-        if server.owner.resetting:
-            server.owner.resetting = False
-            self._after_reset(server)
-        if server.close_needed or self.pool.lists.held:
-            self.close_server(server, "close_needed" if server.close_needed else "pause mode")
-        else:
-            self.make_available(server)
-
-    def _after_reset(self, server: ServerRelay) -> None:
-        """server_reset_query may be DISCARD ALL: what we believe of the session must not outlive
-        it.
-        """
-        if self._discards_all():
-            server.forget_prepared()
-            server.owner.has_own_settings = False
-            unreported = server.vars.space.unreported
-            server.vars = server.vars.replace(dict.fromkeys(unreported, None))
+        release.on_tested(self, server)
 
     # ---- the log
 

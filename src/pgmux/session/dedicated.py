@@ -10,7 +10,6 @@ closed by its pool's control.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pgmux.pool.pool import Failure
@@ -41,24 +40,21 @@ def enter(pooler: Pooler, control: PoolControl, client: ClientRelay) -> None:
 
 def leave(pooler: Pooler, client: ClientRelay) -> None:
     """A client has gone: nobody needs the server that was being connected for it."""
-    for attempt, whose in list(pooler.dedicated.items()):
+    for attempt, whose in list(pooler.connects.dedicated.items()):
         if whose is client:
-            pooler.drop_attempt(attempt, "replication client disconnected")
+            pooler.connects.drop(attempt, "replication client disconnected")
             control: PoolControl = client.pool_relay.control
             places.on_place_free(pooler, control)
             pooler.launch(control)  # the queue may have waited for that place
 
 
-def take_in(
-    client: ClientRelay, transport: Any, info: ServerInfo, reported: Mapping[str, str]
-) -> ServerRelay:
+def take_in(client: ClientRelay, transport: Any, info: ServerInfo) -> ServerRelay:
     """The client's server has logged in, with the client's parameters: both carry the same."""
     control: PoolControl = client.pool_relay.control
     info.replication = client.owner.replication
     info.dedicated_to = client
     server = ServerRelay(client.pool_relay, transport, info)
-    info.reported = reported
-    server.vars = VarSpace(reported, ()).from_reported(reported)
+    server.vars = VarSpace(info.reported, ()).from_reported(info.reported)
     control.pool.lists.add_server(server)
     return server
 

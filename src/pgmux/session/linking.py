@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.release import make_available
 from pgmux.session.varcache import Vars, VarSpace
 from pgmux.wire.build import build_authentication_ok, build_parameter_status
 
@@ -29,7 +30,7 @@ def enter(pooler: Pooler, control: PoolControl, client: ClientRelay) -> None:
     lists.wait(client)
     server = lists.find_server()
     if server is not None:
-        control.make_available(server)
+        make_available(control, server)
         return
     client.owner.is_authenticated = True
     client.transport.write(build_authentication_ok())

@@ -89,9 +89,9 @@ def _end_slow_attempts(pooler: Pooler, now: float) -> None:
     settings = pooler.config.settings
     timeout = settings.server_connect_timeout
     if timeout > 0:
-        for attempt, (_, started_at) in list(pooler.attempts.items()):
+        for attempt, (_, started_at) in list(pooler.connects.attempts.items()):
             if now - started_at > timeout:
-                pooler.give_up(attempt, Failure("connect timeout"))
+                pooler.connects.give_up(attempt, Failure("connect timeout"))
     if settings.cancel_wait_timeout > 0:
         for attempt, (started_at, done) in list(pooler.cancels.items()):
             if now - started_at > settings.cancel_wait_timeout:

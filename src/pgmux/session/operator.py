@@ -13,6 +13,7 @@ from pgmux.session._relay_cy import ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.pooler import Pooler
+from pgmux.session.release import make_available
 
 CLIENT_KILLED = "admin forced disconnect"
 
@@ -35,7 +36,7 @@ def reload(pooler: Pooler, new: Config) -> Reload:
     for control in [c for k, c in pooler.pools.items() if k.user in change.users_changed]:
         pooler.logins.pop(control.pool.key, None)
         control.pool.failure = None  # the new password may be the right one
-        pooler.give_up_all(control, "password changed")
+        pooler.connects.drop_all(control, "password changed")
     for name in dirty:
         reconnect(pooler, name)
     pooler.launch_all()
@@ -80,7 +81,7 @@ def kill(pooler: Pooler, database: str | None, reason: str) -> None:
             control.close_client(client, reason)
         for server in lists.all_servers():
             control.close_server(server, reason)
-        pooler.give_up_all(control, reason)
+        pooler.connects.drop_all(control, reason)
 
 
 def kill_client(pooler: Pooler, client_id: int) -> bool:
@@ -97,7 +98,7 @@ def reconnect(pooler: Pooler, database: str | None) -> None:
     """Each server of a database is closed when it is released, unused ones at once."""
     for control in pooler.pools_of(database):
         control.pool.failure = None
-        pooler.give_up_all(control, "database configuration changed")
+        pooler.connects.drop_all(control, "database configuration changed")
         for server in control.pool.lists.all_servers():
             retire(control, server, "database configuration changed")
         pooler.launch(control)
@@ -125,14 +126,14 @@ def hold(pooler: Pooler, database: str | None, *, held: bool, reason: str = "pau
         state = pooler.databases[control.pool.key.database]
         control.pool.lists.held = pooler.paused or state.paused
         if control.pool.lists.held:
-            pooler.give_up_all(control, reason)
+            pooler.connects.drop_all(control, reason)
         for server in control.pool.lists.all_servers():
             control.refresh_special(server)
             if control.pool.lists.held and server.state in (SV_IDLE, SV_USED):
                 control.close_server(server, reason)
         if not control.pool.lists.held:
             for server in control.pool.lists.servers(SV_IDLE):
-                control.make_available(server)
+                make_available(control, server)
     pooler.launch_all()
     pooler.on_change()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgmux.pool.limits import LOOK_AGAIN, Quota, full_quotas, longest_wait, next_contender
 from pgmux.pool.pool import Pool
+from pgmux.session.release import recheck
 
 if TYPE_CHECKING:
     from pgmux.session.control import PoolControl
@@ -22,7 +23,7 @@ def launch(pooler: Pooler, control: PoolControl) -> None:
     """Begin as many connects as the pool's queue wants and all limits allow; check used servers
     first.
     """
-    control.recheck()
+    recheck(control)
     pool = control.pool
     while pool.wants_since(pooler.clock()) is not None:
         full = full_quotas(pool)
@@ -41,7 +42,7 @@ def launch_all(pooler: Pooler) -> None:
     """The same for all pools; whose client has waited longest comes first where they share."""
     controls = list(pooler.pools.values())
     for control in controls:
-        control.recheck()
+        recheck(control)
         _contend(
             pooler, control.pool, [quota for quota in control.pool.quotas if quota.max_servers]
         )
@@ -74,7 +75,7 @@ def on_server_idle(pooler: Pooler, control: PoolControl) -> None:
 def refill(pooler: Pooler, control: PoolControl) -> None:
     """Begin one connect for min_pool_size, where nobody else wants the place."""
     if control.pool.wants_refill(pooler.clock()):
-        pooler.connect(control)
+        pooler.connects.begin(control)
 
 
 def keep_limits(pooler: Pooler) -> None:
@@ -154,7 +155,7 @@ def _connect(pooler: Pooler, pool: Pool) -> None:
     if pool.is_full():
         client = dedicated or pool.lists.waiting_client(0)
         pooler.log.warning("taking connection from reserve_pool", control.name(client))
-    pooler.connect(control, dedicated)
+    pooler.connects.begin(control, dedicated)
     since = pool.wants_since(pooler.clock())
     for quota in pool.quotas:
         if pool in quota.contenders:

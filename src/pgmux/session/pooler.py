@@ -2,26 +2,28 @@
 
 What touches the outside is handed in as `Outside`: connecting to a server, sending a cancel
 request, the clock, random bytes.
-What an operator does to it is in `operator`, what is due in `maintenance`.
+What an operator does to it is in `operator`, what is due in `maintenance`, connects under way in
+`connects`.
 Source: PgBouncer's objects.c in outline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pgmux.auth.credentials import Credentials, ServerLogin
 from pgmux.auth.scram import ScramKeys
 from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
-from pgmux.pool.pool import Failure, Pool, PoolKey, limits_of
+from pgmux.pool.pool import Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
 from pgmux.session import database_ddl, dedicated, linking, logins, places
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
+from pgmux.session.connects import Attempt, Connects
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.identity import ClientInfo, ServerInfo
@@ -38,13 +40,6 @@ MAX_CANCELS = 2
 
 T = TypeVar("T")
 OnCancelled = Callable[[str], None]
-
-
-class Attempt(Protocol):
-    """A connect under way."""
-
-    def cancel(self, reason: str) -> None:
-        """Give up; nobody is called back."""
 
 
 @dataclass(slots=True)
@@ -70,8 +65,7 @@ class Pooler:
         self.databases: dict[str, DatabaseState] = {}
         self.pools: dict[PoolKey, PoolControl] = {}
         self.logins: dict[PoolKey, ServerLogin] = {}
-        self.attempts: dict[Attempt, tuple[PoolControl, float]] = {}
-        self.dedicated: dict[Attempt, ClientRelay] = {}  # whom alone an attempt is for
+        self.connects = Connects(self)
         self.cancels: dict[Attempt, tuple[float, OnCancelled]] = {}
         self.cancel_keys: CancelKeys[ClientRelay] = CancelKeys()
         self.connect_to_peer = outside.connect_to_peer
@@ -256,46 +250,7 @@ class Pooler:
         """The same for all pools: there may be more places than there were."""
         places.launch_all(self)
 
-    def connect(self, control: PoolControl, client: ClientRelay | None = None) -> None:
-        """Begin one connect, for the queue or for that client alone."""
-        now = self.clock()
-        control.pool.on_connect(now, client)
-        attempt = self.outside.connect(control, None if client is None else client.owner)
-        self.attempts[attempt] = (control, now)
-        if client is not None:
-            self.dedicated[attempt] = client
-
-    def on_connected(
-        self,
-        attempt: Attempt,
-        transport: Any,
-        info: ServerInfo,
-        reported: Mapping[str, str],
-    ) -> ServerRelay:
-        """A connect has logged in: the server joins its pool and serves whoever waits. The caller
-        then sets the relay as the transport's protocol before it returns to the loop.
-        """
-        control, client = self._pop_attempt(attempt)
-        pool = control.pool
-        pool.on_connected(client)
-        if client is not None:
-            return dedicated.take_in(client, transport, info, reported)
-        server = ServerRelay(control.relay, transport, info)
-        info.reported = reported
-        names = {name.lower() for name in reported}
-        if control.space is None or not names <= {n.lower() for n in control.space.reported}:
-            control.space = VarSpace(reported, self._accepted(control))
-        else:
-            control.space.refresh(reported)
-        server.vars = control.space.from_reported(reported)
-        pool.lists.add_server(server)
-        return server
-
-    def _pop_attempt(self, attempt: Attempt) -> tuple[PoolControl, ClientRelay | None]:
-        """A connect is over: whose pool's it was, and whom it was for, if for one client alone."""
-        return self.attempts.pop(attempt)[0], self.dedicated.pop(attempt, None)
-
-    def _accepted(self, control: PoolControl) -> tuple[str, ...]:
+    def accepted_parameters(self, control: PoolControl) -> tuple[str, ...]:
         """Startup parameters that logins take, whether or not this pool's server reports them."""
         config, database = self.config, self.databases[control.pool.key.database].config
         extra = config.settings.track_extra_parameters
@@ -306,7 +261,7 @@ class Pooler:
 
         What they take no more stays tracked: servers may carry it.
         """
-        old, names = control.space, self._accepted(control)
+        old, names = control.space, self.accepted_parameters(control)
         if old is None or old.follows(names):
             return
         control.space = VarSpace(old.reported, (*old.unreported, *names))
@@ -329,61 +284,6 @@ class Pooler:
             control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)
             control.apply_limits()
             self._follow_accepted(control)
-
-    def admit(self, server: ServerRelay) -> None:
-        """A logged-in server, whose relay now is its transport's protocol, starts to work."""
-        control: PoolControl = server.pool_relay.control
-        if server.owner.replication:
-            dedicated.link(self, control, server)
-            self.launch(control)  # where the connect before it had failed, others have waited
-            return
-        for client in control.pool.lists.waiting_clients():
-            if not (client.owner.welcomed or client.owner.links_at_login):
-                control.pool.lists.stop_waiting(client)
-                control.relay.counters.wait_time += self.clock() - client.wait_start
-                self.welcome(control, client)
-                client.proceed()
-        control.make_available(server)
-        self.launch(control)
-
-    def on_connect_failed(self, attempt: Attempt, failure: Failure, *, transient: bool) -> None:
-        """A connect has failed. What the server said itself reaches everybody who waits, now,
-        unless there are servers to wait for: one connection too many costs nobody his own.
-        """
-        control, client = self._pop_attempt(attempt)
-        if client is not None and failure.message and not transient:
-            control.pool.on_connect_given_up(client)
-            dedicated.refuse(control, client, failure)
-        else:
-            control.pool.on_connect_failed(failure, self.clock(), client)
-            is_served = any(not server.close_needed for server in control.pool.lists.all_servers())
-            if failure.message and not transient and not is_served:
-                for waiting in control.pool.lists.waiting_clients():
-                    control.close_client(waiting, failure.message, failure.sqlstate)
-        places.on_place_free(self, control)
-        self.launch(control)
-        self.on_change()
-
-    def give_up(self, attempt: Attempt, failure: Failure) -> None:
-        """End a connect ourselves."""
-        control, client = self._pop_attempt(attempt)
-        attempt.cancel(failure.reason)
-        control.pool.on_connect_failed(failure, self.clock(), client)
-        places.on_place_free(self, control)
-
-    def give_up_all(self, control: PoolControl, reason: str) -> None:
-        """End a pool's connects under way, which says nothing about its server."""
-        given_up = [attempt for attempt, (owner, _) in self.attempts.items() if owner is control]
-        for attempt in given_up:
-            self.drop_attempt(attempt, reason)
-        if given_up:
-            places.on_place_free(self, control)
-
-    def drop_attempt(self, attempt: Attempt, reason: str) -> None:
-        """End one of them; its place is free."""
-        control, client = self._pop_attempt(attempt)
-        attempt.cancel(reason)
-        control.pool.on_connect_given_up(client)
 
     def on_server_gone(self, control: PoolControl) -> None:
         """A server has left its pool; its place may be wanted."""

@@ -315,7 +315,7 @@ class Rig:
 
     def pending(self) -> list[FakeAttempt]:
         """The connects under way, oldest first."""
-        return [a for a in self.connects if a in self.pooler.attempts]
+        return [a for a in self.connects if a in self.pooler.connects.attempts]
 
     def log_in(
         self, attempt: FakeAttempt | None = None, rest: bytes = b"", **reported: str
@@ -325,17 +325,17 @@ class Rig:
         key = attempt.target.pool.key
         transport = FakeTransport()
         info = ServerInfo(next(self.pooler.ids), key.database, key.user, FakeEnds())
-        relay = self.pooler.on_connected(attempt, transport, info, REPORTED | reported)
+        relay = self.pooler.connects.on_connected(attempt, transport, info, REPORTED | reported)
         if rest:
             relay.data_received(rest)
         if not relay.closed:
-            self.pooler.admit(relay)
+            self.pooler.connects.admit(relay)
         return ServerEnd(relay, transport)
 
     def refuse(self, reason: str = "connect failed", sqlstate: str = "", message: str = "") -> None:
         """The oldest connect fails; with an SQLSTATE, for a reason that lasts."""
         failure = Failure(reason, sqlstate, message)
-        self.pooler.on_connect_failed(self.pending()[0], failure, transient=not sqlstate)
+        self.pooler.connects.on_failed(self.pending()[0], failure, transient=not sqlstate)
 
     def reload(self, **changes: Any) -> None:
         """RELOAD with settings (or `databases=`, `autodb=`, `userlist=`, `peers=`) that differ."""

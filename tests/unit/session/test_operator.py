@@ -253,7 +253,7 @@ def test_a_removed_database_goes_with_all_that_is_in_it() -> None:
     rig.reload(databases={})
     assert client.error()[2] == "database removed"
     assert server.is_closed
-    assert (rig.pooler.databases, rig.pooler.pools, rig.pooler.attempts) == ({}, {}, {})
+    assert (rig.pooler.databases, rig.pooler.pools, rig.pooler.connects.attempts) == ({}, {}, {})
     assert rig.pooler.client_count == 0
     with pytest.raises(PoolerError, match="no such database"):
         rig.enter()

@@ -194,7 +194,7 @@ def test_who_goes_before_its_server_has_come_leaves_no_connect() -> None:
     client.lose()
     assert attempt.canceled == "replication client disconnected"
     assert not rig.control().pool.is_used()
-    assert (rig.pooler.dedicated, rig.pooler.attempts) == ({}, {})
+    assert (rig.pooler.connects.dedicated, rig.pooler.connects.attempts) == ({}, {})
 
 
 @pytest.mark.parametrize("word", [build.build_terminate(), b"Q\xff\xff\xff\xff"])

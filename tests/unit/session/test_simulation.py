@@ -459,12 +459,13 @@ class Simulation(RuleBasedStateMachine):
     def connects_and_cancel_requests_are_counted(self) -> None:
         pooler = self.rig.pooler
         for control in self.controls():
-            begun = [owner for owner, _ in pooler.attempts.values() if owner is control]
+            attempts, own = pooler.connects.attempts, pooler.connects.dedicated
+            begun = [attempt for attempt, (owner, _) in attempts.items() if owner is control]
             pool = control.pool
             assert len(begun) == pool.logins + pool.dedicated_logins
-            own = [c for a, c in pooler.dedicated.items() if pooler.attempts[a][0] is control]
-            assert len(own) == pool.dedicated_logins == len({*own})
-            assert all(client.state == CL_WAITING for client in own)
+            whose = [own[attempt] for attempt in begun if attempt in own]
+            assert len(whose) == pool.dedicated_logins == len({*whose})
+            assert all(client.state == CL_WAITING for client in whose)
         for server in self.servers:
             info = server.end.relay.owner
             assert info.cancels == len([a for a in self.cancels() if a.target is info])
