@@ -84,6 +84,8 @@ def _of_url(url: str, variable: str, environment: Environment) -> Backend | None
     if match is None:
         environment.problems.append(f"{variable}: no URL like postgresql://user:password@host/db")
         return None
+    if not environment.check_line(variable, unquote(match[1])):  # %0A, %00
+        return None
     login, _, rest = match[1].rpartition("@")
     user, _, password = (unquote(part) for part in login.partition(":"))
     try:
@@ -110,8 +112,17 @@ def _of_url(url: str, variable: str, environment: Environment) -> Backend | None
 
 def _port(text: str, variable: str, environment: Environment) -> str:
     if text and not (text.isdecimal() and 0 < int(text) < 1 << 16):
-        environment.problems.append(f"{variable}: the port isn't a number from 1 to 65535")
+        environment.problems.append(
+            f"{variable}: the port isn't a number from 1 to 65535" + _hint_at_link(text, variable)
+        )
     return text or "5432"
+
+
+def _hint_at_link(text: str, variable: str) -> str:
+    """What to do where Kubernetes has set the variable: for a Service named `db`, DB_PORT."""
+    if not text.startswith(("tcp://", "udp://")):
+        return ""
+    return f" (Kubernetes sets {variable} for a Service: set it yourself, or enableServiceLinks no)"
 
 
 def _without_unknown(rest: str, variable: str, environment: Environment) -> str:

@@ -95,8 +95,15 @@ class Environment:
 
     def entry_keys(self) -> dict[str, str]:
         """What is said of every database."""
-        named = {key: self.setting(key) for key in ENTRY_KEYS}
-        return {key: found[1] for key, found in named.items() if found is not None}
+        found = {}
+        for key in ENTRY_KEYS:
+            named = self.setting(key)
+            if named is None:
+                continue
+            name, found[key] = named
+            if key == "pool_size" and not found[key].isdecimal():
+                self.problems.append(f"{name}: not a value of pool_size: a number is expected")
+        return found
 
     def warn_of_unknown(self) -> None:
         """A variable with the prefix that is nothing is a typing error, or another image's."""
@@ -113,8 +120,12 @@ class Environment:
         if self.problems:
             raise ContainerError(self.problems)
 
-    def _checked(self, name: str, value: str | None) -> str | None:
-        if value is not None and re.search(r"[\0\r\n]", value):
+    def check_line(self, name: str, value: str) -> bool:
+        """Whether a value fits into the files, which are read by lines; else it is a problem."""
+        if re.search(r"[\0\r\n]", value):
             self.problems.append(f"{name}: more than one line")
-            return None
-        return value
+            return False
+        return True
+
+    def _checked(self, name: str, value: str | None) -> str | None:
+        return value if value is not None and self.check_line(name, value) else None

@@ -60,6 +60,7 @@ def prepare(environ: Mapping[str, str], command: Sequence[str], directory: Path)
         except ContainerError as error:
             environment.warnings.extend(error.problems)
     if not overrides:
+        _warn_of_unused(ini, environment, settings)
         return Prepared(list(command), told, environment.warnings)
     copy = Path(tempfile.mkdtemp(prefix="pgbouncer-")) / INI
     told += _write(copy, text)
@@ -94,6 +95,22 @@ def _said_by_urls(
                     f"DATABASE_URLS: {key} is one for all servers, and the URLs differ in it"
                 )
     return said
+
+
+def _warn_of_unused(ini: Path, environment: Environment, settings: Mapping[str, str]) -> None:
+    """What variables say, and this file, which counts, doesn't."""
+    try:
+        lines = {line.replace(" ", "") for line in ini.read_text(encoding="utf-8").splitlines()}
+    except (OSError, UnicodeError):  # the pooler will say so
+        return
+    unused = [
+        key for key, value in settings.items() if f"{key}={value}".replace(" ", "") not in lines
+    ]
+    if unused:
+        environment.warnings.append(
+            f"{ini} is there already, so variables don't count: {', '.join(unused)}"
+            f" ({OVERRIDES}=1 lays them over it)"
+        )
 
 
 def _overridden(ini: Path, environment: Environment, settings: Mapping[str, str]) -> str:

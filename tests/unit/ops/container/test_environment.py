@@ -186,6 +186,10 @@ def test_a_setting_that_is_called_file_is_no_secret_file(tmp_path: Path) -> None
         ),
         ({"DB_HOST": "db", "DB_NAME": "it's"}, "the name of a database holds a single quote"),
         ({"DB_HOST": "db", "MAX_CLIENT_CONN": "many"}, "MAX_CLIENT_CONN: not a value of max_cl"),
+        ({"DB_HOST": "db", "POOL_SIZE": "many"}, "POOL_SIZE: not a value of pool_size"),
+        ({"DB_HOST": "db", "DB_PORT": "tcp://10.0.0.1:5432"}, "DB_PORT: the port isn't a number"),
+        ({"DATABASE_URL": "postgres://u:topsecret@h/d%0A[x]"}, "DATABASE_URL: more than one line"),
+        ({"DATABASE_URL": "postgres://h/d?password=topsecret%00"}, "DATABASE_URL: more than one"),
         ({"DB_HOST": "db\nhost=evil"}, "DB_HOST: more than one line"),
         ({"DB_HOST": "db", "DB_PASSWORD": "topsecret\n"}, "DB_PASSWORD: more than one line"),
         ({"DB_HOST": "db", "DB_PASSWORD_FILE": "/no/file"}, "DB_PASSWORD_FILE: cannot read /no/f"),
@@ -217,6 +221,13 @@ def test_the_second_start_finds_what_the_first_has_written(tmp_path: Path) -> No
     first = run(tmp_path, **environ)
     assert len(first.told) == 2
     assert run(tmp_path, **environ).told == []
+
+
+def test_variables_that_an_ini_which_is_there_outdoes_are_named(tmp_path: Path) -> None:
+    run(tmp_path, DB_HOST="db", POOL_MODE="session", VERBOSE="1")
+    assert run(tmp_path, POOL_MODE="session", VERBOSE="1").warnings == []
+    (warning,) = run(tmp_path, POOL_MODE="transaction", VERBOSE="1", LOG_STATS="0").warnings
+    assert "is there already, so variables don't count: log_stats, pool_mode (" in warning
 
 
 def test_files_that_hold_passwords_are_for_the_account_alone(tmp_path: Path) -> None:
