@@ -15,6 +15,7 @@ from pgmux.config.hba_file import HbaFile
 from pgmux.config.ident_file import parse_ident
 from pgmux.config.model import AuthType, Config
 from pgmux.config.problems import Read, clip, read_file
+from pgmux.config.tls import client_side
 from pgmux.config.userlist import parse_userlist
 from pgmux.errors import ConfigError, Problem
 
@@ -77,7 +78,7 @@ def _with_hba(config: Config, maps: Mapping[str, IdentMap], read: Read) -> Confi
     if isinstance(text, OSError):
         hint = "nobody gets in without it" if path else "set auth_hba_file"
         return _unread(config, "hba config file", path, text, hint)
-    file = HbaFile(path, read, maps)
+    file = HbaFile(path, read, maps, client_side(config.settings).looks_at_certificates)
     file.load(text)
     if not file.rules:
         message = "no line of the hba config file counts: nobody can log in"

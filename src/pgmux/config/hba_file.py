@@ -48,11 +48,15 @@ _OTHER_METHODS = {
 
 @dataclass(slots=True)
 class HbaFile:
-    """A file that has been read: its `rules`, the `problems` of its lines, the `files` it names."""
+    """A file that has been read: its `rules`, the `problems` of its lines, the `files` it names.
+
+    `asks_certificates`: whether clients are asked for theirs, as method cert takes it.
+    """
 
     path: str
     read: Read
     maps: Mapping[str, IdentMap]
+    asks_certificates: bool = True
     rules: list[HbaRule] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     files: dict[str, str | OSError] = field(default_factory=dict)
@@ -142,18 +146,23 @@ class HbaFile:
             self._warn(rule, text, rule.method is HbaMethod.REJECT)
         if rule.method is HbaMethod.PEER and not is_local:
             self._warn(rule, "peer is for Unix sockets: this line lets nobody in")
-        if rule.method is HbaMethod.CERT and rule.type in (
-            ConnectionType.LOCAL,
-            ConnectionType.HOSTNOSSL,
-        ):
-            self._warn(rule, "cert is for TLS connections: this line lets nobody in")
+        if rule.method is HbaMethod.CERT:
+            self._warn_of_cert(rule)
         if rule.ident and rule.method not in (HbaMethod.PEER, HbaMethod.CERT):
             self._warn(rule, f"map= has no effect with {rule.method}: it is for peer and cert")
 
-    def _warn(self, rule: HbaRule, text: str, is_grave: bool = False) -> None:
+    def _warn_of_cert(self, rule: HbaRule) -> None:
+        if rule.type in (ConnectionType.LOCAL, ConnectionType.HOSTNOSSL):
+            self._warn(rule, "cert is for TLS connections: this line lets nobody in")
+        elif not self.asks_certificates:
+            text = "no client is asked for a certificate: this line lets nobody in"
+            hint = "set client_tls_sslmode and client_tls_ca_file"
+            self._warn(rule, text, hint=hint)
+
+    def _warn(self, rule: HbaRule, text: str, is_grave: bool = False, hint: str = "") -> None:
         if len(self.problems) < 2 * MAX_REPORTED_LINES:
             message = f"hba config line {rule.line}: {text}"
-            self.problems.append(Problem(message, self.path, rule.line, is_grave=is_grave))
+            self.problems.append(Problem(message, self.path, rule.line, hint, is_grave))
 
     # ---- files of names
 

@@ -69,6 +69,12 @@ class Side:
         """Whether it is we who show a certificate, and are asked for TLS."""
         return self.prefix == "client_tls"
 
+    @property
+    def looks_at_certificates(self) -> bool:
+        """Whether the other side's certificate is verified. No client is asked for one else."""
+        is_asked = self.is_server and self.sslmode is not SslMode.DISABLE and bool(self.ca_file)
+        return is_asked or self.sslmode in TLS_VERIFIED
+
 
 def client_side(settings: Settings) -> Side:
     """Towards clients."""

@@ -146,6 +146,9 @@ class _Builder:
         self._set_ciphers(context)
         if side.is_server:
             context.set_alpn_protocols([ALPN])
+            # No client of PostgreSQL resumes a session, and PostgreSQL sends no tickets for it.
+            # Those of TLS 1.2 stay on: without them OpenSSL would keep the sessions here.
+            context.num_tickets = 0
             self._set_curve(context)
         certificate = self._load_own(context) if side.cert_file else None
         self._load_ca(context)
@@ -156,13 +159,11 @@ class _Builder:
     # ---- what takes no file
 
     def _set_verification(self, context: ssl.SSLContext) -> None:
-        """A client's certificate is verified wherever it shows one; a server's if that is asked
-        for."""
         side = self.side
-        is_verified = side.sslmode in TLS_VERIFIED
         context.check_hostname = not side.is_server and side.sslmode is SslMode.VERIFY_FULL
-        unverified = ssl.CERT_OPTIONAL if side.is_server else ssl.CERT_NONE
-        context.verify_mode = ssl.CERT_REQUIRED if is_verified else unverified
+        may_show_none = ssl.CERT_OPTIONAL if side.looks_at_certificates else ssl.CERT_NONE
+        is_needed = side.sslmode in TLS_VERIFIED
+        context.verify_mode = ssl.CERT_REQUIRED if is_needed else may_show_none
 
     def _set_ciphers(self, context: ssl.SSLContext) -> None:
         side = self.side
@@ -186,7 +187,7 @@ class _Builder:
         try:
             set_ciphersuites(self.side.ciphers13)
         except ssl.SSLError:
-            text = f"TLS setup failed: failed to set the TLSv1.3 cipher suites: {name}"
+            text = f"{name}: failed to set the TLSv1.3 cipher suites"
             self._problem(name, text, "`openssl ciphers -s -tls1_3` lists them")
 
     def _set_curve(self, context: ssl.SSLContext) -> None:
@@ -268,7 +269,9 @@ class _Builder:
         return certificate
 
     def _load_ca(self, context: ssl.SSLContext) -> None:
-        if context.verify_mode is ssl.CERT_NONE:
+        if not self.side.looks_at_certificates:
+            # Also not for nothing: at each handshake OpenSSL would look among the system's files
+            # for whoever has signed our own certificate.
             return
         name, path = f"{self.side.prefix}_ca_file", self.side.ca_file
         if not path:

@@ -150,3 +150,26 @@ def test_another_file_that_is_gone_does() -> None:
 def test_an_hba_line_with_cert_needs_nothing_of_the_settings() -> None:
     config = load(HBA, u_txt=USERS, h_conf="hostssl all all all cert\n")
     assert len(config.hba) == 1
+
+
+ALLOW = "client_tls_sslmode = allow\n"
+CA = "client_tls_ca_file = ca.pem\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_said"),
+    [
+        ("", True),
+        (CA, True),
+        (ALLOW, True),
+        (ALLOW + CA, False),
+        ("client_tls_sslmode = verify-ca\n", False),
+    ],
+)
+def test_a_cert_line_where_no_client_is_asked_for_a_certificate_is_said(
+    settings: str, is_said: bool
+) -> None:
+    config = load(HBA + settings, u_txt=USERS, h_conf="host all all all cert\n")
+    said = "hba config line 1: no client is asked for a certificate: this line lets nobody in"
+    assert [problem.message for problem in config.warnings] == [said] * is_said
+    assert len(config.hba) == 1

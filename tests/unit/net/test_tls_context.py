@@ -184,6 +184,22 @@ def test_a_certificate_of_a_client_is_verified_where_it_shows_one(
         shake(server, a_client(authority, stranger))
 
 
+@pytest.mark.parametrize("mode", ["allow", "prefer", "require"])
+def test_without_a_ca_file_no_client_is_asked_and_the_systems_cas_are_left_alone(
+    authority: Authority, mode: str
+) -> None:
+    server = client_side_context(for_clients(pair_of(authority, "localhost"), mode))
+    assert server is not None
+    assert server.cert_store_stats()["x509"] == 0
+    assert shake(server, a_client(authority, pair_of(authority, "bob"))).getpeercert() is None
+
+
+def test_no_session_tickets_are_sent(authority: Authority) -> None:
+    server = client_side_context(for_clients(pair_of(authority, "localhost"), "require"))
+    assert server is not None
+    assert server.num_tickets == 0
+
+
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_a_client_without_certificate_is_refused_where_it_must_show_one(
     authority: Authority, mode: str
