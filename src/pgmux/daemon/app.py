@@ -203,13 +203,14 @@ class App:
             config = self._read_config(config_file)
             tls = load_tls(config.settings)
             change = operator.reload(self.pooler, config)
+        except TlsSetupError as error:
+            self._say_tls_problems(error)
+            self.log.error(_TLS_KEPT)
+            raise
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))
-            if isinstance(error, TlsSetupError):
-                self.log.error(_TLS_KEPT)
-            else:
-                self.log.warning("config file loading failed")
+            self.log.warning("config file loading failed")
             raise
         say_problems(self.pooler.config, self.log)
         self._use_tls(tls)
@@ -228,8 +229,7 @@ class App:
         try:
             tls = load_tls(self.pooler.config.settings)
         except TlsSetupError as error:
-            for problem in error.problems:
-                self.log.error(describe(problem))
+            self._say_tls_problems(error)
             return False
         self._use_tls(tls)
         return True
@@ -238,6 +238,10 @@ class App:
         self._say_warnings(tls)
         if self._tls.use(tls):
             operator.reconnect(self.pooler, None)
+
+    def _say_tls_problems(self, error: TlsSetupError) -> None:
+        for problem in error.problems:
+            self.log.error(f"TLS setup failed: {describe(problem)}")
 
     def _say_warnings(self, tls: Tls) -> None:
         for warning in tls.warnings:

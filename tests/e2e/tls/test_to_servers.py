@@ -255,6 +255,8 @@ def test_reload_of_what_is_bad_says_why_and_changes_nothing(make: MakeTlsPooler)
         failed.value.diag.message_detail or ""
     )
     logs(pooler, "ERROR TLS configuration could not be reloaded, keeping old configuration")
+    (why,) = [line for line in pooler.log().splitlines() if "ERROR TLS setup failed: " in line]
+    assert "cannot read /nonexistent: No such file or directory" in why
     assert pids(pooler) == {pid}
     (size,) = (r["value"] for r in pooler.console("SHOW CONFIG") if r["key"] == "default_pool_size")
     assert size == "20"
