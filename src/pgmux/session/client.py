@@ -25,6 +25,7 @@ from pgmux.auth.steps import Verify as VerifyStep
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.model import ADMIN_DATABASE, SslMode
+from pgmux.config.tls import TLS_NEEDED
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.login_method import (
     ASKING_NOTHING,
@@ -62,7 +63,6 @@ MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
 # A whole PasswordMessage; longer than any password may be, so that who sends a longer one is told
 # that it is wrong.
 MAX_PASSWORD_LEN = 1 << 17
-_TLS_NEEDED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 # Of ProtocolViolations these close the connection without a word, as PgBouncer does.
 UNTOLD = ("bad cancel request", "bad packet", SSL_INSIDE_SSL)
 _SALT_LEN = 16
@@ -207,7 +207,7 @@ class ClientLogin:
             raise PoolerError("username too long")
         config = self._context.config()
         is_exempt = self.tls is not None or self._peer.is_unix
-        if self._context.tls_mode() in _TLS_NEEDED and not is_exempt:
+        if self._context.tls_mode() in TLS_NEEDED and not is_exempt:
             raise PoolerError("SSL required")
         is_full = self._context.connection_count() > config.settings.max_client_conn
         if is_full and self.database != ADMIN_DATABASE:

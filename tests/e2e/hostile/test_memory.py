@@ -16,6 +16,7 @@ from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from pgmux.wire import build
 from tests.e2e.hostile.conftest import busy_pools
+from tests.fixtures.certificates import Authority
 from tests.fixtures.ends import HostileClient, resident_bytes
 from tests.fixtures.pooler import MakePooler, Pooler
 from tests.fixtures.waiting import wait_until
@@ -165,13 +166,13 @@ def test_twenty_thousand_clients_leave_nothing(roomy: Pooler) -> None:
 
 # Runs pgmux without a garbage collector; at SIGUSR2 it says what only a collector would free.
 WITHOUT_COLLECTOR = """
-import collections, gc, signal, sys
+import collections, gc, os, signal, sys
 def report(signum, frame):
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     kinds = collections.Counter(type(each).__name__ for each in gc.garbage)
     gc.garbage.clear()
-    print("GARBAGE", sum(kinds.values()), kinds.most_common(15), file=sys.stderr, flush=True)
+    os.write(2, f"GARBAGE {sum(kinds.values())} {kinds.most_common(15)}\\n".encode())
 gc.disable()
 signal.signal(signal.SIGRTMIN, report)
 from pgmux.daemon.main import main
@@ -179,8 +180,11 @@ sys.exit(main(sys.argv[1:], "pgmux run"))
 """
 
 
-def test_no_connection_is_part_of_a_reference_cycle(postgres: EmbeddedPostgres) -> None:
+def test_no_connection_is_part_of_a_reference_cycle(
+    postgres: EmbeddedPostgres, authority: Authority
+) -> None:
     """Else the collector, which stops everybody, would have to look for it."""
+    own = authority.issue("localhost")
     with PoolerProcess(
         port=find_free_port(),
         databases={
@@ -189,13 +193,20 @@ def test_no_connection_is_part_of_a_reference_cycle(postgres: EmbeddedPostgres) 
             "refused": f"host={postgres.host} port={postgres.port} dbname=there_is_none",
         },
         users={"postgres": "postgres"},
-        settings={"auth_type": "scram-sha-256", "admin_users": "postgres", "server_lifetime": 0},
+        settings={
+            "auth_type": "scram-sha-256",
+            "admin_users": "postgres",
+            "server_lifetime": 0,
+            "client_tls_sslmode": "allow",
+            "client_tls_cert_file": own.cert_file,
+            "client_tls_key_file": own.key_file,
+        },
         command=(sys.executable, "-P", "-c", WITHOUT_COLLECTOR),
     ) as pooler:
-        bring_about_everything(pooler)  # once, for what is kept
+        bring_about_everything(pooler, authority)  # once, for what is kept
         first = garbage(pooler, 1)
         for _ in range(20):
-            bring_about_everything(pooler)
+            bring_about_everything(pooler, authority)
         second = garbage(pooler, 2)
         assert second[0] < 20, f"{second}; before that {first}"
 
@@ -211,7 +222,7 @@ def garbage(pooler: PoolerProcess, number: int) -> tuple[int, str]:
     return int(line.split()[1]), line
 
 
-def bring_about_everything(pooler: PoolerProcess) -> None:
+def bring_about_everything(pooler: PoolerProcess, authority: Authority) -> None:
     """All kinds of ends: of clients, of logins, of servers, of connects, of the console."""
     address = (pooler.host, pooler.port)
     with HostileClient(address) as client:
@@ -236,9 +247,16 @@ def bring_about_everything(pooler: PoolerProcess) -> None:
         STARTUP,
         build.build_ssl_request(),
         build.build_cancel_request(1, b"none"),
+        b"\x16\x03\x01\0\x05\x01\0\0\x01\0",  # a ClientHello of nonsense
+        b"\x16\x03\x01\xff\xff",  # a ClientHello's beginning
     ):
         with HostileClient(address) as client:
             client.send(sent)
+    for said in (b"", b"garbage!", STARTUP, build.build_cancel_request(1, b"none")):
+        with HostileClient(address) as client:
+            context = authority.client_context()
+            client.sock = context.wrap_socket(client.sock, server_hostname="localhost")
+            client.send(said)
     for database in ("refused", "unknown"):
         with HostileClient(address) as client, pytest.raises(AssertionError):
             client.login("postgres", database, "postgres")
