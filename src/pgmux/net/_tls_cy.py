@@ -14,12 +14,12 @@ ended well, as for PgBouncer.
 from __future__ import annotations
 
 import contextlib
-import re
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pgmux.errors import TlsError
+from pgmux.net.tls_reason import reason_of
 
 if TYPE_CHECKING:
     from pgmux import _cython as cython
@@ -39,9 +39,6 @@ MAX_ANSWERS_LEN = cython.declare(cython.int, 65536)
 # had.
 _INCOMING = cython.declare(object, ssl.MemoryBIO())
 _OUTGOING = cython.declare(object, ssl.MemoryBIO())
-
-# "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)"
-_AROUND_REASON = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
 @cython.cclass
@@ -199,7 +196,7 @@ class TlsTransport:
     def connection_lost(self, error: Exception | None) -> None:
         """The transport below is gone."""
         if self.error is None and not self.established and not self.closing:
-            reason = "unexpected eof while reading" if error is None else _reason(error)
+            reason = "unexpected eof while reading" if error is None else reason_of(error)
             self.error = TlsError(f"handshake failed: {reason}")
         if self.error is not None:
             error = self.error
@@ -277,7 +274,7 @@ class TlsTransport:
     @cython.cfunc
     def _fail(self, what: str, error: Exception) -> None:
         """TLS is broken for good; the alert that says so to the peer is in _OUTGOING."""
-        self.error = TlsError(f"{what} failed: {_reason(error)}")
+        self.error = TlsError(f"{what} failed: {reason_of(error)}")
         self.over = True
 
     @cython.cfunc
@@ -287,13 +284,6 @@ class TlsTransport:
             self.abort()
         else:
             self.close()
-
-
-def _reason(error: Exception) -> str:
-    """OpenSSL's own words for an error, or the system's."""
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return error.strerror or str(error)
-    return _AROUND_REASON.sub("", str(error))
 
 
 def _nobody(data: bytes) -> None:

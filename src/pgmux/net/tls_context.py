@@ -34,6 +34,8 @@ from pgmux.config.tls import (
     tls_problems,
 )
 from pgmux.errors import ConfigError, Problem
+from pgmux.net.tls_reason import reason_of
+from pgmux.net.tls_trial import why_unusable
 from pgmux.net.x509 import Certificate, read_certificate
 
 ALPN = "postgresql"
@@ -42,6 +44,9 @@ _CERTIFICATE = "CERTIFICATE-----"
 _CERTIFICATE_BEGINS = "-----BEGIN CERTIFICATE-----"
 _CERTIFICATE_ENDS = "-----END CERTIFICATE-----"
 _KEY = "PRIVATE KEY-----"
+_NOUNS = {_CERTIFICATE: "certificate", _KEY: "private key"}
+# The last is what OpenSSL says of a key of another kind: that one has no certificate.
+_MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 _LONGEST_FILE = 1 << 24  # a system's whole CA file has 250 kB
 _OP_NO_VERSION = {
     TlsVersion.TLSV1_0: ssl.OP_NO_TLSv1,
@@ -154,6 +159,8 @@ class _Builder:
         self._load_ca(context)
         if certificate is not None:
             context.end_point = certificate.end_point()
+        if side.is_server and not self.problems:
+            self._warn_if_unusable(context)
         return TlsSide(side.sslmode, context, self._fingerprint())
 
     # ---- what takes no file
@@ -170,7 +177,7 @@ class _Builder:
         try:
             # Python's own default is shorter than OpenSSL's, which is PgBouncer's.
             context.set_ciphers(side.ciphers or "DEFAULT")
-        except ssl.SSLError:
+        except (ssl.SSLError, ValueError):  # that is what can't be a C string, as for the others
             hint = "no cipher is left; `openssl ciphers -v 'LIST'` says what a list means"
             text = f"invalid {side.prefix}_ciphers: {clip(side.ciphers)}"
             self._problem(f"{side.prefix}_ciphers", text, hint)
@@ -186,7 +193,7 @@ class _Builder:
             return
         try:
             set_ciphersuites(self.side.ciphers13)
-        except ssl.SSLError:
+        except (ssl.SSLError, ValueError):
             text = f"{name}: failed to set the TLSv1.3 cipher suites"
             self._problem(name, text, "`openssl ciphers -s -tls1_3` lists them")
 
@@ -201,6 +208,15 @@ class _Builder:
             hint = "`openssl ecparam -list_curves` lists the names, as prime256v1 or secp384r1"
             self._problem("client_tls_ecdhcurve", text, hint)
 
+    def _warn_if_unusable(self, context: ssl.SSLContext) -> None:
+        why = why_unusable(context)
+        if why:
+            text = f"no client can connect by TLS: handshake failed: {why}"
+            hint = (
+                "see client_tls_ciphers, _protocols, _ecdhcurve, and the certificate's kind of key"
+            )
+            self._warn("client_tls_sslmode", text, hint)
+
     # ---- files
 
     def _load_own(self, context: ssl.SSLContext) -> Certificate | None:
@@ -210,14 +226,12 @@ class _Builder:
         cert, key = self._read(cert_name, side.cert_file), self._read(key_name, side.key_file)
         if cert is None or key is None:
             return None
-        certificate = self._read_leaf(cert_name, side.cert_file, cert)
-        if _KEY not in key:
-            hint = "is it the certificate?" if _CERTIFICATE in key else "a PEM file is expected"
-            self._problem(key_name, f"{key_name}: no private key in {clip(side.key_file)}", hint)
-        elif certificate is not None:
-            self._load_pair(context, cert_name, key_name)
-            self._warn_of_mode(key_name, side.key_file)
-        return certificate
+        has_cert = self._has(_CERTIFICATE, cert_name, side.cert_file, cert)
+        if not self._has(_KEY, key_name, side.key_file, key) or not has_cert:
+            return None
+        self._load_pair(context, cert_name, key_name)
+        self._warn_of_mode(key_name, side.key_file)
+        return self._read_leaf(cert_name, side.cert_file, cert)
 
     def _load_pair(self, context: ssl.SSLContext, cert_name: str, key_name: str) -> None:
         side = self.side
@@ -228,28 +242,25 @@ class _Builder:
             hint = "write it without: `openssl pkey -in KEY -out KEY.plain`, readable by us alone"
             self._problem(key_name, text, hint)
         except ssl.SSLError as error:
-            if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            if error.reason in _MISMATCHES:
                 text = f"{key_name}: the key in {clip(side.key_file)} isn't that of the"
                 text += f" certificate in {clip(side.cert_file)}: private/public key mismatch"
                 self._problem(key_name, text, "both must be of the same pair")
                 return
             text = f"{cert_name}, {key_name}: cannot load {clip(side.cert_file)} with"
-            text += f" {clip(side.key_file)}: {_reason(error)}"
+            text += f" {clip(side.key_file)}: {reason_of(error)}"
             self._problem(cert_name, text)
         except OSError as error:
-            text = f"{cert_name}: cannot load {clip(side.cert_file)}: {_reason(error)}"
+            text = f"{cert_name}: cannot load {clip(side.cert_file)}: {reason_of(error)}"
             self._problem(cert_name, text)
 
     def _read_leaf(self, name: str, path: str, text: str) -> Certificate | None:
-        """The first certificate of the file, which is ours."""
-        if _CERTIFICATE not in text:
-            hint = "is it the key?" if _KEY in text else "a PEM file is expected"
-            self._problem(name, f"{name}: no certificate in {clip(path)}", hint)
-            return None
+        """The first certificate of the file, which is ours. OpenSSL takes what we don't, too."""
         try:
             certificate = read_certificate(_first_certificate(text))
         except ValueError as error:
-            self._problem(name, f"{name}: broken certificate in {clip(path)}: {error}")
+            text = f"{name}: the certificate in {clip(path)} isn't as RFC 5280 says: {error}"
+            self._warn(name, text, "nobody can bind to it, and its expiry won't be said")
             return None
         now = datetime.fromtimestamp(time.time(), UTC)
         if certificate.not_after < now:
@@ -282,13 +293,12 @@ class _Builder:
         text = self._read(name, path)
         if text is None:
             return
-        if _CERTIFICATE not in text:
-            self._problem(name, f"{name}: no certificate in {clip(path)}", "a PEM file is expected")
+        if not self._has(_CERTIFICATE, name, path, text):
             return
         try:
             context.load_verify_locations(path)
         except OSError as error:  # an SSLError is one
-            self._problem(name, f"{name}: failed to load CA {clip(path)}: {_reason(error)}")
+            self._problem(name, f"{name}: failed to load CA {clip(path)}: {reason_of(error)}")
 
     def _read(self, name: str, path: str) -> str | None:
         """What is in the file, None with a problem."""
@@ -297,10 +307,19 @@ class _Builder:
                 data = file.read(_LONGEST_FILE)
         except (OSError, ValueError) as error:
             hint = _who_reads() if isinstance(error, PermissionError) else ""
-            self._problem(name, f"{name}: cannot read {clip(path)}: {_reason(error)}", hint)
+            self._problem(name, f"{name}: cannot read {clip(path)}: {reason_of(error)}", hint)
             return None
         self._seen.update(name.encode() + hashlib.sha256(data).digest())
         return data.decode("latin-1")
+
+    def _has(self, what: str, name: str, path: str, text: str) -> bool:
+        """Whether the file has one; else a problem says so."""
+        if what in text:
+            return True
+        others = [noun for end, noun in _NOUNS.items() if end in text]
+        hint = f"is it the {others[0]}?" if others else "a PEM file is expected"
+        self._problem(name, f"{name}: no {_NOUNS[what]} in {clip(path)}", hint)
+        return False
 
     def _warn_of_mode(self, name: str, path: str) -> None:
         with contextlib.suppress(OSError):
@@ -350,13 +369,6 @@ def _first_certificate(text: str) -> bytes:
     if not found_begin or not found_end:
         raise ValueError("it doesn't begin or doesn't end")
     return ssl.PEM_cert_to_DER_cert(found_begin + base64 + found_end)
-
-
-def _reason(error: Exception) -> str:
-    """OpenSSL's or the system's word for it."""
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _who_reads() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import trustme
 
 from pgmux.config.model import Settings, SslMode
 from pgmux.errors import ConfigError
@@ -348,17 +349,21 @@ def test_files_that_were_swapped_are_said_to_be(authority: Authority) -> None:
     pair = pair_of(authority, "localhost")
     first, second = problems(for_clients(Files(pair.key_file, pair.cert_file)))
     assert (
-        first
-        == f"a.ini:7: client_tls_cert_file: no certificate in {pair.key_file} (is it the key?)"
+        first == f"a.ini:7: client_tls_cert_file: no certificate in {pair.key_file}"
+        " (is it the private key?)"
     )
     assert second == (
         f"a.ini:8: client_tls_key_file: no private key in {pair.cert_file} (is it the certificate?)"
     )
 
 
-def test_a_key_of_another_certificate_is_refused(authority: Authority) -> None:
-    one, other = pair_of(authority, "one"), pair_of(authority, "other")
-    (problem,) = problems(for_clients(Files(one.cert_file, other.key_file)))
+@pytest.mark.parametrize("kind", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
+def test_a_key_of_another_certificate_is_refused(
+    authority: Authority, tmp_path: Path, kind: trustme.KeyType
+) -> None:
+    other = tmp_path / "other.key"
+    authority.ca.issue_cert("other", key_type=kind).private_key_pem.write_to_path(str(other))
+    (problem,) = problems(for_clients(Files(pair_of(authority, "one").cert_file, other)))
     assert "isn't that of the certificate" in problem
     assert "private/public key mismatch" in problem
 
@@ -373,11 +378,22 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_passphrase(
     assert f"a.ini:8: client_tls_key_file: the key in {encrypted} is encrypted" in problem
 
 
-def test_a_certificate_that_is_cut_off_is_broken(authority: Authority) -> None:
+@pytest.mark.parametrize("length", [100, 200, -30])
+def test_a_certificate_that_is_cut_off_cannot_be_loaded(authority: Authority, length: int) -> None:
     pair = pair_of(authority, "one")
-    pair.cert_file.write_text(pair.cert_file.read_text()[:200])
+    pair.cert_file.write_text(pair.cert_file.read_text()[:length])
     (problem,) = problems(for_clients(pair))
-    assert f"a.ini:7: client_tls_cert_file: broken certificate in {pair.cert_file}" in problem
+    assert f"cannot load {pair.cert_file} with {pair.key_file}: " in problem
+
+
+def test_a_certificate_that_openssl_takes_and_we_do_not_is_a_warning(authority: Authority) -> None:
+    pair = pair_of(authority, "one")
+    command = ["openssl", "x509", "-in", pair.cert_file, "-trustout", "-out", pair.cert_file]
+    subprocess.run(command, check=True)
+    settings = for_clients(pair)
+    (warning,) = warnings(settings)
+    assert "isn't as RFC 5280 says" in warning
+    shake(client_side_context(settings), a_client(authority), "one")
 
 
 def test_a_key_that_is_cut_off_cannot_be_loaded(authority: Authority) -> None:
@@ -423,10 +439,37 @@ def test_a_broken_ca_file_is_refused(authority: Authority) -> None:
     assert f"server_tls_ca_file: failed to load CA {authority.ca_file}: " in problem
 
 
-@pytest.mark.parametrize("ciphers", ["nonsense", "ALL:!ALL"])
+@pytest.mark.parametrize("ciphers", ["nonsense", "ALL:!ALL", "HIGH\0", "\udcff"])
 def test_a_cipher_list_that_leaves_nothing_is_refused(ciphers: str) -> None:
     (problem,) = problems(for_servers("prefer", server_tls_ciphers=ciphers))
-    assert problem.startswith(f"invalid server_tls_ciphers: {ciphers} (no cipher is left")
+    assert problem.startswith("invalid server_tls_ciphers: ")
+    assert "(no cipher is left" in problem
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"client_tls_ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}, "no shared cipher"),
+        ({"client_tls_ciphers": "aNULL"}, "no shared cipher"),
+        ({"client_tls_protocols": "tlsv1.1"}, "no suitable signature algorithm"),
+    ],
+)
+def test_settings_that_are_good_and_leave_nothing_together_are_a_warning(
+    authority: Authority, change: dict[str, Any], why: str
+) -> None:
+    pair = pair_of(authority, "one")
+    settings = for_clients(pair, **{"client_tls_protocols": "tlsv1.2"} | change)
+    (warning,) = warnings(settings)
+    assert f"no client can connect by TLS: handshake failed: {why} (" in warning
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+@pytest.mark.parametrize("protocols", ["tlsv1.2", "tlsv1.3"])
+def test_settings_that_let_somebody_in_are_not(
+    authority: Authority, mode: str, protocols: str
+) -> None:
+    more = {"client_tls_ca_file": str(authority.ca_file), "client_tls_protocols": protocols}
+    assert warnings(for_clients(pair_of(authority, "one"), mode, **more)) == []
 
 
 def test_an_unknown_curve_is_refused(authority: Authority) -> None:
