@@ -13,6 +13,8 @@ def main() -> None:
     """Runs the daemon for `run`, else the Click commands; ends the process."""
     if sys.argv[1:2] == ["run"]:
         sys.exit(run_daemon(sys.argv[2:], "pgmux run"))
+    if sys.argv[1:2] == ["container"]:
+        _end_on_early_signals()
     from pgmux.cli.main import commands
 
     commands(prog_name="pgmux")
@@ -20,12 +22,17 @@ def main() -> None:
 
 def run_daemon(argv: list[str], prog: str) -> int:
     """PgBouncer's command line under the name `prog`; returns the exit code, if at all."""
-    from pgmux.daemon import process
-
-    process.end_on_early_signals()  # before the imports, which take most of a start
+    _end_on_early_signals()
     from pgmux.daemon.main import main
 
     return main(argv, prog)
+
+
+def _end_on_early_signals() -> None:
+    """Before the other imports, which take most of a start."""
+    from pgmux.daemon import process
+
+    process.end_on_early_signals()
 
 
 if __name__ == "__main__":

@@ -263,23 +263,37 @@ def test_as_process_1_it_takes_its_signals(postgres: EmbeddedPostgres, open_clie
         wait_for_the_end(process_1)
 
 
+def ends_while_it_reads(fifo: Path, *command: str, **environ: str) -> bool:
+    """Whether SIGTERM ends that process 1 while it waits for what nobody writes."""
+    os.mkfifo(fifo, 0o644)
+    starting = subprocess.Popen([*IN_A_NAMESPACE, *command], env=os.environ | environ)
+    try:
+        writer = wait_until(lambda: open_for_writing(fifo))
+        (pid,) = children_of(starting.pid)
+        os.kill(pid, signal.SIGTERM)
+        has_ended = starting.wait(10) == 128 + signal.SIGTERM
+        os.close(writer)
+        return has_ended
+    finally:
+        starting.kill()
+        starting.wait()
+
+
 @needs_namespace
 def test_as_process_1_it_ends_at_a_signal_that_comes_while_it_starts() -> None:
     with tempfile.TemporaryDirectory(prefix="pgmux-") as name:
         os.chmod(name, 0o755)
         config = Path(name, "slow.ini")
-        os.mkfifo(config, 0o644)
         become = ("-u", "nobody") if os.getuid() == 0 else ()
-        starting = subprocess.Popen([*IN_A_NAMESPACE, *PGMUX, *become, str(config)])
-        try:
-            writer = wait_until(lambda: open_for_writing(config))
-            (pid,) = children_of(starting.pid)
-            os.kill(pid, signal.SIGTERM)
-            assert starting.wait(10) == 128 + signal.SIGTERM
-            os.close(writer)
-        finally:
-            starting.kill()
-            starting.wait()
+        assert ends_while_it_reads(config, *PGMUX, *become, str(config))
+
+
+@needs_namespace
+def test_as_process_1_an_images_entry_point_ends_at_a_signal(tmp_path: Path) -> None:
+    secret, ini = tmp_path / "password", tmp_path / "pgbouncer.ini"
+    command = (*PGMUX[:-1], "container", "--directory", str(tmp_path), "true", str(ini))
+    environ = {"DB_HOST": "db", "DB_PASSWORD_FILE": str(secret)}
+    assert ends_while_it_reads(secret, *command, **environ)
 
 
 def open_for_writing(fifo: Path) -> int | None:
