@@ -7,10 +7,14 @@ An IPv4 address inside an IPv6 one (::ffff:10.0.0.9) is the IPv4 address.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from pgmux.config.hba import ConnectionType, HbaMethod, HbaRule, Names, Network
+from pgmux.config.hba_rules import HbaRules
+
+MAX_WEIGHED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +38,29 @@ class Attempt:
         return f"{way}, replication" if self.is_physical else way
 
 
-def find_rule(rules: Iterable[HbaRule], attempt: Attempt) -> HbaRule | None:
+def find_rule(rules: HbaRules, attempt: Attempt) -> HbaRule | None:
     """The line that decides; None: no line is for this login, which is refused then."""
-    for rule in _lines_for(rules, attempt):
+    address = _address(attempt.host)
+    number = (0, 0) if address is None else (address.version, int(address))
+    for rule in _lines_for(rules.near(attempt.database, attempt.user, *number), attempt):
         if _is_database(rule.databases, attempt) and _is_user(rule.users, attempt):
             return rule
     return None
 
 
-def is_refused_anyway(rules: Sequence[HbaRule], attempt: Attempt) -> bool:
-    """Whether it is refused whoever its user is, so that nobody has to be asked who that is."""
-    for rule in _lines_for(rules, attempt):
+def is_refused_anyway(rules: HbaRules, attempt: Attempt) -> bool:
+    """Whether it is refused whoever its user is, so that nobody has to be asked who that is.
+
+    False also where it isn't seen in MAX_WEIGHED lines: it is found out at the end then.
+    """
+    for rule in _lines_for(islice(rules, MAX_WEIGHED), attempt):
         names = rule.databases
         if rule.method is not HbaMethod.REJECT:
             if names.is_sameuser or _is_database(names, attempt):
                 return False
         elif rule.users.is_all and _is_database(replace(names, is_sameuser=False), attempt):
             return True
-    return True
+    return len(rules) <= MAX_WEIGHED
 
 
 def _lines_for(rules: Iterable[HbaRule], attempt: Attempt) -> Iterable[HbaRule]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pgmux.config.hba import IdentMap
 from pgmux.config.hba_file import HbaFile
+from pgmux.config.hba_rules import HbaRules
 from pgmux.config.ident_file import parse_ident
 from pgmux.config.model import AuthType, Config
 from pgmux.config.problems import Read, clip, read_file
@@ -41,7 +42,7 @@ def with_access_after_set(old: Config, new: Config, read: Read) -> Config:
     """
     if all(getattr(old.settings, name) == getattr(new.settings, name) for name in _SETTINGS):
         return replace(new, warnings=())
-    found = with_access(replace(new, hba=(), warnings=(), access_problems=()), read)
+    found = with_access(replace(new, hba=HbaRules(), warnings=(), access_problems=()), read)
     if found.access_problems:
         raise ConfigError(found.access_problems)
     is_read = old.settings.auth_type not in _AUTH_TYPES_WITHOUT_FILE
@@ -84,7 +85,7 @@ def _with_hba(config: Config, maps: Mapping[str, IdentMap], read: Read) -> Confi
         message = "no line of the hba config file counts: nobody can log in"
         file.problems.append(Problem(message, path, is_grave=True))
     config = _with_files(config, path, *file.files)
-    return replace(_with_problems(config, tuple(file.problems)), hba=tuple(file.rules))
+    return replace(_with_problems(config, tuple(file.problems)), hba=HbaRules(file.rules))
 
 
 def _unread(config: Config, what: str, path: str, error: OSError, hint: str) -> Config:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from pgmux.config.hba import HbaRule
+from pgmux.config.hba_rules import HbaRules
 from pgmux.config.ldap_options import LdapOptions
 from pgmux.errors import Problem
 
@@ -285,7 +285,7 @@ class Config:
     users: Mapping[str, User] = field(default_factory=dict)
     peers: Mapping[int, Peer] = field(default_factory=dict)
     userlist: Mapping[str, str] = field(default_factory=dict, repr=False)
-    hba: tuple[HbaRule, ...] = ()
+    hba: HbaRules = field(default_factory=HbaRules)
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     # Of `warnings`, what is wrong with the files that say who may log in: RELOAD doesn't take them.

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmux.auth.hba import Attempt, find_rule, is_refused_anyway
-from pgmux.config.hba import HbaMethod, HbaRule
+from pgmux.auth.hba import MAX_WEIGHED, Attempt, find_rule, is_refused_anyway
+from pgmux.config.hba import HbaMethod
 from pgmux.config.hba_file import HbaFile
+from pgmux.config.hba_rules import HbaRules
 
 
-def rules(text: str) -> list[HbaRule]:
+def rules(text: str) -> HbaRules:
     file = HbaFile("hba", lambda path: "", {})
     file.load(text)
     assert file.problems == []
-    return file.rules
+    return HbaRules(file.rules)
 
 
 def attempt(
@@ -201,3 +202,58 @@ def test_refused_anyway_is_who_is_refused_under_any_name(
     may_enter = any(rule is not None and rule.method is not HbaMethod.REJECT for rule in found)
     if is_refused_anyway(lines, login):
         assert not may_enter
+
+
+def test_where_it_takes_many_lines_to_see_a_refusal_somebody_is_asked_who_it_is() -> None:
+    lines = "local all all md5\n" * MAX_WEIGHED
+    assert is_refused_anyway(rules(lines), PLAIN)
+    assert not is_refused_anyway(rules(lines + "local all all md5"), PLAIN)
+
+
+# A file of many lines
+
+MANY_COLUMNS = st.sampled_from(
+    ["all", "app", "bob", '"all"', "sameuser", "app,bob", "a,b,c,d,app,bob", "app,sameuser"]
+)
+MANY_NETWORKS = st.sampled_from(
+    ["all", "10.0.0.0/8", "10.0.0.9/32", "0.0.0.0/0", "10.0.0.1 255.0.0.255", "::/0", "fe80::/10"]
+)
+MANY_LINES = st.one_of(
+    st.builds("local {} {} md5".format, MANY_COLUMNS, MANY_COLUMNS),
+    st.builds(
+        "{} {} {} {} md5".format,
+        st.sampled_from(["host", "hostssl", "hostnossl"]),
+        st.one_of(MANY_COLUMNS, st.sampled_from(["replication", "app,replication"])),
+        MANY_COLUMNS,
+        MANY_NETWORKS,
+    ),
+)
+NAMES = st.sampled_from(["app", "bob", "all", "zoe"])
+HOSTS = st.sampled_from([None, "10.0.0.9", "10.0.0.1", "::ffff:10.0.0.9", "fe80::1%eth0", "?"])
+
+
+@given(
+    st.lists(MANY_LINES, max_size=12).map("\n".join),
+    st.builds(Attempt, HOSTS, st.booleans(), st.booleans(), NAMES, NAMES),
+)
+def test_the_line_found_is_the_first_of_all_that_match(text: str, login: Attempt) -> None:
+    lines = rules(text)
+    alone = (line for line in lines if find_rule(HbaRules([line]), login) is not None)
+    assert find_rule(lines, login) == next(alone, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "host all user{0} all md5",
+        "host db{0} all all md5",
+        "host all all 10.{1}.{2}.{3}/32 reject",
+        "host db{0},x user{0},y 10.{1}.{2}.{3}/32 md5",
+    ],
+)
+def test_a_login_is_compared_with_few_lines_of_many(line: str) -> None:
+    numbers = ((n, n >> 16, n >> 8 & 255, n & 255) for n in range(3000))
+    text = "\n".join(line.format(*each) for each in numbers)
+    lines = rules(f"{text}\nhost all all all reject")
+    near = list(lines.near("db77", "user77", 4, 10 << 24 | 77))
+    assert [each.line for each in near] == [78, 3001]

@@ -35,13 +35,13 @@ def test_a_file_of_names_is_among_the_files() -> None:
 @pytest.mark.parametrize("auth_type", [t for t in AuthType if t not in ("hba", "cert")])
 def test_without_auth_type_hba_they_are_not(auth_type: AuthType) -> None:
     config = load(IDENT.replace("hba\n", f"{auth_type}\n", 1), u_txt=USERS)
-    assert config.hba == ()
+    assert len(config.hba) == 0
     assert not any("conf" in problem.message for problem in config.warnings)
 
 
 def test_an_hba_file_that_is_not_there_keeps_everybody_out_and_is_said() -> None:
     config = load(HBA, u_txt=USERS)
-    assert config.hba == ()
+    assert len(config.hba) == 0
     (problem,) = config.access_problems
     assert problem in config.warnings
     assert problem.is_grave

@@ -14,6 +14,7 @@ from pgmux.auth.tls_info import TlsInfo
 from pgmux.config import AuthType, Config, PgmuxSettings
 from pgmux.config.hba import IdentMap, Mapping
 from pgmux.config.hba_file import HbaFile
+from pgmux.config.hba_rules import HbaRules
 from pgmux.session.client import ClientLogin, LoginContext
 from pgmux.session.login_steps import (
     Answer,
@@ -48,7 +49,7 @@ def hba(text: str, **settings: object) -> Config:
     file = HbaFile("/etc/hba", lambda path: "", {"staff": STAFF})
     file.load(text)
     base = config(AuthType.HBA, auth_hba_file="/etc/hba", **settings)
-    return replace(base, hba=tuple(file.rules))
+    return replace(base, hba=HbaRules(file.rules))
 
 
 def start(
