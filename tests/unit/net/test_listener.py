@@ -376,12 +376,18 @@ def test_where_others_have_the_port_no_connect_is_lost(
         first, second = Listener(settings, log, Greeting), Listener(settings, log, Greeting)
         await first.start()
         await second.start()
-        asking = [asyncio.create_task(ask(("127.0.0.1", port))) for _ in range(50)]
-        await asyncio.sleep(0)
+        early = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+        for sock in early:  # has spoken: it depends on nobody's time
+            sock.sendall(b"x")
+            sock.setblocking(False)
         first.close_tcp()
-        asking += [asyncio.create_task(ask(("127.0.0.1", port))) for _ in range(50)]
-        answers = await asyncio.gather(*asking)
+        late = [asyncio.create_task(ask(("127.0.0.1", port))) for _ in range(50)]
+        loop = asyncio.get_running_loop()
+        answers = [await loop.sock_recv(sock, 100) for sock in early]
+        answers += await asyncio.gather(*late)
         assert all(answer.startswith(b"hello") for answer in answers)
+        for sock in early:
+            sock.close()
         assert not first.is_draining
         second.close()
 
