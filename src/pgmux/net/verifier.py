@@ -4,7 +4,8 @@ Each LDAP server, and PAM, has a lane: a queue and a few threads of its own. So 
 up those alone who want to be let in by it. A login that ends takes its question out of the queue; a
 question that is being asked can't be taken back, and its answer is dropped. Threads end when their
 queue is empty: while a process has more than one, each of its system calls on a file descriptor
-costs more. They are daemons: the process doesn't wait for them at its end.
+costs more. They are daemons: the process doesn't wait for them at its end. A library may never
+return: who has been asking for STUCK seconds no longer counts, so another thread goes on.
 
 Errors: `TooManyJobs` for a question too many; anybody who can connect can ask.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +23,8 @@ from pgmux.auth.outside import LdapLogin, OutsideLogin
 from pgmux.net.compute import TooManyJobs
 
 THREADS = 8  # in each lane: PAM takes two seconds to say no
+STUCK = 60.0  # seconds
+MAX_STUCK = 32  # threads of a lane that may be lost so
 # Of the questions that wait in a lane; each counts as its password and OVERHEAD.
 MAX_WAITING_BYTES = 8 << 20
 OVERHEAD = 1 << 10
@@ -59,11 +63,17 @@ class Verification:
 
 @dataclass(slots=True)
 class _Lane:
-    """`waiting` in order, `cost` of them together; `threads` that run."""
+    """`waiting` in order, `cost` of them together; `threads` that run; since when each asks."""
 
     waiting: dict[Verification, None] = field(default_factory=dict)
     cost: int = 0
     threads: int = 0
+    asked: dict[int, float] = field(default_factory=dict)
+
+    def free_threads(self, now: float) -> int:
+        """Those that run, and may come to their next question."""
+        stuck = sum(now - since >= STUCK for since in self.asked.values())
+        return self.threads - min(stuck, MAX_STUCK)
 
 
 class Verifier:
@@ -76,7 +86,9 @@ class Verifier:
         *,
         max_threads: int = THREADS,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._loop = loop
         self._verify = verify
         self._max_threads = max_threads
@@ -97,7 +109,7 @@ class Verifier:
                 raise TooManyJobs(f"{len(lane.waiting)} logins wait for {login.service} already")
             lane.waiting[verification] = None
             lane.cost += verification.cost
-            is_thread_needed = lane.threads < self._max_threads
+            is_thread_needed = lane.free_threads(self._clock()) < self._max_threads
             lane.threads += is_thread_needed
         if is_thread_needed:
             self._start_thread(lane, verification)
@@ -137,16 +149,19 @@ class Verifier:
 
     def _work(self, key: object, lane: _Lane) -> None:
         """Ask till nothing waits."""
+        thread = threading.get_ident()
         while True:
             with self._lock:
+                lane.asked.pop(thread, None)
                 verification = next(iter(lane.waiting), None)
-                if verification is None:
+                if verification is None or lane.free_threads(self._clock()) > self._max_threads:
                     lane.threads -= 1
                     if lane.threads == 0 and self._lanes.get(key) is lane:
                         del self._lanes[key]
                     return
                 del lane.waiting[verification]
                 lane.cost -= verification.cost
+                lane.asked[thread] = self._clock()
             self._ask(verification)
 
     def _ask(self, verification: Verification) -> None:

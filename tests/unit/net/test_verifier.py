@@ -11,7 +11,7 @@ import pytest
 from pgmux.auth.outside import LdapLogin, OutsideLogin, PamLogin
 from pgmux.config.ldap_options import parse_ldap_options
 from pgmux.net.compute import TooManyJobs
-from pgmux.net.verifier import OVERHEAD, Verifier
+from pgmux.net.verifier import MAX_STUCK, OVERHEAD, STUCK, Verifier
 from tests.unit.net.conftest import Run
 
 
@@ -108,6 +108,46 @@ def test_a_lane_has_only_so_many_threads(run: Run) -> None:
         assert len(threads()) == 3
         servers.end()
         assert len([await held.get() for _ in range(50)]) == 50
+
+    run(scenario())
+
+
+def test_threads_that_never_return_are_replaced_but_not_without_end(run: Run) -> None:
+    async def scenario() -> None:
+        now = 1000.0
+        servers = Servers("hangs")
+        loop = asyncio.get_running_loop()
+        asked = Verifier(loop, servers.verify, max_threads=2, clock=lambda: now)
+        held: asyncio.Queue[str] = asyncio.Queue()
+        for _ in range(MAX_STUCK // 2 + 1):
+            for _ in range(2):
+                asked.submit(ldap_login("hangs"), held.put_nowait)
+            servers.wait_for_begun(2)
+            now += STUCK
+        assert len(threads()) == MAX_STUCK + 2
+        asked.submit(ldap_login("hangs", "eve"), held.put_nowait)
+        assert len(threads()) == MAX_STUCK + 2
+        servers.end()
+        assert len([await held.get() for _ in range(MAX_STUCK + 3)]) == MAX_STUCK + 3
+
+    run(scenario())
+
+
+def test_a_thread_in_the_place_of_one_that_hangs_answers(run: Run) -> None:
+    async def scenario() -> None:
+        now = 1000.0
+        servers = Servers("hangs")
+        loop = asyncio.get_running_loop()
+        asked = Verifier(loop, servers.verify, max_threads=1, clock=lambda: now)
+        held: asyncio.Queue[str] = asyncio.Queue()
+        asked.submit(ldap_login("hangs"), held.put_nowait)
+        servers.wait_for_begun(1)
+        servers.hanging = ()
+        now += STUCK
+        assert await answer(asked, ldap_login("hangs", "eve")) == "not eve"
+        assert held.empty()
+        servers.end()
+        assert await held.get() == "not bob"
 
     run(scenario())
 
