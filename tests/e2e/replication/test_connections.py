@@ -332,3 +332,17 @@ def test_sigterm_waits_for_a_replication_client_as_for_any(
     assert value(connection, "SELECT 1") == 1
     connection.close()
     wait_until(lambda: "client connections dropped, exiting" in own.log())
+
+
+def test_an_hba_line_lets_a_physical_one_in_only_where_it_says_replication(
+    pooler: MakePooler, primary: EmbeddedPostgres, replicate: OpenReplication
+) -> None:
+    lines = "local all all trust\nhost pgbouncer all all trust\nhost replication postgres all trust"
+    gate = pooler(postgres=primary, hba=f"{lines}\nhost postgres app all trust\n", users=USERS)
+    assert start(replicate(gate, PHYSICAL), "by_line") is not None
+    for kind, user in ((LOGICAL, "postgres"), (PHYSICAL, "app")):
+        with pytest.raises(psycopg2.OperationalError, match="no authentication method is found"):
+            replicate(gate, kind, user)
+    gate.hba = f"{lines}\nhost postgres postgres all md5\n"
+    gate.reload()
+    assert start(replicate(gate, LOGICAL), "by_name") is not None
