@@ -39,7 +39,7 @@ class LdapLogin:
     @property
     def lane(self) -> object:
         """Logins that may hang together: those of the same servers."""
-        return (self.options.ldapserver or self.options.ldapbasedn, self.options.ldapport)
+        return (self.options.ldapserver, self.options.ldapport)
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,10 +167,11 @@ def _check_combination(given: dict[str, str]) -> None:
     if "ldapprefix" in given or "ldapsuffix" in given:
         if any(name in given for name in _SEARCH_NAMES):
             raise ValueError("cannot mix options for simple bind and search+bind modes")
-        if not given.get("ldapserver", "").strip():
-            raise ValueError(_NO_PLACE.format("ldapserver"))
     elif not given.get("ldapbasedn"):
         raise ValueError(_NO_PLACE.format('ldapbasedn", "ldapprefix", or "ldapsuffix'))
+    if not given.get("ldapserver", "").strip():
+        missing = _NO_PLACE.format("ldapserver")
+        raise ValueError(f"{missing}: SRV records of ldapbasedn's domain aren't looked up")
     if "ldapsearchattribute" in given and "ldapsearchfilter" in given:
         raise ValueError("cannot use ldapsearchattribute together with ldapsearchfilter")
 

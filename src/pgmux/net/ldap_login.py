@@ -2,24 +2,31 @@
 
 Source: PostgreSQL's auth.c (CheckLDAPAuth), PgBouncer's ldapauth.c, whose texts the log has.
 libldap's own settings hold: /etc/ldap/ldap.conf and LDAPTLS_CACERT say whose certificates count.
-Of several servers the next is asked where one doesn't answer, also where it hangs.
+Of several servers the next is asked where one doesn't answer, also where it hangs. Referrals aren't
+followed: whoever they lead to isn't who was configured.
 
 Errors: what is wrong is returned, as nobody but the log is told. No text has a password in it.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import ldap
 
 from pgmux.auth.outside import LdapLogin, bind_name, is_name_refused, is_utf8, search_filter
 from pgmux.config.ldap_options import LdapOptions, LdapScope
+from pgmux.net.ldap_order import Order
 
-CONNECT_TIMEOUT = 3.0  # seconds, PgBouncer's: to connect, and for each step of TLS
+CONNECT_TIMEOUT = 3.0  # seconds, PgBouncer's
 ANSWER_TIMEOUT = 10.0  # seconds, for each answer
+DEADLINE = 15.0  # seconds, for all that is asked of one server
 _LONGEST_TEXT = 200
 _NO_ATTRIBUTES = "1.1"
 _SCOPES = {
@@ -29,6 +36,7 @@ _SCOPES = {
 }
 # No answer, or one that another server may have a better one than.
 _ELSEWHERE = (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.TIMEOUT, ldap.UNAVAILABLE, ldap.BUSY)
+_order = Order(time.monotonic)
 
 
 class _Refused(Exception):
@@ -40,25 +48,37 @@ def verify_by_ldap(login: LdapLogin) -> str:
     is_search = login.options.ldapbasedn is not None
     if not is_utf8(login.user) or (is_search and is_name_refused(login.user)):
         return "invalid character in user name for LDAP authentication"
-    problem = "no LDAP server is known"
-    for host in login.options.ldapserver:
+    problem = ""
+    hosts = {_url(login.options, host): host for host in login.options.ldapserver}
+    for url in _order.arrange(list(hosts)):
         try:
-            _verify_at(host, login)
-        except _Refused as error:
-            return str(error)
+            problem = _verify_at(url, hosts[url], login)
         except _ELSEWHERE as error:
-            problem = f"no answer from LDAP server {_url(login.options, host)}: {_text(error)}"
-        except ldap.LDAPError as error:
-            return f"LDAP server {_url(login.options, host)}: {_text(error)}"
+            _order.on_silence(url)
+            problem = f"no answer from LDAP server {url}: {_text(error)}"
         else:
-            return ""
+            _order.on_answer(url)
+            return problem
     return problem
 
 
-def _verify_at(host: str, login: LdapLogin) -> None:
+def _verify_at(url: str, host: str, login: LdapLogin) -> str:
+    """What this server finds wrong with the login. Raises: those of `_ELSEWHERE`."""
+    try:
+        _bind_as_user(host, login)
+    except _Refused as error:
+        return str(error)
+    except _ELSEWHERE:
+        raise
+    except ldap.LDAPError as error:
+        return f"LDAP server {url}: {_text(error)}"
+    return ""
+
+
+def _bind_as_user(host: str, login: LdapLogin) -> None:
     """Raises: _Refused, ldap.LDAPError."""
     options = login.options
-    with _connect(_url(options, host), starttls=options.ldaptls) as server:
+    with _connect(host, options) as server:
         if options.ldapbasedn is None:
             name = bind_name(options, login.user)
         else:
@@ -111,19 +131,54 @@ def _search(server: Any, host: str, options: LdapOptions, wanted: str) -> list[s
 
 
 @contextmanager
-def _connect(url: str, *, starttls: bool) -> Iterator[Any]:
+def _connect(host: str, options: LdapOptions) -> Iterator[Any]:
     """A connection that is closed in any case. Raises: ldap.LDAPError."""
-    server = ldap.initialize(url)
-    try:
+    with ExitStack() as stack:
+        server = _initialize(host, options, stack)
         server.set_option(ldap.OPT_NETWORK_TIMEOUT, CONNECT_TIMEOUT)
         server.set_option(ldap.OPT_TIMEOUT, ANSWER_TIMEOUT)
         server.timeout = ANSWER_TIMEOUT
-        if starttls:
+        server.set_option(ldap.OPT_REFERRALS, ldap.OPT_OFF)
+        if options.ldaptls:
             server.start_tls_s()
         yield server
-    finally:
-        with suppress(ldap.LDAPError):
-            server.unbind_s()
+
+
+def _initialize(host: str, options: LdapOptions, stack: ExitStack) -> Any:
+    """python-ldap's object; at the stack's end it is closed. Raises: ldap.LDAPError.
+
+    The socket is ours, so that it can be broken off: libldap waits without end where a server falls
+    silent in the middle of an answer or, built with GnuTLS, of a handshake. Of ldaps it wants to
+    open the socket itself; there `net.verifier` replaces a thread that doesn't return.
+    """
+    url = _url(options, host)
+    if options.ldapscheme == "ldaps":
+        server = ldap.initialize(url)
+    else:
+        try:
+            sock = socket.create_connection((host, options.ldapport), CONNECT_TIMEOUT)
+        except (OSError, UnicodeError) as error:
+            raise ldap.SERVER_DOWN({"desc": "Can't contact LDAP server", "info": error}) from None
+        stack.enter_context(sock)
+        sock.settimeout(None)
+        server = ldap.initialize(url, fileno=os.dup(sock.fileno()))  # which it closes
+        timer = threading.Timer(DEADLINE, _break, (sock,))
+        timer.daemon = True
+        timer.start()
+        stack.callback(timer.cancel)
+    stack.callback(_close, server)
+    return server
+
+
+def _break(sock: socket.socket) -> None:
+    """End the call that is being made on it."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _close(server: Any) -> None:
+    with suppress(ldap.LDAPError):
+        server.unbind_s()
 
 
 def _url(options: LdapOptions, host: str) -> str:
@@ -135,4 +190,4 @@ def _text(error: ldap.LDAPError) -> str:
     """What libldap says; the details are the server's words."""
     said = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     texts = [str(said[key]) for key in ("desc", "info") if said.get(key)]
-    return ": ".join(texts)[:_LONGEST_TEXT] or type(error).__name__
+    return " ".join(": ".join(texts).split())[:_LONGEST_TEXT] or type(error).__name__

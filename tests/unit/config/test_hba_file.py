@@ -76,7 +76,7 @@ def test_a_line_for_tcp_has_one(type_: str) -> None:
 @pytest.mark.parametrize("method", HbaMethod)
 def test_every_method_is_known(method: HbaMethod) -> None:
     way = "local all all" if method is HbaMethod.PEER else "host all all all"
-    options = "ldapbasedn=x" if method is HbaMethod.LDAP else ""
+    options = "ldapserver=a ldapbasedn=x" if method is HbaMethod.LDAP else ""
     assert rule(f"{way} {method} {options}").method is method
 
 

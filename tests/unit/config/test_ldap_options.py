@@ -112,6 +112,8 @@ def test_a_url_goes_with_who_searches() -> None:
         ("", 'requires argument "ldapbasedn", "ldapprefix", or "ldapsuffix" to be set'),
         ("ldapserver=a", 'requires argument "ldapbasedn", "ldapprefix", or "ldapsuffix" to be set'),
         ('ldapserver="" ldapprefix=cn=', 'requires argument "ldapserver" to be set'),
+        ("ldapbasedn=dc=x", 'requires argument "ldapserver" to be set: SRV records'),
+        (f'{URL}"ldap:///dc=x?uid?sub"', 'requires argument "ldapserver" to be set: SRV records'),
         (f"{SEARCH} ldapprefix=cn=", "cannot mix options for simple bind and search+bind modes"),
         ("ldapsuffix=@x ldapbinddn=o=x", "cannot mix options for simple bind and search+bind"),
         (
