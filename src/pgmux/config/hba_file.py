@@ -29,6 +29,8 @@ MAX_FILE_DEPTH = 10  # of @file within @file, as in PostgreSQL
 _REJECTS = re.compile(rf"\b{HbaMethod.REJECT}\b")
 _TYPES = tuple(ConnectionType)
 _METHODS = tuple(HbaMethod)
+_IPV4 = 0xFFFFFFFF
+_MAPPED = (0xFFFF, (1 << 96) - 1)  # ::ffff:0:0/96 without the IPv4 address's 32 bits
 _NOT_GROUPS = "groups aren't known here: write the names, or @file"
 # What PostgreSQL has beside these, and what to write instead.
 _OTHER_TYPES = {
@@ -243,6 +245,8 @@ def _read_network(tokens: Tokens) -> Network | None:
         right = ipaddress.ip_address((number & mask).to_bytes(width // 8, "big"))
         hint = f"write {right} for the address"
         raise LineError(f'address does not match mask: "{text}" has bits beyond it', hint)
+    if address.version == 6 and (number >> 32, mask >> 32) == _MAPPED:
+        return Network(4, number & _IPV4, mask & _IPV4)  # so are its clients, see auth.hba
     return Network(address.version, number, mask)
 
 

@@ -77,6 +77,9 @@ def test_a_line_is_for_its_type_of_connection(line: str, logins: list[Attempt]) 
         ("10.0.0.1 255.0.0.255", "10.7.7.2", False),
         # an IPv4 client of a socket for both
         ("10.0.0.0/8", "::ffff:10.0.0.9", True),
+        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.9", True),
+        ("::ffff:10.0.0.0/104", "10.0.0.9", True),
+        ("::ffff:10.0.0.0/104", "11.0.0.9", False),
         ("::/0", "::ffff:10.0.0.9", False),
     ],
 )
