@@ -19,7 +19,7 @@ import ssl
 import stat
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pgmux.config.model import Settings, SslMode
@@ -116,16 +116,6 @@ def load_tls(settings: Settings) -> Tls:
     if problems:
         raise TlsSetupError(tuple(problems))
     return Tls(*sides, tuple(client.warnings + server.warnings))
-
-
-def client_side_context(settings: Settings) -> ssl.SSLContext | None:
-    """The pooler as TLS server; None is disabled. Raises: TlsSetupError."""
-    return load_tls(replace(settings, server_tls_sslmode=SslMode.DISABLE)).client.context
-
-
-def server_side_context(settings: Settings) -> ssl.SSLContext | None:
-    """The pooler as TLS client; None is disabled. Raises: TlsSetupError."""
-    return load_tls(replace(settings, client_tls_sslmode=SslMode.DISABLE)).server.context
 
 
 class _Builder:

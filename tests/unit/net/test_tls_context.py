@@ -14,7 +14,7 @@ import trustme
 
 from pgmux.config.model import Settings, SslMode
 from pgmux.errors import ConfigError
-from pgmux.net.tls_context import TlsInForce, client_side_context, load_tls, server_side_context
+from pgmux.net.tls_context import TlsInForce, load_tls
 from tests.fixtures.certificates import Authority, Certificate
 
 EXPIRED = datetime(2020, 2, 29, 12, 30, 15, tzinfo=UTC)
@@ -58,6 +58,16 @@ def for_clients(pair: Certificate | Files, mode: str = "require", **settings: An
 
 def for_servers(mode: str, **settings: Any) -> Settings:
     return Settings(server_tls_sslmode=SslMode(mode), **settings)
+
+
+def client_side_context(settings: Settings) -> ssl.SSLContext | None:
+    """The pooler as TLS server."""
+    return load_tls(settings).client.context
+
+
+def server_side_context(settings: Settings) -> ssl.SSLContext | None:
+    """The pooler as TLS client."""
+    return load_tls(settings).server.context
 
 
 def a_client(authority: Authority, pair: Certificate | None = None) -> ssl.SSLContext:
