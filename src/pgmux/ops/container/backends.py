@@ -130,7 +130,7 @@ def _without_unknown(rest: str, variable: str, environment: Environment) -> str:
     place, mark, query = rest.partition("?")
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     taken = {*_TLS, *_ENTRY_KEYS, "host", "port", "dbname", "user", "password"} & known
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)  # as libpq: no blank
     for name, _ in pairs:
         if name not in taken:
             environment.warnings.append(f"{variable}: ?{name}= is not for a pooler: ignored")

@@ -62,7 +62,7 @@ def prepare(environ: Mapping[str, str], command: Sequence[str], directory: Path)
     if not overrides:
         _warn_of_unused(ini, environment, settings)
         return Prepared(list(command), told, environment.warnings)
-    copy = Path(tempfile.mkdtemp(prefix="pgbouncer-")) / INI
+    copy = _make_directory(ini) / INI
     told += _write(copy, text)
     changed = [str(copy) if argument == str(ini) else argument for argument in command]
     return Prepared(changed, told, environment.warnings)
@@ -95,6 +95,16 @@ def _said_by_urls(
                     f"DATABASE_URLS: {key} is one for all servers, and the URLs differ in it"
                 )
     return said
+
+
+def _make_directory(ini: Path) -> Path:
+    """Raises: ContainerError."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    except OSError as error:
+        problem = f"no place for the copy of {ini}: {error.strerror or error}"
+        hint = "mount a volume that this user can write at /tmp, or name one by TMPDIR"
+        raise ContainerError([f"{problem} ({hint})"]) from error
 
 
 def _warn_of_unused(ini: Path, environment: Environment, settings: Mapping[str, str]) -> None:

@@ -253,6 +253,21 @@ def test_variables_are_laid_over_a_mounted_ini_on_request(tmp_path: Path) -> Non
     copy.parent.rmdir()
 
 
+def test_where_no_copy_can_be_written_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pgbouncer.ini").write_text("[pgbouncer]\n")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "read-only"))
+    with pytest.raises(ContainerError, match="no place for the copy"):
+        run(tmp_path, PGB_ENV_OVERRIDES="1", POOL_MODE="transaction")
+
+
+def test_a_plus_in_a_url_is_a_plus(tmp_path: Path) -> None:
+    run(tmp_path, DATABASE_URL="postgres://u:p+q@db/a+b?application_name=c+d%20e")
+    assert "\n'a+b' = host=db port=5432 auth_user=u application_name='c+d e'\n" in ini(tmp_path)
+    assert users(tmp_path) == {"u": "p+q"}
+
+
 def test_an_ini_without_the_main_section_cant_be_laid_over(tmp_path: Path) -> None:
     (tmp_path / "pgbouncer.ini").write_text("%include /other.ini\n")
     with pytest.raises(ContainerError, match=r"there is no section \[pgbouncer\]"):
