@@ -141,6 +141,7 @@ class ServerInfo:
         "resetting",
         "setting",
         "tls",
+        "unless_set",
         "user",
     )
 
@@ -160,5 +161,6 @@ class ServerInfo:
         self.cancels = 0  # cancel requests on their way to it
         self.resetting = False  # runs server_reset_query
         self.own_settings: Mapping[str, str] = {}  # its client's, that are to be set
+        self.unless_set: frozenset[str] = frozenset()  # to be set unless the client has since
         self.has_own_settings = False  # its client's, that no other is to find and nobody follows
         self.setting: Mapping[str, str | None] = {}  # parameters being set for its client

@@ -31,6 +31,7 @@ _RESET_ONE = re.compile(
     rf"|set\s+(?:session\s+)?{_NAME}\s*(?:=\s*|\bto\s+|(?<=zone)\s+)default)[\s;]*",
     re.IGNORECASE,
 )
+_SOME = ""  # of several statements; PostgreSQL knows which parameters it was
 _ALL_PREPARED_GONE = ("DISCARD ALL", "DEALLOCATE ALL")
 
 
@@ -72,7 +73,8 @@ class StateKeeper:
                 self.welcome(client, server)
             return b""
         server.owner.setting = changes
-        return build_set(changes)
+        unless_set, server.owner.unless_set = server.owner.unless_set, frozenset()
+        return build_set(changes, unless_set)
 
     def on_vars_set(self, server: ServerRelay, client: ClientRelay) -> None:
         """The server carries what the client wants; the client is told its spelling of it."""
@@ -120,18 +122,22 @@ class StateKeeper:
         client.vars = server.vars if client.vars is before else client.vars.replace({name: value})
         return None
 
-    def _on_reset(self, server: ServerRelay, client: ClientRelay, name: str | None) -> None:
-        """The parameter of that name (None: maybe all) has its startup value again, which for
-        unreported ones nobody says: what the client began with is set anew.
+    def _on_reset(self, server: ServerRelay, client: ClientRelay, name: str) -> None:
+        """The parameter of that name, or "all", or _SOME have their startup value again, which for
+        unreported ones nobody says: what the client began with is set anew, of _SOME unless the
+        client has SET them to something since.
         """
         server.reset = True
+        only = None if name in ("all", _SOME) else name
         own = {
             n: UNKNOWN
             for n in server.vars.space.unreported
-            if client.vars.get(n) is not None and name in (None, n.lower())
+            if client.vars.get(n) is not None and only in (None, n.lower())
         }
         server.vars = server.vars.replace(own)
-        server.owner.own_settings = _own_settings(client, server, name)
+        server.owner.own_settings = _own_settings(client, server, only)
+        if name == _SOME:
+            server.owner.unless_set = frozenset({*own, *server.owner.own_settings})
 
     def on_set(self, client: ClientRelay, statement: str) -> None:
         """A client is about to send SET or RESET: if it returns one parameter to its startup value,
@@ -139,10 +145,14 @@ class StateKeeper:
         """
         found = _RESET_ONE.fullmatch(statement)
         server = client.linked_server
-        if server is None or found is None:
+        if server is None:
             return
-        name = (found[1] or found[2]).strip('"').lower()
-        server.owner.reset_name = "".join(name.split())
+        if server.outstanding_count == 0:
+            server.owner.reset_name = None  # the one before has failed
+        if found is not None:
+            name = "".join((found[1] or found[2]).strip('"').lower().split())
+            is_one = server.owner.reset_name in (None, name)
+            server.owner.reset_name = name if is_one else _SOME
 
     # ---- what a query did
 
@@ -152,20 +162,24 @@ class StateKeeper:
         if text in _ALL_PREPARED_GONE:
             server.forget_prepared()
         name, server.owner.reset_name = server.owner.reset_name, None
-        if text in ("DISCARD ALL", "RESET") or (text == "SET" and name is not None):
-            self._on_reset(server, client, None if name == "all" else name)
-            self._return_to_startup(client, "all" if text == "DISCARD ALL" else name)
+        if text == "DISCARD ALL":
+            name = "all"
+        elif text == "RESET" and name is None:
+            name = _SOME
+        if name is not None and text in ("DISCARD ALL", "RESET", "SET"):
+            self._on_reset(server, client, name)
+            self._return_to_startup(client, name)
         if not text.startswith(_DDL):
             return False
         self.statements.outdate()
         return True
 
-    def _return_to_startup(self, client: ClientRelay, name: str | None) -> None:
+    def _return_to_startup(self, client: ClientRelay, name: str) -> None:
         """The client wants its own startup value again of the parameter that it has RESET, or of
         all; the server reports a change only where the value isn't the connection's already.
         """
         own: Vars | None = client.owner.startup_vars
-        if own is None or name is None:
+        if own is None or name == _SOME:
             return
         client.owner.has_reset = True
         if name == "all":

@@ -14,7 +14,7 @@ Source: PostgreSQL's GUC_REPORT parameters; PgBouncer's varcache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from pgmux.wire.build import (
@@ -76,6 +76,12 @@ _CASELESS = frozenset(
 
 UNKNOWN = "\0"  # a value that no parameter can have: set it anew, whatever it is now
 _OID_TEXT = 25
+_SET = "set_config(${0}, ${1}, false)"
+_SET_UNLESS_SET = (
+    "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_settings"
+    " WHERE lower(name) = lower(${0}) AND source = 'session')"
+    f" THEN NULL ELSE {_SET} END"
+)
 _WRITTEN_MAX = 256  # longer spellings are not remembered: a client may send 64 kB of them
 
 
@@ -215,9 +221,14 @@ def _is_spelling(name: str, one: str | None, other: str | None) -> bool:
     return one.lower() == other.lower()
 
 
-def build_set(changes: Mapping[str, str | None]) -> bytes:
-    """Parse, Bind, Execute and Sync that set all of `changes`, or none of them."""
-    calls = ", ".join(f"set_config(${2 * i + 1}, ${2 * i + 2}, false)" for i in range(len(changes)))
+def build_set(changes: Mapping[str, str | None], unless_set: Container[str] = ()) -> bytes:
+    """Parse, Bind, Execute and Sync that set all of `changes`, or none of them; those of
+    `unless_set` only where the session has not set them already.
+    """
+    calls = ", ".join(
+        (_SET_UNLESS_SET if name in unless_set else _SET).format(2 * i + 1, 2 * i + 2)
+        for i, name in enumerate(changes)
+    )
     parameters = [text for name, value in changes.items() for text in (_text(name), _text(value))]
     return (
         build_parse("", f"SELECT {calls}", [_OID_TEXT] * len(parameters))

@@ -70,6 +70,29 @@ def test_a_reported_one_returns(client: Connection, sql: str) -> None:
     assert shown(client) == ("Asia/Tokyo", "5s", "6s")
 
 
+@pytest.mark.parametrize(
+    "sql", ["RESET statement_timeout; SELECT 1", "SELECT 1; RESET statement_timeout"]
+)
+def test_one_of_several_statements_returns_and_others_stay(client: Connection, sql: str) -> None:
+    client.execute(sql.encode())
+    assert shown(client) == ("UTC", "1234ms", "6s")
+
+
+def test_several_in_one_string_all_return(client: Connection) -> None:
+    client.execute("SELECT 1; RESET ALL")
+    assert shown(client) == ("Asia/Tokyo", "1234ms", "4321ms")
+
+
+def test_those_of_a_pipeline_return(client: Connection) -> None:
+    client.execute("SET idle_session_timeout = 9000")
+    with client.pipeline():
+        client.execute("SET statement_timeout TO DEFAULT")
+        client.execute("SET lock_timeout TO DEFAULT")
+        client.execute("SET idle_in_transaction_session_timeout TO DEFAULT")
+    assert shown(client) == ("UTC", "1234ms", "4321ms")
+    assert value(client, "SHOW idle_session_timeout") == "9s"
+
+
 def test_a_prepared_statement_does_it_too(client: Connection) -> None:
     client.execute("RESET statement_timeout", prepare=True)
     client.execute("RESET TimeZone", prepare=True)
@@ -91,6 +114,17 @@ def test_what_is_rolled_back_has_not_been_reset(client: Connection) -> None:
         client.execute("RESET TimeZone")
         client.execute("SET statement_timeout TO DEFAULT")
         assert shown(client) == ("Asia/Tokyo", "1234ms", "6s")
+    assert shown(client) == ("UTC", "5s", "6s")
+
+
+def test_what_an_aborted_transaction_refuses_has_not_been_reset(client: Connection) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero), client.transaction():
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            client.execute("SELECT 1/0")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            client.execute("SET TimeZone TO DEFAULT")
+        raise psycopg.errors.DivisionByZero
+    client.execute("SET work_mem = '5MB'")
     assert shown(client) == ("UTC", "5s", "6s")
 
 
