@@ -11,8 +11,9 @@ import pytest
 
 from pgmux.config import Config, PoolMode
 from pgmux.config.model import SessionLink
-from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_IDLE
+from pgmux.pool.states import CL_ACTIVE, CL_WAITING, SV_ACTIVE, SV_IDLE, SV_TESTED
 from pgmux.session import operator
+from pgmux.session.cancel import find_peer_id
 from pgmux.wire import build, parse
 from tests.unit.session.rig import ClientEnd, Rig, ServerEnd, configure
 
@@ -148,6 +149,121 @@ def test_the_process_id_in_the_key_is_the_servers() -> None:
     third = key_of(rig.enter(long_key=True))
     assert (third.pid, len(third.key)) == (4711, 32)
     assert rig.pooler.cancel_keys.find(key.pid, key.key) is None
+
+
+def test_it_has_one_key_which_goes_with_it() -> None:
+    rig = Rig(at_login(default_pool_size=1))
+    client, server = welcomed(rig)
+    waits = rig.enter()
+    assert len(rig.pooler.cancel_keys) == 1  # who waits has none yet
+    leave(rig, client, server)
+    assert waits.kinds() == "RSSSKZ"
+    assert len(rig.pooler.cancel_keys) == 1
+    waits.lose()
+    assert len(rig.pooler.cancel_keys) == 0
+
+
+def test_among_peers_the_key_says_whose_client_it_is() -> None:
+    config = at_login()
+    rig = Rig(replace(config, settings=replace(config.settings, peer_id=7)))
+    client = rig.enter(long_key=True)
+    server = rig.log_in()
+    server.relay.owner.cancel_pid = 4711
+    key = key_of(client)
+    assert (find_peer_id(key.pid), len(key.key)) == (7, 4)
+    client.query()
+    server.messages()
+    rig.pooler.cancel(key.pid, key.key, lambda reason: None)
+    assert [attempt.target for attempt in rig.cancels] == [server.relay.owner]
+
+
+def test_a_cancel_request_with_the_key_of_who_had_the_server_before_hits_nobody() -> None:
+    rig = Rig(at_login())
+    first = rig.enter()
+    server = rig.log_in()
+    old = key_of(first)
+    leave(rig, first, server)
+    rig.enter().query()
+    told: list[str] = []
+    rig.pooler.cancel(old.pid, old.key, told.append)
+    assert (told, rig.cancels) == (["failed cancel request"], [])
+
+
+# The end, and the operator
+
+
+@pytest.mark.parametrize("word", [b"", build.build_terminate()], ids=["loses", "says goodbye"])
+def test_who_leaves_while_its_parameters_are_being_set_leaves_nothing_behind(word: bytes) -> None:
+    rig = Rig(at_login())
+    client, server = begun_with(rig, work_mem="7MB")
+    if word:
+        client.send(word)
+        server.accept()
+    else:
+        client.lose()
+    assert client.is_closed
+    assert server.is_closed or rig.servers(SV_TESTED) == [server.relay]
+    assert (rig.pooler.client_count, len(rig.pooler.cancel_keys)) == (0, 0)
+
+
+def test_a_server_that_dies_before_the_welcome_takes_its_client_along() -> None:
+    rig = Rig(at_login())
+    client, server = begun_with(rig, work_mem="7MB")
+    server.lose()
+    assert client.error()[2] == "server conn crashed?"
+    assert (rig.pooler.client_count, rig.control().pool.server_count()) == (0, 0)
+    welcomed(rig)
+
+
+def test_a_servers_last_words_end_an_idle_client_and_the_next_login_gets_another_server() -> None:
+    rig = Rig(at_login())
+    client, server = welcomed(rig)
+    server.send(build.build_error_response("FATAL", "57P01", "terminating connection", with_v=True))
+    server.lose()
+    assert client.error() == ("FATAL", "57P01", "terminating connection")
+    assert client.is_closed
+    welcomed(rig)
+
+
+def test_a_pause_waits_till_clients_that_ask_nothing_have_gone() -> None:
+    rig = Rig(at_login())
+    client, server = welcomed(rig)
+    operator.hold(rig.pooler, None, held=True)
+    assert operator.busy_count(rig.pooler) == 1
+    client.query()
+    assert server.asked() == ["SELECT 1"]
+    server.answer()
+    client.send(build.build_terminate())
+    assert (server.is_closed, operator.busy_count(rig.pooler)) == (True, 0)
+
+
+def test_kill_ends_who_has_its_server_and_who_waits_for_it() -> None:
+    rig = Rig(at_login(default_pool_size=1))
+    client, server = welcomed(rig)
+    second = rig.enter()
+    operator.kill(rig.pooler, "app", operator.CLIENT_KILLED)
+    assert client.error()[2] == second.error()[2] == operator.CLIENT_KILLED
+    assert server.is_closed
+    assert (rig.pooler.client_count, len(rig.pooler.cancel_keys)) == (0, 0)
+
+
+def test_an_end_that_waits_for_servers_waits_for_its_clients_and_lets_nobody_else_in() -> None:
+    rig = Rig(at_login(default_pool_size=1))
+    client, _ = welcomed(rig)
+    second = rig.enter()
+    rig.pass_time(1.0, shutting_down=True)
+    assert (client.is_closed, second.error()[2]) == (False, "server shutting down")
+    assert operator.busy_count(rig.pooler) == 1
+
+
+def test_client_idle_timeout_closes_nobody_who_has_a_server() -> None:
+    rig = Rig(at_login(client_idle_timeout=5.0))
+    client, _ = welcomed(rig)
+    rig.pass_time(60.0)
+    assert not client.is_closed
+
+
+# What a session begins with
 
 
 def test_a_client_is_told_what_its_own_server_reports() -> None:
