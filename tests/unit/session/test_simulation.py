@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.secrets import parse_secret
 from pgmux.config import Database, PoolMode
+from pgmux.config.model import SessionLink
 from pgmux.errors import PoolerError
 from pgmux.pool.limits import Quota, full_quotas, is_quiet, next_contender
 from pgmux.pool.pool import Pool
@@ -43,20 +44,25 @@ TEXTS = ("shared 1", "shared 2", "shared 3", "fail 1", "bad 1")
 KINDS = (*(Replication.NONE,) * 4, Replication.LOGICAL)
 ASK_OFTEN = (*("prepared",) * 8, "close")
 MOST_SERVERS = 3
-MOST_CLIENTS = 6
 
 
 class Simulation(RuleBasedStateMachine):
     DATABASES: tuple[str, ...] = ("app",)
+    MODES: tuple[tuple[PoolMode, SessionLink], ...] = (
+        (PoolMode.TRANSACTION, SessionLink.LOGIN),
+        (PoolMode.TRANSACTION, SessionLink.LOGIN),
+        (PoolMode.SESSION, SessionLink.QUERY),
+    )
     MOST_RESERVE = 0
+    MOST_CLIENTS = 6
 
     @initialize(
-        mode=st.sampled_from([PoolMode.TRANSACTION, PoolMode.TRANSACTION, PoolMode.SESSION]),
         always=st.booleans(),
         round_robin=st.booleans(),
         data=st.data(),
     )
-    def start(self, mode: PoolMode, always: bool, round_robin: bool, data: st.DataObject) -> None:
+    def start(self, always: bool, round_robin: bool, data: st.DataObject) -> None:
+        mode, link = self.pick(data, self.MODES)
         config = configure(
             mode,
             default_pool_size=2,
@@ -68,7 +74,8 @@ class Simulation(RuleBasedStateMachine):
             auth_query=AUTH_QUERY,
             **self.draw_limits(data),
         )
-        self.rig = Rig(replace(config, databases=self.databases()))
+        own = replace(config.pgmux, session_link=link)
+        self.rig = Rig(replace(config, databases=self.databases(), pgmux=own))
         self.turns: list[Callable[[], None]] = []
         self.lookups = Lookups(self.rig.pooler, self.turns.append)
         self.logins: dict[Lookup, list[Any]] = {}  # and what they were told
@@ -105,13 +112,13 @@ class Simulation(RuleBasedStateMachine):
 
     # ---- clients
 
-    @precondition(lambda self: len(self.open_clients()) < 4)
+    @precondition(lambda self: len(self.open_clients()) < self.MOST_CLIENTS - 2)
     @rule(data=st.data())
     def enter(self, data: st.DataObject) -> None:
         self.enter_as(data)
 
     def enter_as(self, data: st.DataObject) -> None:
-        if len(self.open_clients()) == MOST_CLIENTS:
+        if len(self.open_clients()) == self.MOST_CLIENTS:
             return
         startup = {
             "TimeZone": self.pick(data, [None, *ZONES]),
@@ -144,7 +151,8 @@ class Simulation(RuleBasedStateMachine):
         self.settle()
 
     def query(self, client: SimulatedClient, verb: str) -> None:
-        is_free = not client.outstanding and client.end.relay.linked_server is None
+        server = client.end.relay.linked_server
+        is_free = not client.outstanding and (server is None or server.ready)
         if verb in ("RESET", "DISCARD") and not is_free:
             verb = "SELECT"  # its effect would depend on what comes before
         client.query(verb)
@@ -550,5 +558,21 @@ def case_of(machine: type[RuleBasedStateMachine]) -> Any:
     return case
 
 
+class LoginSimulation(Simulation):
+    """More clients than servers, that get theirs at login and keep them."""
+
+    MODES = ((PoolMode.SESSION, SessionLink.LOGIN),)
+    MOST_CLIENTS = 12
+
+    @invariant()
+    def who_has_been_welcomed_has_a_server(self) -> None:
+        for client in self.open_clients():
+            info = client.end.relay.owner
+            if not info.replication and info.welcomed:
+                assert client.end.relay.linked_server is not None
+                assert info.cancel_pid
+
+
 TestSimulation = case_of(Simulation)
+TestLoginSimulation = case_of(LoginSimulation)
 TestLimitedSimulation = case_of(LimitedSimulation)
