@@ -116,6 +116,20 @@ def test_a_restart_costs_an_idle_client_nothing(front: Pooler, mortal: EmbeddedP
     check_recovery(front)
 
 
+def test_a_restart_ends_idle_sessions_in_its_words_and_others_log_in(
+    module_pooler: MakePooler, mortal: EmbeddedPostgres
+) -> None:
+    sessions = module_pooler(
+        postgres=mortal, settings={"pool_mode": "session", "server_login_retry": 0.2}
+    )
+    clients = [connect(sessions) for _ in range(POOL_SIZE)]
+    mortal.stop()
+    for client in clients:
+        assert REASONS[0] in client.drain()
+    mortal.start()
+    check_recovery(sessions)
+
+
 def test_a_terminated_backend_takes_one_client_along(front: Pooler) -> None:
     with connect(front) as victim, connect(front) as other:
         victim.query("begin")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.e2e.pools.clients import Connect
+from tests.e2e.pools.clients import Connect, answer, send
 from tests.fixtures.pooler import MakePooler, Pooler
 
 
@@ -36,6 +36,27 @@ def test_a_database_comes_and_goes(pooler: Pooler, connect: Connect) -> None:
     admin.execute("DROP DATABASE goes", prepare=True)
     found = admin.execute("SELECT datname FROM pg_database").fetchall()
     assert not {("comes",), ("goes",), ("copied",)} & set(found)
+
+
+def test_a_database_goes_right_behind_its_last_client(pooler: Pooler, connect: Connect) -> None:
+    admin = connect(pooler)
+    for _ in range(3):  # its goodbye may be read before the statement, or after it
+        admin.execute("CREATE DATABASE brief STRATEGY file_copy")
+        last = connect(pooler, "brief")
+        last.execute("SELECT 1")
+        last.close()
+        admin.execute("DROP DATABASE brief")
+
+
+def test_two_may_drop_it_at_once(pooler: Pooler, connect: Connect) -> None:
+    clients = [connect(pooler) for _ in range(2)]
+    clients[0].execute("CREATE DATABASE twice STRATEGY file_copy")
+    use(pooler, "twice")
+    for client in clients:
+        send(client, "DROP DATABASE twice")
+    answers = sorted(answer(client) for client in clients)
+    assert answers[0] == ""
+    assert "does not exist" in answers[1]
 
 
 def test_a_database_that_somebody_uses_is_in_use(pooler: Pooler, connect: Connect) -> None:
