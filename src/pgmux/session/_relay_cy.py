@@ -199,7 +199,8 @@ def _skip_blanks(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) ->
 @cython.cfunc
 def _find_special(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """Where a statement begins that control is to see before the server does, or -1 where it is
-    another: CREATE, ALTER and DROP DATABASE, RESET, SET. Seldom more than a look at two letters.
+    another: CREATE, ALTER and DROP DATABASE, RESET, SET … DEFAULT. Seldom more than a look at two
+    letters; applications that SET LOCAL in each transaction pay for a look at the last one.
     """
     start: cython.Py_ssize_t = _skip_blanks(data, pos, end)
     if end - start < 7:
@@ -208,7 +209,9 @@ def _find_special(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -
     second: cython.int = data[start + 1] | 0x20
     if second == 0x65 and (first == 0x73 or first == 0x72):  # SET, RESET; not SELECT, RELEASE
         third: cython.int = data[start + 2] | 0x20
-        return start if third == 0x74 or (first == 0x72 and third == 0x73) else -1
+        if first == 0x72:
+            return start if third == 0x73 else -1
+        return start if third == 0x74 and _last_letter(data, start, end) == 0x74 else -1
     if first == 0x64 and second == 0x72:  # DR
         pos = start + 4
     elif first == 0x63 and second == 0x72:  # CR
@@ -219,6 +222,16 @@ def _find_special(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -
         return -1
     pos = _skip_blanks(data, pos, end)
     return start if data[pos : pos + 8].lower() == b"database" else -1
+
+
+@cython.cfunc
+def _last_letter(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    """What a statement ends with, but for blanks, semicolons and a Parse's missing types; as a
+    small letter.
+    """
+    while end > pos and (data[end - 1] <= 0x20 or data[end - 1] == 0x3B):
+        end -= 1
+    return data[end - 1] | 0x20
 
 
 @cython.cclass
@@ -837,6 +850,7 @@ class ServerRelay(Relay):
     private = cython.declare(cython.bint, visibility="public")  # answers the pooler itself
     last_words = cython.declare(cython.bint, visibility="public")  # it has said why it ends
     reset = cython.declare(cython.bint, visibility="public")  # RESET, DISCARD ALL in this answer
+    reset_name = cython.declare(object, visibility="public")  # what is about to be RESET, or None
     link: ClientRelay | None
     prepared: OrderedDict[PreparedStatement, None]  # least recently used first
     last_used: PreparedStatement | None  # the newest of them, or None
@@ -874,7 +888,7 @@ class ServerRelay(Relay):
         self.copy_mode = self.failed = self.serving = self.ddl = False
         self.reset = self.restore = self.fresh = self.unsettled = self.last_words = False
         self.ready = True
-        self.replay = self.again = self.instead = self.violation = None
+        self.replay = self.again = self.instead = self.violation = self.reset_name = None
         self.answered = []
 
     # ---- asyncio's protocol
@@ -1429,6 +1443,7 @@ class ServerRelay(Relay):
         if self.copy_mode:
             self._end_copy(client, True)
         self.failed = True
+        self.reset_name = None
         if total > INSPECT_MAX:
             return
         body: bytes = data[pos + 5 : pos + _size(total)]

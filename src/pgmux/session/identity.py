@@ -137,7 +137,6 @@ class ServerInfo:
         "own_settings",
         "replication",
         "reported",
-        "reset_name",
         "resetting",
         "setting",
         "tls",
@@ -151,7 +150,6 @@ class ServerInfo:
         self.user = user
         self.addresses = addresses
         self.replication = Replication.NONE
-        self.reset_name: str | None = None  # of what the client is about to RESET
         self.reported: Mapping[str, str] = {}  # its parameters at its login
         self.tls: TlsInfo | None = None
         self.dedicated_to: ClientRelay | None = None  # till they are linked

@@ -145,14 +145,10 @@ class StateKeeper:
         """
         found = _RESET_ONE.fullmatch(statement)
         server = client.linked_server
-        if server is None:
+        if server is None or found is None:
             return
-        if server.outstanding_count == 0:
-            server.owner.reset_name = None  # the one before has failed
-        if found is not None:
-            name = "".join((found[1] or found[2]).strip('"').lower().split())
-            is_one = server.owner.reset_name in (None, name)
-            server.owner.reset_name = name if is_one else _SOME
+        name = "".join((found[1] or found[2]).strip('"').lower().split())
+        server.reset_name = name if server.reset_name in (None, name) else _SOME
 
     # ---- what a query did
 
@@ -161,7 +157,7 @@ class StateKeeper:
         text = tag.decode("utf-8", "replace")
         if text in _ALL_PREPARED_GONE:
             server.forget_prepared()
-        name, server.owner.reset_name = server.owner.reset_name, None
+        name, server.reset_name = server.reset_name, None
         if text == "DISCARD ALL":
             name = "all"
         elif text == "RESET" and name is None:
