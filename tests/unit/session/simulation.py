@@ -246,7 +246,7 @@ class SimulatedServer:
             return [build.build_error_response("ERROR", "22012", "error")]
         if sql == AUTH_QUERY:
             return self._find_secret(parameters[0] or b"")
-        if sql.startswith("SELECT set_config"):
+        if "set_config(" in sql:
             texts = [None if v is None else v.decode() for v in parameters]
             for name, value in zip(texts[::2], texts[1::2], strict=True):
                 if name == "TimeZone":
