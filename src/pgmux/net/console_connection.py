@@ -37,6 +37,7 @@ class Consoles:
         self.open: dict[ConsoleConnection, None] = {}
         self.keys: CancelKeys[ConsoleConnection] = CancelKeys()
         self.query_count = 0
+        self.login_count = 0
         self._is_scheduled = False
 
     def __call__(
@@ -87,7 +88,12 @@ class Consoles:
 
     def stats(self) -> StatsRow:
         """Each console query is a transaction of its own."""
-        return StatsRow(ADMIN_DATABASE, xact_count=self.query_count, query_count=self.query_count)
+        return StatsRow(
+            ADMIN_DATABASE,
+            xact_count=self.query_count,
+            query_count=self.query_count,
+            client_login_count=self.login_count,
+        )
 
 
 class ConsoleConnection(asyncio.Protocol):
@@ -117,6 +123,7 @@ class ConsoleConnection(asyncio.Protocol):
         self._quotas = quotas.enter(*mine)
         self.key = consoles.pooler.give_key(consoles.keys, self, long=False)
         consoles.open[self] = None
+        consoles.login_count += 1
         transport.write(
             build.build_authentication_ok()
             + self._console.welcome(step.application_name or None)

@@ -128,6 +128,14 @@ def test_a_login_is_counted_once_it_has_succeeded(shared: Pooler, connect: Conne
     assert added["client_login_count"] == 2
 
 
+def test_the_consoles_logins_are_in_the_totals(shared: Pooler) -> None:
+    def logins() -> int:
+        totals = {row["name"]: row["value"] for row in shared.console("SHOW TOTALS")}
+        return int(totals["total_client_login_count"])
+
+    assert logins() + 1 == logins()  # each of these is one
+
+
 def test_prepared_statements(shared: Pooler, connect: Connect) -> None:
     one, two = connect(shared, "db"), connect(shared, "db")
     with Counted(shared, "db") as added:
