@@ -183,9 +183,7 @@ class ClientConnection(asyncio.Protocol):
             if isinstance(exc, TlsError):
                 self._log_tls_error(exc)
                 self._log_end(_LOST)
-            elif (
-                self._login.kept_len
-            ):  # else it may be a monitoring probe, of which nothing is said
+            elif self._login.kept_len:  # else it may be a probe, of which nothing is said
                 self._log_end(_LOST)
             elif self._attempt_unsaid:
                 self._log_attempt(_ATTEMPT)
