@@ -1419,7 +1419,9 @@ class ServerRelay(Relay):
         if kind == COMMAND_COMPLETE:
             if self.copy_mode:
                 self._end_copy(client, False)
-            if total > 8 and total <= INSPECT_MAX and _is_notable(data, pos):
+            is_notable: cython.bint = total > 8 and total <= INSPECT_MAX and _is_notable(data, pos)
+            # SET is as common as the others, but where it returns a parameter to its default
+            if is_notable and (data[pos + 5] != 0x53 or self.reset_name is not None):
                 tag: bytes = data[pos + 5 : pos + _size(total) - 1]
                 self.ddl |= self.pool.control.on_command_tag(self, client, tag)
         if answers == 0:

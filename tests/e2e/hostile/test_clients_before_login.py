@@ -35,6 +35,8 @@ def strict(module_pooler: MakePooler) -> Pooler:
             "ignore_startup_parameters": "extra_float_digits",
             "stats_users": "reader",
             "max_client_conn": 4000,
+            # Who finds it full is offered again seconds later, and minutes later still.
+            "listen_backlog": 2048,
         },
         users={"reader": "secret", "ordinary": "secret"},
     )
@@ -374,9 +376,7 @@ def test_a_thousand_connections_that_say_nothing_are_in_nobodys_way(
             stack.enter_context(HostileClient(address_of(strict, "tcp"))) for _ in range(1000)
         ]
         for client in silent:
-            # TCP_DEFER_ACCEPT: who finds the backlog full is offered again seconds later, and
-            # later still.
-            client.sock.settimeout(60)
+            client.sock.settimeout(60)  # TCP_DEFER_ACCEPT: they are offered seconds later
         # Nobody is told more than the timeout, nobody is forgotten.
         assert {client.read_fatal() for client in silent} == {"08P01 client_login_timeout"}
     lists = {row["list"]: row["items"] for row in strict.console("SHOW LISTS")}
