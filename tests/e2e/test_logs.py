@@ -315,3 +315,16 @@ def test_set_switches_syslog_on_and_off(unread: subprocess.Popen[bytes], ini: Pa
         daemon.setblocking(False)
         with pytest.raises(BlockingIOError):
             daemon.recv(10_000)
+
+
+def test_what_is_set_for_a_client_is_noise(pooler: MakePooler) -> None:
+    noisy = pooler(settings={"verbose": 2})
+    with psycopg.connect(noisy.dsn(options="-c DateStyle=ISO"), autocommit=True) as client:
+        client.execute("SELECT 1")
+        client.execute("SELECT 1")
+    lines = [line for line in noisy.log().splitlines() if " NOISE " in line]
+    texts = [line.partition(" NOISE ")[2] for line in lines]
+    assert texts == [
+        "varcache_apply: SET DateStyle='ISO';",
+        "varcache_set_canonical: setting DateStyle to its canonical version ISO -> ISO, MDY",
+    ]

@@ -50,6 +50,10 @@ class Log(Protocol):
     def is_debug(self) -> bool:
         """Whether `debug` writes: ask before a text is built."""
 
+    @property
+    def is_noise(self) -> bool:
+        """The same of `noise`."""
+
     def error(
         self, text: str, about: Name | None = None, fields: Fields = NONE, *, limit: str = ""
     ) -> None:
@@ -67,6 +71,9 @@ class Log(Protocol):
 
     def debug(self, text: str, about: Name | None = None) -> None:
         """What helps to find out why; written with -v."""
+
+    def noise(self, text: str, about: Name | None = None) -> None:
+        """What happens for every other query; written with -v -v."""
 
     def exception(self, text: str, error: BaseException, about: Name | None = None) -> None:
         """A bug of ours, with its traceback."""

@@ -72,6 +72,9 @@ class StateKeeper:
             if not client.owner.welcomed:
                 self.welcome(client, server)
             return b""
+        if self.log.is_noise:
+            applied = "".join(f"SET {name}='{value}';" for name, value in changes.items())
+            self.log.noise(f"varcache_apply: {applied}")
         server.owner.setting = changes
         unless_set, server.owner.unless_set = server.owner.unless_set, frozenset()
         return build_set(changes, unless_set)
@@ -92,6 +95,11 @@ class StateKeeper:
                 continue
             if value != wanted:
                 space.learn(name, wanted, value)
+                if self.log.is_noise:
+                    self.log.noise(
+                        f"varcache_set_canonical: setting {name} to its canonical version"
+                        f" {wanted} -> {value}"
+                    )
             if is_welcomed and name not in space.unreported:
                 client.transport.write(build_parameter_status(name, value))
         client.vars = server.vars

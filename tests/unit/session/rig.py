@@ -198,6 +198,7 @@ class FakeLog:
     lines: list[str] = field(default_factory=list)
     exceptions: list[BaseException] = field(default_factory=list)
     is_debug: bool = True
+    is_noise: bool = False
 
     def error(
         self, text: str, about: Name | None = None, fields: Fields = NONE, *, limit: str = ""
@@ -208,6 +209,10 @@ class FakeLog:
 
     def debug(self, text: str, about: Name | None = None) -> None:
         pass
+
+    def noise(self, text: str, about: Name | None = None) -> None:
+        if self.is_noise:
+            self.lines.append(text)
 
     def exception(self, text: str, error: BaseException, about: Name | None = None) -> None:
         self.error(text, about)
