@@ -47,6 +47,11 @@ def parse_userlist(text: str, file: str) -> tuple[dict[str, str], tuple[Problem,
     return users, (Problem(message, file, line, hint, is_grave=True),)
 
 
+def userlist_line(user: str, secret: str) -> str:
+    """The line of a user, without its newline, for whoever writes such a file."""
+    return " ".join('"' + text.replace('"', '""') + '"' for text in (user, secret))
+
+
 def _wrong_with(name: re.Match[str] | None, secret: re.Match[str] | None) -> str:
     if name is None:
         return "broken auth file"

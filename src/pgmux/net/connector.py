@@ -33,7 +33,8 @@ from pgmux.net.server_opening import ServerTls, server_tls
 from pgmux.net.sockets import (
     Address,
     Addresses,
-    numeric_addresses,
+    at_port,
+    literal_addresses,
     read_addresses,
     unix_address,
 )
@@ -272,18 +273,14 @@ class Attempt:
         if not directory:
             detail = f"unix socket dir not configured: {database.name}"
             raise ServerLoginFailed("cannot connect", detail=detail)
-        if host is None or host[0] in "/@":
+        if host is None:
             return [unix_address(directory, database.port)]
-        try:
-            return numeric_addresses(host, database.port)
-        except (socket.gaierror, UnicodeError):
-            return None
+        return literal_addresses(host, database.port)
 
     async def _resolve(self, host: str) -> Sequence[Address]:
         """The addresses of a name. Raises: LookupFailed."""
         found = await self._connector.resolve(host)
-        port = self._request.database.port
-        addresses = [numeric_addresses(address.host, port)[0] for address in found]
+        addresses = at_port(found, self._request.database.port)
         return self._connector.hosts.addresses(host, addresses)
 
     async def _open(self, address: Address) -> socket.socket:

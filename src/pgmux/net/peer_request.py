@@ -18,7 +18,7 @@ from math import inf
 from pgmux.config import Settings
 from pgmux.net.dial import Connected, Failed, Race, open_socket, wait_for
 from pgmux.net.hosts import Hosts
-from pgmux.net.sockets import Address, Addresses, numeric_addresses, read_addresses, unix_address
+from pgmux.net.sockets import Address, Addresses, at_port, literal_addresses, read_addresses
 from pgmux.session.log import Log, Name
 from pgmux.session.peers import REASON_FAILED, REASON_SENT, Forward
 from pgmux.wire.build import build_cancel_request
@@ -111,19 +111,12 @@ class PeerRequest:
     def _literal(self, host: str | None) -> Sequence[Address] | None:
         """The addresses of what is no name."""
         assert host is not None
-        if host[:1] in ("/", "@"):
-            return [unix_address(host, self.forward.peer.port)]
-        try:
-            return numeric_addresses(host, self.forward.peer.port)
-        except (socket.gaierror, UnicodeError):
-            return None
+        return literal_addresses(host, self.forward.peer.port)
 
     async def _resolve(self, host: str) -> Sequence[Address]:
         """The addresses of a name. Raises: LookupFailed."""
         found = await self._outside.resolve(host)
-        port = self.forward.peer.port
-        addresses = [numeric_addresses(address.host, port)[0] for address in found]
-        return self._outside.hosts.addresses(host, addresses)
+        return self._outside.hosts.addresses(host, at_port(found, self.forward.peer.port))
 
     async def _open(self, address: Address) -> socket.socket:
         return await open_socket(self._outside.loop, address, self._outside.settings())

@@ -97,6 +97,21 @@ def numeric_addresses(host: str | None, port: int) -> list[Address]:
     return tcp_addresses(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
 
 
+def literal_addresses(host: str, port: int) -> list[Address] | None:
+    """The addresses of what `host=` says, a directory or a literal; None where it is a name."""
+    if host[:1] in ("/", "@"):
+        return [unix_address(host, port)]
+    try:
+        return numeric_addresses(host, port)
+    except (socket.gaierror, UnicodeError):
+        return None
+
+
+def at_port(found: Sequence[Address], port: int) -> list[Address]:
+    """A resolver's addresses, which have no port, with this one."""
+    return [numeric_addresses(each.host, port)[0] for each in found]
+
+
 def tcp_addresses(found: Sequence[tuple[int, int, int, str, Any]]) -> list[Address]:
     """What getaddrinfo has found, in its order."""
     return [_tcp_address(family, sockaddr) for family, _, _, _, sockaddr in found]

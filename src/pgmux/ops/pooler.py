@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from pgmux.config.userlist import userlist_line
 from pgmux.ops.account import unprivileged_account
 from pgmux.ops.installation import give_to, make_directory
 from pgmux.ops.owned import Owned
@@ -104,7 +105,7 @@ class PoolerProcess(Owned):
         }
         lines = ["[databases]", *(f"{k} = {v}" for k, v in self.databases.items())]
         lines += ["[pgbouncer]", *(f"{k} = {v}" for k, v in (where | self.settings).items())]
-        users = [f'"{escape(name)}" "{escape(secret)}"' for name, secret in self.users.items()]
+        users = [userlist_line(name, secret) for name, secret in self.users.items()]
         for name, content in (("pgbouncer.ini", lines), ("userlist.txt", users)):
             path = self.directory / name
             path.touch(mode=0o600)
@@ -142,11 +143,6 @@ class PoolerProcess(Owned):
                     f"{self.log().strip()[-LOG_TAIL:]}"
                 )
             time.sleep(POLL_INTERVAL)
-
-
-def escape(text: str) -> str:
-    """Text between userlist.txt's quotes."""
-    return text.replace('"', '""')
 
 
 def is_listening(host: str, port: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from pgmux.config.userlist import parse_userlist
+from pgmux.config.userlist import parse_userlist, userlist_line
 from pgmux.ops.container.backends import Backend
 
 MARK = "; made of the container's environment; a file that is mounted here is left as it is"
@@ -81,7 +81,7 @@ def user_lines(userlist: str, users: Mapping[str, str]) -> str:
     Passwords are written as they are: an md5 secret, as edoburu/pgbouncer writes, logs in to no
     server that stores SCRAM secrets, which is PostgreSQL's default since 14.
     """
-    lines = [f"{_quoted(user)} {_quoted(password)}\n" for user, password in users.items()]
+    lines = [f"{userlist_line(user, password)}\n" for user, password in users.items()]
     return ("\n" if userlist and lines and not userlist.endswith("\n") else "") + "".join(lines)
 
 
@@ -108,7 +108,3 @@ def _value(value: str) -> str:
     if re.fullmatch(r"[^\s']+", value):
         return value
     return "'" + value.replace("'", "''") + "'"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
