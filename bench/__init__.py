@@ -1,1 +1,5 @@
-"""CPU per transaction and memory per client, pgmux against PgBouncer: `python -m bench`."""
+"""What pgmux costs beside PgBouncer: `python -m bench`; `bench.micro` is without sockets."""
+
+
+class BenchError(RuntimeError):
+    """This can't be measured: what is missing or failed, and what to do."""

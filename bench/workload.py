@@ -1,0 +1,87 @@
+"""What every kind of load has: a name, how its poolers are set up, and the quantities it gives.
+
+A run on a pooler is a `Sample`: figures by key, for which `FIGURES` has unit and meaning. A
+`Quantity` is a figure that the poolers are compared by, a row of the table.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench.poolers import Bed, Cpu, Pooler, Setup
+
+Sample = Mapping[str, float]
+
+USEC = 1e6
+MEGA = 1e6
+
+# Of a sample; not every load has all.
+FIGURES = {
+    "cpu_us": "µs of the pooler's CPU per transaction",
+    "user_us": "of them in user space, as the kernel samples it",
+    "kernel_us": "of them in the kernel",
+    "tps": "transactions/s",
+    "p50_ms": "latency of a transaction without its connect: median",
+    "p99_ms": "99 of 100 transactions took no longer",
+    "p99_to_p50": "the two, divided",
+    "connect_ms": "mean time to connect and log in, of connect loads",
+    "mb_per_s": "MB/s copied",
+    "cpu_ms_per_gb": "ms of the pooler's CPU per GB copied",
+    "bytes_per_client": "resident bytes per idle client",
+    "start_mb": "resident MB when the pooler has just started",
+    "worst_ms": "longest round trip of a client beside the idle ones",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The most (the least, where more is better) that pgmux's figure should be: to the yardstick's,
+    or where `is_ratio` isn't set, in the figure's unit.
+    """
+
+    limit: float
+    is_ratio: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A figure to compare: `label` is its part of the row's heading."""
+
+    figure: str
+    label: str = ""
+    more_is_better: bool = False
+    goal: Goal | None = None
+
+
+class Workload(ABC):
+    """One kind of load, run on each pooler in turn, several times."""
+
+    name: str
+    setup: Setup
+    quantities: tuple[Quantity, ...]
+    most_rounds: ClassVar[int | None] = None
+
+    @property
+    def needs_prepared(self) -> bool:
+        """Whether the pooler must know prepared statements in transaction mode."""
+        return False
+
+    @abstractmethod
+    def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
+        """Have the pooler connected and its code run; the size that a run of `seconds` has."""
+
+    @abstractmethod
+    def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
+        """One run. Raises: BenchError with what the client said."""
+
+
+def cpu_figures(before: Cpu, after: Cpu, transactions: int) -> dict[str, float]:
+    """`cpu_us` and its two parts."""
+    total = after.total - before.total
+    user, kernel = after.user - before.user, after.kernel - before.kernel
+    share = user / (user + kernel) if user + kernel > 0 else 0.0
+    each = USEC * total / transactions
+    return {"cpu_us": each, "user_us": each * share, "kernel_us": each * (1 - share)}

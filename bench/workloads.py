@@ -1,0 +1,101 @@
+"""The table of loads, and what is expected of pgmux at each.
+
+A name is the transport, what is done, and how many clients do it; `--only` selects by its parts.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from bench.pgbench import CPU, PgbenchLoad
+from bench.poolers import Setup
+from bench.workload import Goal, Quantity, Workload
+
+TRANSPORTS = ("tcp", "unix")
+_GOALS = {"tcp": Goal(1.10), "unix": Goal(1.20), "tls": Goal(1.15)}
+
+
+def _selects() -> list[Workload]:
+    """pgbench -S; PostgreSQL is reached as the pooler is."""
+    loads: list[Workload] = []
+    for transport, mode, clients in product(
+        TRANSPORTS, ("simple", "extended", "prepared"), (1, 16, 100)
+    ):
+        goal = _GOALS[transport] if mode != "extended" else None
+        quantity = Quantity("cpu_us", goal=goal)
+        name = f"{transport} {mode} {clients}"
+        loads.append(PgbenchLoad(name, transport, mode, clients, quantities=(quantity,)))
+    return loads
+
+
+def _tls() -> list[Workload]:
+    """TLS with clients only."""
+    quantity = Quantity("cpu_us", goal=_GOALS["tls"])
+    return [
+        PgbenchLoad(f"tls {mode} {n}", "tcp", mode, n, setup=Setup.TLS, quantities=(quantity,))
+        for mode, n in product(("simple", "extended", "prepared"), (1, 16))
+    ]
+
+
+def _connects() -> list[Workload]:
+    """A connection for each transaction."""
+    cases = (
+        ("tcp connect", "tcp", Setup.TRUST, Goal(1.10)),
+        ("unix connect", "unix", Setup.TRUST, Goal(1.10)),
+        ("tcp connect scram", "tcp", Setup.SCRAM, Goal(1.00)),
+        ("tls connect", "tcp", Setup.TLS, _GOALS["tls"]),
+    )
+    return [
+        PgbenchLoad(
+            f"{name} 16",
+            transport,
+            "simple",
+            16,
+            connect=True,
+            setup=setup,
+            quantities=(Quantity("cpu_us", goal=goal),),
+        )
+        for name, transport, setup, goal in cases
+    ]
+
+
+def _sizes() -> list[Workload]:
+    """Rows that fill a buffer, and many answers in one."""
+    rows: list[Workload] = [
+        PgbenchLoad(f"tcp row {kb} kB 16", "tcp", "simple", 16, script=_row(kb)) for kb in (1, 4)
+    ]
+    pipeline = "\n".join(["\\startpipeline", *["SELECT 1;"] * 100, "\\endpipeline", ""])
+    return rows + [
+        PgbenchLoad(f"tcp pipeline {mode} 16", "tcp", mode, 16, script=pipeline, trial=5)
+        for mode in ("extended", "prepared")
+    ]
+
+
+def _row(kb: int) -> str:
+    return f"SELECT repeat('x', {kb * 1024});\n"
+
+
+def _crowds() -> list[Workload]:
+    """More clients than servers, by far."""
+    fairness = Quantity("p99_to_p50", "p99/p50", goal=Goal(1.00))
+    return [
+        PgbenchLoad("tcp exhausted 100 on 2", "tcp", "simple", 100, database="small"),
+        PgbenchLoad(
+            "tcp crowd 2000 on 20",
+            "tcp",
+            "simple",
+            2000,
+            threads=4,
+            trial=2,
+            quantities=(CPU, fairness),
+        ),
+    ]
+
+
+WORKLOADS: tuple[Workload, ...] = (
+    *_selects(),
+    *_tls(),
+    *_connects(),
+    *_sizes(),
+    *_crowds(),
+)
