@@ -23,10 +23,15 @@ ARGS ?=
 # process, for a debugger.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo test lint unit e2e sanitize bench soak ci-deps clean
+.PHONY: demo build test lint unit e2e sanitize bench soak ci-deps clean
 
 demo: $(VENV)/demo-installed
 	@$(BIN)/pgmux demo $(ARGS)
+
+# Also where make thinks that nothing is to be done: setup.py looks at what the sources say.
+build: $(TEST_INSTALLED)
+	rm -f $(VENV)/built
+	@$(MAKE) --no-print-directory $(VENV)/built
 
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
@@ -75,6 +80,7 @@ $(VENV)/bin/python:
 $(VENV)/demo-installed: pyproject.toml setup.py $(COMPILED) | $(VENV)/bin/python
 	@echo "Installing pgmux and PostgreSQL into $(VENV) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO)]'
+	@$(BIN)/pgmux --version
 	@touch $@
 
 # The exporter pins a psycopg2 that needs a compiler, and others as old: what it needs is in the extra
@@ -88,6 +94,7 @@ $(TEST_INSTALLED): pyproject.toml setup.py Makefile | $(VENV)/bin/python
 	@touch $@ $(VENV)/demo-installed
 
 # Later changes of a compiled module need no installation, only this.
-$(VENV)/built: $(TEST_INSTALLED) $(COMPILED)
+$(VENV)/built: $(TEST_INSTALLED) setup.py $(COMPILED)
 	PGMUX_REQUIRE_CYTHON=$(REQUIRE_CYTHON) $(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/pgmux --version
 	@touch $@

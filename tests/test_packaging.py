@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from pgmux import _pure
 
@@ -31,7 +34,42 @@ def test_every_cython_module_is_listed_in_setup_py() -> None:
 
 
 def test_pgmux_pure_loads_no_compiled_module() -> None:
-    assert form_in_a_process_with(PGMUX_PURE="1") == "pure"
+    assert form_in_a_process_with(PGMUX_PURE="1") == "uncompiled"
+
+
+@pytest.fixture
+def stale(tmp_path: Path) -> Path:
+    """Where a copy of pgmux is that has a module newer than its compiled form."""
+    shutil.copytree(_pure.PACKAGE, tmp_path / "pgmux", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "pgmux/pool/_pool_cy.py").open("a") as source:
+        source.write("# as after `git pull`\n")
+    return tmp_path
+
+
+def pgmux_in(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pgmux", *arguments],
+        env={**os.environ, "PYTHONPATH": str(directory), "PGMUX_PURE": "0", **environ},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["run", "-V"], ["run", "pgbouncer.ini"]])
+def test_a_compiled_module_of_another_source_is_refused_at_start(
+    stale: Path, arguments: list[str]
+) -> None:
+    refused = pgmux_in(stale, *arguments)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    (line,) = refused.stderr.splitlines()  # no traceback
+    assert line.startswith("pgmux")
+    assert re.search(r"pool/_pool_cy\.\S+ was not compiled from _pool_cy\.py as it is now", line)
+    assert "`make build`" in line and "PGMUX_PURE=1" in line
+
+
+def test_the_source_that_a_compiled_module_lags_behind_runs_uncompiled(stale: Path) -> None:
+    shown = pgmux_in(stale, "--version", PGMUX_PURE="1")
+    assert shown.stdout.endswith("(uncompiled)\n")
 
 
 def test_both_ways_to_call_the_command_say_version_and_form() -> None:

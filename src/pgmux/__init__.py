@@ -6,5 +6,4 @@ from pgmux import _pure
 
 __version__ = "0.1.0.dev0"
 
-if os.environ.get("PGMUX_PURE") == "1":
-    _pure.install()
+_pure.install(pure=os.environ.get("PGMUX_PURE") == "1")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from pgmux._pure import StaleModule
+
 
 def main() -> None:
     """Runs the daemon for `run`, else the Click commands; ends the process."""
@@ -15,17 +17,24 @@ def main() -> None:
         sys.exit(run_daemon(sys.argv[2:], "pgmux run"))
     if sys.argv[1:2] == ["container"]:
         _end_on_early_signals()
-    from pgmux.cli.main import commands
+    try:
+        from pgmux.cli.main import commands
 
-    commands(prog_name="pgmux")
+        commands(prog_name="pgmux")
+    except StaleModule as error:
+        sys.exit(f"pgmux: {error}")
 
 
 def run_daemon(argv: list[str], prog: str) -> int:
     """PgBouncer's command line under the name `prog`; returns the exit code, if at all."""
     _end_on_early_signals()
-    from pgmux.daemon.main import main
+    try:
+        from pgmux.daemon.main import main
 
-    return main(argv, prog)
+        return main(argv, prog)
+    except StaleModule as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
 
 
 def _end_on_early_signals() -> None:

@@ -7,8 +7,8 @@ ever waits inside; what is written is encrypted at once and sent in one write, s
 waits in the transport below, whose water marks these are.
 
 Source: RFC 8446 and 5246; OpenSSL's SSL_read and SSL_write as the `ssl` module has them.
-Errors: `TlsError`, given to `connection_lost`; a peer that just goes away without close_notify has
-ended well, as for PgBouncer.
+Errors: `TlsError`, given to `connection_lost`; a peer that goes away without close_notify has ended
+well, as for PgBouncer.
 """
 
 from __future__ import annotations
