@@ -26,7 +26,6 @@ from bench.programs import Program
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 
-DATABASE = "bench"
 USER = "postgres"
 MAX_CLIENTS = 15_000
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -89,6 +88,7 @@ class Bed:
         self.postgres = postgres
         self.programs = programs
         self.scratch = scratch
+        self.database = "bench"
         self.pgbench = postgres.tool("pgbench")
         self._verifier = postgres.psql(
             f"SELECT rolpassword FROM pg_authid WHERE rolname = '{USER}'"
@@ -113,7 +113,7 @@ class Bed:
 
     def _databases(self) -> dict[str, str]:
         postgres = self.postgres
-        where = f"port={postgres.port} dbname={DATABASE}"
+        where = f"port={postgres.port} dbname={self.database}"
         tcp, unix = f"host={postgres.host} {where}", f"host={postgres.socket_dir} {where}"
         return {"tcp": tcp, "unix": unix, "small": f"{tcp} pool_size=2"}
 
@@ -141,8 +141,8 @@ def made_for(programs: Sequence[Program]) -> Iterator[Bed]:
         scratch.chmod(0o755)  # the poolers may run as another user
         postgres = stack.enter_context(EmbeddedPostgres(auth_method="trust", max_connections=200))
         bed = Bed(postgres, programs, scratch)
-        postgres.psql(f"CREATE DATABASE {DATABASE}")
-        initialize = [str(bed.pgbench), "-i", "-q", "-I", "dtGp", postgres.dsn(DATABASE)]
+        postgres.psql(f"CREATE DATABASE {bed.database}")
+        initialize = [str(bed.pgbench), "-i", "-q", "-I", "dtGp", postgres.dsn(bed.database)]
         subprocess.run(initialize, check=True, capture_output=True)
         yield bed
 

@@ -32,7 +32,8 @@ FIGURES = {
     "cpu_ms_per_gb": "ms of the pooler's CPU per GB copied",
     "bytes_per_client": "resident bytes per idle client",
     "start_mb": "resident MB when the pooler has just started",
-    "worst_ms": "longest round trip of a client beside the idle ones",
+    "worst_login_ms": "longest login of the idle clients, one after the other",
+    "worst_ms": "longest round trip of another client beside the idle ones",
 }
 
 

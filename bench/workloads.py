@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from itertools import product
 
+from bench.copy import WHOLE_MB, CopyIn, CopyOut
+from bench.idle import IdleLoad
 from bench.pgbench import CPU, PgbenchLoad
 from bench.poolers import Setup
 from bench.workload import Goal, Quantity, Workload
@@ -92,10 +94,36 @@ def _crowds() -> list[Workload]:
     ]
 
 
+def _copies() -> list[Workload]:
+    quantities = (
+        Quantity("mb_per_s", more_is_better=True, goal=Goal(1.20)),
+        Quantity("cpu_ms_per_gb", "CPU"),
+    )
+    return [
+        CopyOut(f"tcp copy out {WHOLE_MB} MB", quantities),
+        CopyIn(f"tcp copy in {WHOLE_MB} MB", quantities),
+    ]
+
+
+def _idlers() -> list[Workload]:
+    each = Quantity("bytes_per_client", "each", goal=Goal(2500, is_ratio=False))
+    stops = (
+        Quantity("start_mb", "at start", goal=Goal(45, is_ratio=False)),
+        Quantity("worst_ms", "longest query", goal=Goal(5, is_ratio=False)),
+        Quantity("worst_login_ms", "longest login", goal=Goal(5, is_ratio=False)),
+    )
+    return [
+        IdleLoad("tcp idle 10000", 10_000, (each, *stops)),
+        IdleLoad("tls idle 2000", 2000, (Quantity("bytes_per_client", "each"),), Setup.TLS),
+    ]
+
+
 WORKLOADS: tuple[Workload, ...] = (
     *_selects(),
     *_tls(),
     *_connects(),
     *_sizes(),
     *_crowds(),
+    *_copies(),
+    *_idlers(),
 )

@@ -19,6 +19,7 @@ UNITS = {
     "cpu_ms_per_gb": "ms/GB",
     "bytes_per_client": "bytes",
     "start_mb": "MB",
+    "worst_login_ms": "ms",
     "worst_ms": "ms",
 }
 CAPTION = (
@@ -26,8 +27,8 @@ CAPTION = (
     "of {rounds} rounds and their spread, and less is better but at ↑"
 )
 DETAIL_CAPTION = (
-    "transactions/s; median and 99th percentile of their latency in ms; the share of the CPU time "
-    "in user space; the most memory in MB"
+    "transactions/s, median/99th percentile of their latency, the share of the CPU time in user "
+    "space, the most memory"
 )
 MISSING = "–"
 _MEGA = 1e6
@@ -90,16 +91,16 @@ def _goal(row: Row) -> str:
 
 
 def _detail(result: Measured, name: str) -> str:
-    """As "12345/s, 0.61 / 1.20 ms, 12 % user, 45 MB"; parts that the load hasn't are left out."""
+    """As "12345/s, 0.61/1.20 ms, 12%, 45 MB"; parts that the load hasn't are left out."""
     parts = []
     tps, p50, p99 = (result.median(name, figure) for figure in ("tps", "p50_ms", "p99_ms"))
     if tps is not None:
         parts.append(f"{tps:.0f}/s")
     if p50 is not None and p99 is not None:
-        parts.append(f"{number(p50)} / {number(p99)} ms")
+        parts.append(f"{number(p50)}/{number(p99)} ms")
     user, cpu = result.median(name, "user_us"), result.median(name, "cpu_us")
     if user is not None and cpu:
-        parts.append(f"{user / cpu:.0%} user")
+        parts.append(f"{user / cpu:.0%}")
     if name in result.peaks and result.samples[name]:
         parts.append(f"{result.peaks[name] / _MEGA:.0f} MB")
     return ", ".join(parts) or MISSING

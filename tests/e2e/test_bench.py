@@ -80,6 +80,9 @@ def test_the_list_names_every_kind_of_load() -> None:
         "tcp pipeline extended 16",
         "tcp exhausted 100 on 2",
         "tcp crowd 2000 on 20",
+        "tcp copy out 500 MB",
+        "tcp copy in 500 MB",
+        "tcp idle 10000",
     ):
         assert name in names
 
@@ -124,3 +127,22 @@ def test_what_cannot_be_measured_is_said(arguments: tuple[str, ...], message: st
     done = bench(*arguments)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_idle_clients_are_let_in_weighed_and_probed_beside() -> None:
+    (result,) = measured(*SHORT, "--only", "tls idle", "--form", "pure", "--quick")["results"]
+    (sample,) = result["samples"]["pgmux pure"]
+    assert sample["bytes_per_client"] > 0
+    assert sample["start_mb"] > 1
+    assert sample["worst_ms"] >= sample["p50_ms"] > 0
+    assert sample["worst_login_ms"] > 0
+
+
+def test_copy_both_ways_has_its_throughput() -> None:
+    found = measured("--rounds", "1", "--seconds", "0.01", "--only", "copy", "--quick")
+    for result in found["results"]:
+        assert result["rows"][0]["more_is_better"]
+        for (sample,) in result["samples"].values():
+            assert sample["mb_per_s"] > 0
+            assert sample["cpu_ms_per_gb"] > 0
+    assert len(found["results"]) == 2

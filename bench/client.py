@@ -1,0 +1,76 @@
+"""A client with as little of its own as can be: a blocking socket, and answers not looked into.
+
+For loads that pgbench doesn't make. Source: PostgreSQL's chapter "Message Flow".
+Errors: `BenchError` where the pooler closes or refuses.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+
+from bench import BenchError
+from bench.poolers import USER, Pooler, Setup
+from pgmux.wire import build
+
+READY = b"Z\0\0\0\5I"  # ReadyForQuery, the end of each answer
+QUERY = build.build_query("SELECT 1")
+TIMEOUT = 60.0
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)
+_BUFFER = 1 << 20
+
+
+class Client:
+    """One that has logged in over TCP, or TLS; `with` closes it."""
+
+    def __init__(self, pooler: Pooler, setup: Setup = Setup.TRUST) -> None:
+        self._pooler = pooler
+        where = (pooler.process.host, pooler.process.port)
+        self._socket: socket.socket = socket.create_connection(where, timeout=TIMEOUT)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send = self._socket.sendall
+        if setup is Setup.TLS:
+            self._start_tls()
+        self.send(_startup_packet())
+        self.receive()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Without a word, as clients mostly go."""
+        self._socket.close()
+
+    def ask(self) -> None:
+        """A query, and its answer."""
+        self.send(QUERY)
+        self.receive()
+
+    def receive(self, until: bytes = READY) -> bytes:
+        """Drops what comes until it ends in `until`; its last bytes, a few dozen at least."""
+        end = b""
+        buffer = bytearray(_BUFFER)
+        while not end.endswith(until):
+            count = self._socket.recv_into(buffer)
+            end = (end + buffer[max(0, count - 200) : count])[-200:]
+            if not count:
+                raise BenchError(f"{self._pooler.name} closed a client: {end!r}")
+        return end
+
+    def _start_tls(self) -> None:
+        self.send(_SSL_REQUEST)
+        self._socket.recv(1)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self._socket = context.wrap_socket(self._socket)
+        self.send = self._socket.sendall
+
+
+def _startup_packet() -> bytes:
+    body = struct.pack("!I", 3 << 16) + f"user\0{USER}\0database\0tcp\0\0".encode()
+    return struct.pack("!I", len(body) + 4) + body

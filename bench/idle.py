@@ -1,0 +1,96 @@
+"""Clients that have logged in and do nothing: their memory, and whether they slow down another.
+
+They log in one after the other, so how long each takes is how long the pooler's loop was busy with
+something else. Then one client asks, and now and again another one comes and goes: objects are made
+and dropped, so that a garbage collector would have its turn.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench import BenchError
+from bench.client import Client
+from bench.poolers import Bed, Pooler, Setup
+from bench.workload import MEGA, Quantity, Sample, Workload
+
+_FIRST = 200  # clients before those counted: they fill what is allocated once
+_DESCRIPTORS = 200  # for everything else that this process has open
+_PROBED_SECONDS = 5.0  # where a run is a second
+_QUERIES_PER_LOGIN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class IdleLoad(Workload):
+    """So many `clients`; once for each pooler, whose memory is to be that of its first ones."""
+
+    name: str
+    clients: int
+    quantities: tuple[Quantity, ...]
+    setup: Setup = Setup.TRUST
+    most_rounds: ClassVar[int | None] = 1
+
+    def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
+        """The seconds of probing."""
+        _make_room(self.clients + _FIRST)
+        return seconds * _PROBED_SECONDS
+
+    def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
+        with ExitStack() as stack, no_collection():
+            prober = stack.enter_context(Client(pooler))
+            prober.ask()
+            for _ in range(_FIRST):
+                stack.enter_context(Client(pooler, self.setup))
+            before = pooler.memory()
+            logins = []
+            for _ in range(self.clients):
+                start = time.perf_counter()
+                stack.enter_context(Client(pooler, self.setup))
+                logins.append(time.perf_counter() - start)
+            weight = max(0, pooler.memory() - before) / self.clients
+            round_trips = sorted(_probe(pooler, prober, size))
+        return {
+            "start_mb": pooler.start_bytes / MEGA,
+            "bytes_per_client": weight,
+            "worst_login_ms": 1000 * max(logins),
+            "worst_ms": 1000 * round_trips[-1],
+            "p50_ms": 1000 * round_trips[len(round_trips) // 2],
+            "p99_ms": 1000 * round_trips[len(round_trips) * 99 // 100],
+        }
+
+
+def _probe(pooler: Pooler, prober: Client, seconds: float) -> Iterator[float]:
+    """How long each query took, and each login in between."""
+    end = time.perf_counter() + seconds
+    while (now := time.perf_counter()) < end:
+        with Client(pooler):
+            yield time.perf_counter() - now
+        for _ in range(_QUERIES_PER_LOGIN):
+            start = time.perf_counter()
+            prober.ask()
+            yield time.perf_counter() - start
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """This process's own collector would be taken for the pooler's."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _make_room(clients: int) -> None:
+    """Raises this process's limit of open files. Raises: BenchError where that is forbidden."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = clients + _DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise BenchError(f"{clients} clients need a limit of {needed} open files: `ulimit -n`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
