@@ -55,6 +55,8 @@ class Poller:
     epoll: select.epoll
     keys: dict[int, selectors.SelectorKey]
     transports: dict[int, Transport]
+    readers: dict[int, Callable[[], object]]
+    ended: list[Transport]  # whose protocols are still to be told
     fresh: set[int]  # watched since the last poll: what that said of the number was another's
     if cython.compiled:
         buffer = cython.declare(cython.char[65536])
@@ -63,6 +65,8 @@ class Poller:
         self.epoll = select.epoll()
         self.keys = {}
         self.transports = {}
+        self.readers = {}
+        self.ended = []
         self.fresh = set()
         self.wake = False
         self.on_error = on_error
@@ -91,6 +95,19 @@ class Poller:
         self.keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
         return key
 
+    def add_reader(self, sock: socket.socket, callback: Callable[[], object]) -> None:
+        """Call this, right inside `select`, whenever the socket is readable. Raises: OSError."""
+        fd = sock.fileno()
+        self.epoll.register(fd, IN)
+        self.fresh.add(fd)
+        self.readers[fd] = callback
+
+    def remove_reader(self, sock: socket.socket) -> None:
+        """Don't any more; a socket that isn't watched is left alone."""
+        fd = sock.fileno()
+        if self.readers.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
+
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """The loop's own descriptors."""
         return _Keys(self.keys)
@@ -109,6 +126,10 @@ class Poller:
         deadline: cython.double = 0.0 if left <= 0 else monotonic() + left
         self.wake = False
         while True:
+            if self.ended:
+                self._tell_ends()
+            if self.wake:
+                left = 0
             if self.fresh:
                 self.fresh.clear()
             for fd, mask in self.epoll.poll(left, MAX_EVENTS):
@@ -117,6 +138,8 @@ class Poller:
                 transport: Transport | None = self.transports.get(fd)
                 if transport is not None:
                     transport._serve(mask)
+                elif fd in self.readers:
+                    self._call(self.readers[fd])
                 elif fd in self.keys:
                     key = self.keys[fd]
                     found.append((key, _events(mask) & key.events))
@@ -128,6 +151,20 @@ class Poller:
                     break
         # A transport's protocol may have removed or changed what was found before.
         return [each for each in found if self.keys.get(each[0].fd) is each[0]]
+
+    @cython.cfunc
+    def _tell_ends(self) -> None:
+        """Close what has ended since the last time, and tell the protocols."""
+        ended, self.ended = self.ended, []
+        for transport in ended:
+            transport._lost(transport.error)
+
+    @cython.cfunc
+    def _call(self, reader: Callable[[], object]) -> None:
+        try:
+            reader()
+        except Exception as error:
+            self.on_error(reader, error)
 
 
 class _Keys(Mapping[Any, selectors.SelectorKey]):
@@ -165,9 +202,13 @@ def _events(mask: cython.int) -> cython.int:
 
 @cython.cclass
 class Transport:
-    """A connected, non-blocking socket, which it owns; calls `connection_made` at once."""
+    """A connected, non-blocking socket, which it owns; calls `connection_made` at once.
 
-    fd: cython.int
+    It is given the socket or, where that costs too much, its descriptor and the peer's address: a
+    socket object is made for whoever asks for it.
+    """
+
+    fd: cython.int  # -1 once it is closed
     mask: cython.int  # what epoll watches it for
     closing: cython.bint
     paused: cython.bint  # the protocol was told to pause writing
@@ -177,16 +218,28 @@ class Transport:
     backlog: deque[bytes] | None
     receive: Callable[[bytes], None]
     sock: socket.socket | None
+    peername: object  # as accept() told it, or None
+    error: Exception | None  # that has ended it
     poller: Poller
     loop: Any
     protocol: Any
     __weakref__ = cython.declare(object)
 
-    def __init__(self, poller: Poller, loop: Any, sock: socket.socket, protocol: Any) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        loop: Any,
+        sock: socket.socket | None,
+        protocol: Any,
+        fd: cython.int = -1,
+        peername: object = None,
+    ) -> None:
         self.poller = poller
         self.loop = loop
         self.sock = sock
-        self.fd = sock.fileno()
+        self.fd = fd if sock is None else sock.fileno()
+        self.peername = peername
+        self.error = None
         self.mask = 0
         self.closing = self.paused = False
         self.reading = True
@@ -212,8 +265,15 @@ class Transport:
         return self.protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """The socket, under asyncio's name for it."""
-        return self.sock if name == "socket" else default
+        """The socket and, of an accepted one, the peer's address, under asyncio's names."""
+        if name == "socket" and self.fd >= 0:
+            if self.sock is None:
+                self.sock = socket.socket(fileno=self.fd)
+                self.sock.setblocking(False)  # it doesn't know
+            return self.sock
+        if name == "peername" and self.peername is not None:
+            return self.peername
+        return default
 
     def is_closing(self) -> bool:
         return self.closing
@@ -259,15 +319,15 @@ class Transport:
         if self.closing:
             return
         self.closing = True
-        self._watch()
         if self.backlog is None:
-            self.loop.call_soon(self._on_end, None)
+            self._end(None)
         else:
+            self._watch()
             self.loop.call_later(CLOSE_TIMEOUT, self.abort)
 
     def abort(self) -> None:
         """Close without sending what is unsent; `connection_lost` comes later."""
-        if self.sock is not None:
+        if self.fd >= 0:
             self._end(None)
 
     # ---- inside
@@ -276,7 +336,7 @@ class Transport:
     def _watch(self) -> None:
         """Tell epoll what to look for. Not watched at all while neither read nor written: a hang-up
         is reported whatever one asks for, again and again."""
-        if self.sock is None:
+        if self.fd < 0:
             return
         mask: cython.int = IN if self.reading and not self.closing else 0
         if self.backlog is not None:
@@ -377,36 +437,38 @@ class Transport:
     def _fail(self, error: Exception) -> None:
         """The protocol has raised: that ends its connection, and no other."""
         self.poller.on_error(self.protocol, error)
-        if self.sock is not None:
+        if self.fd >= 0:
             self._end(error)
 
     @cython.cfunc
     def _end(self, error: Exception | None) -> None:
-        """Neither read nor send any more. The loop does the rest, not under the caller's feet."""
+        """Neither read nor send any more. The poller does the rest, not under the caller's feet,
+        and before it waits for anything.
+        """
         self.closing = True
         self.backlog = None
         self.unsent_len = 0
-        self._watch()
-        self.loop.call_soon(self._on_end, error)
-
-    def _on_end(self, error: Exception | None) -> None:
-        self._lost(error)
+        self.mask = 0  # closing the socket ends epoll's interest in it
+        self.error = self.error or error
+        self.poller.ended.append(self)
 
     @cython.cfunc
     def _lost(self, error: Exception | None) -> None:
         """Close the socket, if that isn't done yet, and tell the protocol."""
-        sock = self.sock
-        if sock is None:
+        if self.fd < 0:
             return
         self.closing = True
         self.backlog = None
         self.unsent_len = 0
-        self._watch()
         self.poller.transports.pop(self.fd, None)
-        self.sock = None
-        sock.close()
+        if self.sock is None:
+            os.close(self.fd)
+        else:
+            self.sock.close()
+            self.sock = None
+        self.fd = -1
         protocol = self.protocol
-        self.protocol = self.loop = None
+        self.protocol = self.loop = self.error = None
         self.receive = _nobody
         try:
             protocol.connection_lost(error)

@@ -10,11 +10,11 @@ public methods. Errors: OSError.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import socket
 from collections.abc import Callable
 from contextvars import Context
-from typing import Protocol, TypeVarTuple
+from typing import Protocol, TypeVarTuple, cast
 
 from pgmux.net._transport_cy import Poller, Transport
 from pgmux.session.log import Log
@@ -107,6 +107,13 @@ class OtherServer:
         """Nothing that can be done here."""
 
 
+class _Listening(Protocol):
+    """What `socket.socket.accept` is made of: no object is made for the connection."""
+
+    def _accept(self) -> tuple[int, object]:
+        """The descriptor, and the peer's address. Raises: OSError."""
+
+
 class Acceptor:
     """Accepts on one listening socket until it is closed."""
 
@@ -125,13 +132,13 @@ class Acceptor:
         self._log = log
         self._retry: asyncio.TimerHandle | None = None
         sock.setblocking(False)
-        loop.add_reader(sock, self._accept)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # what it accepts has it
+        loop.poller.add_reader(sock, self._accept)
 
     def close(self) -> None:
         """Accept no more; the socket is its owner's to close."""
-        self._loop.remove_reader(self._sock)
-        if self._retry is not None:
-            self._retry.cancel()
+        self._stop()
 
     def accept_rest(self) -> None:
         """See `Server`."""
@@ -141,9 +148,12 @@ class Acceptor:
         self._accept_some(_ACCEPTS)
 
     def _accept_some(self, most: int) -> None:
+        loop, poller, factory = self._loop, self._loop.poller, self._factory
+        accept = cast(_Listening, self._sock)._accept
         for _ in range(most):
             try:
-                connection, _ = self._sock.accept()
+                fd, peername = accept()
+                os.set_blocking(fd, False)
             except ConnectionAbortedError:
                 continue
             except (BlockingIOError, InterruptedError):
@@ -151,16 +161,17 @@ class Acceptor:
             except OSError as error:
                 self._rest(error)
                 return
-            connection.setblocking(False)
-            if connection.family != socket.AF_UNIX:
-                with contextlib.suppress(OSError):  # it is gone again already
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            Transport(self._loop.poller, self._loop, connection, self._factory())
+            Transport(poller, loop, None, factory(), fd, peername)
 
     def _rest(self, error: OSError) -> None:
         """The connections wait in the backlog, and are tried again soon."""
         self._log.error(f"accept() failed: {error.strerror}")
-        self._loop.remove_reader(self._sock)
+        self._stop()
         self._retry = self._loop.call_later(
-            _ACCEPT_RETRY, self._loop.add_reader, self._sock, self._accept
+            _ACCEPT_RETRY, self._loop.poller.add_reader, self._sock, self._accept
         )
+
+    def _stop(self) -> None:
+        self._loop.poller.remove_reader(self._sock)
+        if self._retry is not None:
+            self._retry.cancel()

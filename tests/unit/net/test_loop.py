@@ -459,7 +459,7 @@ def test_nothing_is_accepted_once_it_is_closed(
         with new_socket(listening) as sock:
             sock.setblocking(True)
             if is_resting:
-                monkeypatch.setattr(loop_module.socket.socket, "accept", _no_descriptors)
+                monkeypatch.setattr(loop_module.socket.socket, "_accept", _no_descriptors)
                 sock.connect(listening.getsockname())
                 while not log.lines:
                     await asyncio.sleep(0)
