@@ -33,6 +33,7 @@ CL_GONE = cython.declare(cython.int, states.CL_GONE)
 SV_LOGIN = cython.declare(cython.int, states.SV_LOGIN)
 SV_IDLE = cython.declare(cython.int, states.SV_IDLE)
 SV_ACTIVE = cython.declare(cython.int, states.SV_ACTIVE)
+SV_USED = cython.declare(cython.int, states.SV_USED)
 SV_GONE = cython.declare(cython.int, states.SV_GONE)
 
 
@@ -48,6 +49,8 @@ class PoolLists:
     dedicated: dict[Any, bool]
     round_robin = cython.declare(cython.bint, visibility="public")
     held = cython.declare(cython.bint, visibility="public")
+    # Servers that the pool may have, with its reserve; 0: any number.
+    most_servers = cython.declare(cython.longlong, visibility="public")
 
     def __init__(self, *, round_robin: bool = False) -> None:
         self.lists = [{} for _ in range(SV_GONE)]
@@ -60,6 +63,7 @@ class PoolLists:
         self.round_robin = round_robin
         # True while the pool is paused: nobody is given a server.
         self.held = False
+        self.most_servers = 0
 
     # ---- servers
 
@@ -134,13 +138,17 @@ class PoolLists:
         client.state = CL_ACTIVE
         self.clients[client] = None
 
-    def wait(self, client: Any) -> None:
-        """Put an active client at the end of the queue."""
+    def wait(self, client: Any) -> bool:
+        """Put an active client at the end of the queue; False where nothing can be done for it but
+        wait, as the pool has all its servers and they work.
+        """
         if client.state != CL_ACTIVE or client not in self.clients:
             raise LocalProtocolError(f"client waits, but is {states.CLIENT_STATES[client.state]}")
         del self.clients[client]
         client.state = CL_WAITING
         self.waiting[client] = None
+        has_all: cython.bint = 0 < self.most_servers <= len(self.active)
+        return not has_all or bool(self.lists[SV_USED]) or bool(self.dedicated)
 
     def wait_dedicated(self, client: Any) -> None:
         """Have an active client wait for a server of its own, which no other server will do for."""

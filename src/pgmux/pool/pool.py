@@ -111,6 +111,11 @@ class Pool:
         """pool_size is reached; what comes now is of the reserve pool."""
         return 0 < self.limits.pool_size <= self.server_count()
 
+    def most_servers(self) -> int:
+        """How many servers the pool may have, its reserve included; 0: any number."""
+        size = self.limits.pool_size
+        return size + self.limits.reserve_pool_size if size > 0 else 0
+
     def wants_since(self, now: float) -> float | None:
         """Since when the client has waited that a connect is to begin for now, the quotas aside;
         None: there is none.
@@ -278,9 +283,8 @@ class Pool:
 
     def surplus_count(self) -> int:
         """Servers beyond pool_size and the reserve, after an operator has lowered them."""
-        size = self.limits.pool_size
-        most = size + self.limits.reserve_pool_size
-        return max(0, self.connected_count() - most) if size > 0 else 0
+        most = self.most_servers()
+        return max(0, self.connected_count() - most) if most else 0
 
     def busy_count(self) -> int:
         """Servers that a PAUSE has to wait for."""

@@ -584,9 +584,10 @@ class ClientRelay(Relay):
         if found is None:
             self.held = True
             self.wait_start = self.request_time
-            self.pool.lists.wait(self)
+            is_undecided: cython.bint = self.pool.lists.wait(self)
             self._keep(data[pos:])
-            self.pool.control.on_client_waits(self)
+            if is_undecided:
+                self.pool.control.on_client_waits(self)
             return None
         server: ServerRelay = found
         if server._link(self):

@@ -64,6 +64,7 @@ class PoolControl(StateKeeper):
         if self.dedicated is not None:
             self._tune(self.dedicated, PoolMode.SESSION)
         self.pool.lists.round_robin = settings.server_round_robin
+        self.pool.lists.most_servers = self.pool.most_servers()
         check_always = settings.server_check_delay == 0 and settings.server_check_query != ""
         self.special = (
             mode is PoolMode.SESSION or settings.server_reset_query_always or check_always

@@ -110,6 +110,28 @@ def test_who_waited_longest_gets_the_released_server() -> None:
     assert (server.state, one.state) == (SV_IDLE, CL_ACTIVE)
 
 
+def test_nothing_is_to_be_done_for_who_waits_while_all_servers_of_the_pool_work() -> None:
+    lists = PoolLists()
+    idle_servers(lists, 2)
+    one, two, three, four, five = clients(lists, 5)
+    while lists.find_server():
+        pass
+    assert lists.wait(one)  # a pool without a limit may connect
+    lists.most_servers = 3
+    assert lists.wait(two)
+    lists.most_servers = 2
+    assert not lists.wait(three)
+    spare = Connection("s")
+    lists.add_server(spare)
+    lists.move_server(spare, SV_USED)  # to be checked, and then whose turn it is has it
+    assert lists.wait(four)
+    lists.move_server(spare, SV_GONE)
+    dedicated = Connection("c")
+    lists.add_client(dedicated)
+    lists.wait_dedicated(dedicated)
+    assert lists.wait(five)
+
+
 def test_next_waiting_empties_the_queue_in_order() -> None:
     lists = PoolLists()
     for client in clients(lists, 3):

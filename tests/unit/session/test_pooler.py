@@ -452,6 +452,25 @@ def test_an_idle_client_ends_alone() -> None:
     assert not server.is_closed
 
 
+def test_who_joins_the_queue_of_a_full_pool_that_works_costs_no_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(configure(default_pool_size=1))
+    _, server = linked(rig)
+    asked: list[Any] = []
+    monkeypatch.setattr(rig.control(), "on_client_waits", asked.append)
+    client = rig.enter()
+    client.messages()
+    client.query("SELECT 2")
+    assert (client.relay.state, asked) == (CL_WAITING, [])
+    server.answer()
+    assert server.relay.linked_client is client.relay
+    operator.reload(rig.pooler, configure(default_pool_size=2))
+    other = rig.enter()
+    other.query("SELECT 3")
+    assert asked == [other.relay]
+
+
 def test_min_pool_size_is_filled_one_connect_a_round() -> None:
     rig = Rig(configure(min_pool_size=3))
     idle(rig)
