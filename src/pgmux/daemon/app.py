@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +34,7 @@ from pgmux.net.console_connection import Consoles
 from pgmux.net.listener import Listener
 from pgmux.net.peer_request import Outside as PeerOutside
 from pgmux.net.peer_request import PeerRequest
+from pgmux.net.random_bytes import RandomBytes
 from pgmux.net.sockets import Address, Addresses, os_user_name
 from pgmux.net.tls import tls_info
 from pgmux.net.tls_context import Tls, TlsInForce, TlsSetupError, load_tls
@@ -97,9 +97,10 @@ class App:
         self._names = Names(loop, log, lambda: self.pooler)
         resolve = self._names.resolver.resolve
         self._connector = Connector(loop, log, time.monotonic, self._computer, resolve, self._tls)
+        self._random = RandomBytes()
         outside = Outside(
             time.monotonic,
-            secrets.token_bytes,
+            self._random,
             self._connect,
             self._send_cancel,
             later=loop.call_later,
@@ -134,12 +135,12 @@ class App:
     def _login_context(self) -> LoginContext:
         return LoginContext(
             config=lambda: self.pooler.config,
-            random=secrets.token_bytes,
+            random=self._random,
             connection_count=lambda: self.pooler.client_count + len(self.door.logins),
             own_uid=os.geteuid(),
             tls_mode=lambda: self._tls.client.mode,
             os_user=os_user_name,
-            mock_key=secrets.token_bytes(_MOCK_KEY_LEN),
+            mock_key=self._random(_MOCK_KEY_LEN),
         )
 
     # ---- daemon.main.Application

@@ -337,13 +337,15 @@ class ClientConnection(asyncio.Protocol):
         if self._door.admission is Admission.SHUT or self.is_late:
             raise PoolerError("pooler is shutting down", sqlstate="57P01")
         pooler = self._door.pooler
-        if pooler.find_database(step.database) is None:
+        startup = step.startup
+        if pooler.find_database(startup.database) is None:
             self._log_unknown_database()
-        info = ClientInfo(self._id, step.database, self._login.user, self._addresses, step.startup)
-        info.replication = step.replication
+        user, parameters = self._login.user, startup.parameters
+        info = ClientInfo(self._id, startup.database, user, self._addresses, parameters)
+        info.replication = startup.replication
         info.tls = self._login.tls
         client = pooler.enter(
-            self._transport, info, step.credentials, step.scram_keys, long_key=step.long_key
+            self._transport, info, step.credentials, step.scram_keys, long_key=startup.long_key
         )
         client.connect_time = self.connect_time
         self._hand_over(client)

@@ -183,9 +183,10 @@ def full_quotas(pool: Pool) -> list[Quota]:
 
 def check_client(database: Quota, user: Quota) -> None:
     """Raises: PoolerError where one client more would be one too many."""
-    for quota, setting in ((database, "max_db"), (user, "max_user")):
-        if 0 < quota.max_clients <= quota.client_count:
-            raise PoolerError(f"client connections exceeded ({setting}_client_connections)")
+    if 0 < database.max_clients <= database.client_count:
+        raise PoolerError("client connections exceeded (max_db_client_connections)")
+    if 0 < user.max_clients <= user.client_count:
+        raise PoolerError("client connections exceeded (max_user_client_connections)")
 
 
 def yields_place(pool: Pool, server: Any, now: float) -> bool:

@@ -22,18 +22,19 @@ T = TypeVar("T")
 KEY_LEN = 4
 LONG_KEY_LEN = 32
 
+_MAX_PID = 0x7FFFFFFF  # process ids are positive
 _TTL = 0b11
 _TTL_AT = 3  # in the key, whose first byte is byte 4
 
 
 def build_key(random: bytes, peer_id: int = 0) -> tuple[int, bytes]:
     """Process id and key made of `random`: 4 bytes and the key's. `peer_id` 0 is no peering."""
-    whole = bytearray(random)
-    whole[0] &= 0x7F  # process ids are positive
     if peer_id:
+        whole = bytearray(random)
         whole[1:3] = peer_id.to_bytes(2, "little")
         whole[4 + _TTL_AT] |= _TTL
-    return int.from_bytes(whole[:4], "big"), bytes(whole[4:])
+        random = bytes(whole)
+    return int.from_bytes(random[:4], "big") & _MAX_PID, random[4:]
 
 
 def find_peer_id(pid: int) -> int:
@@ -61,20 +62,21 @@ class CancelKeys(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._by_pid: dict[int, list[tuple[bytes, T]]] = {}
+        self._by_pid: dict[int, tuple[tuple[bytes, T], ...]] = {}
 
     def add(self, pid: int, key: bytes, client: T) -> bool:
         """Give `client` that key; False where it is taken: draw again."""
-        if pid == 0 or self.find(pid, key) is not None:
+        others = self._by_pid.get(pid, ())
+        if pid == 0 or (others and self.find(pid, key) is not None):
             return False
-        self._by_pid.setdefault(pid, []).append((key, client))
+        self._by_pid[pid] = (*others, (key, client))
         return True
 
     def remove(self, pid: int, key: bytes) -> None:
         """Forget a client that has gone."""
-        left = [entry for entry in self._by_pid.pop(pid, ()) if entry[0] != key]
-        if left:
-            self._by_pid[pid] = left
+        entries = self._by_pid.pop(pid, ())
+        if len(entries) > 1 or (entries and entries[0][0] != key):
+            self._by_pid[pid] = tuple(entry for entry in entries if entry[0] != key)
 
     def find(self, pid: int, key: bytes, *, passed_on: bool = False) -> T | None:
         """Whom a CancelRequest means, or None; keys are compared in constant time.

@@ -29,8 +29,10 @@ from pgmux.config.tls import TLS_NEEDED
 from pgmux.errors import PoolerError, ProtocolViolation
 from pgmux.session.login_method import (
     ASKING_NOTHING,
+    UNASKED,
     Method,
     Peer,
+    Way,
     check_outside,
     choose_method,
     find_console_user,
@@ -38,8 +40,8 @@ from pgmux.session.login_method import (
     settle,
 )
 from pgmux.session.login_steps import (
+    ATTEMPTED,
     Answer,
-    Attempted,
     Cancel,
     Derive,
     Enter,
@@ -52,11 +54,11 @@ from pgmux.session.login_steps import (
     Verify,
 )
 from pgmux.session.opening import SSL_INSIDE_SSL, Opening
-from pgmux.session.startup import read_parameters
+from pgmux.session.startup import Startup, read_startup
+from pgmux.session.startup_cache import MAX_WAYS, StartupCache
 from pgmux.wire import codes
-from pgmux.wire.build import build_negotiate_protocol_version
-from pgmux.wire.messages import MessageReader
-from pgmux.wire.replication import Replication, parse_replication
+from pgmux.wire.messages import MessageReader, split_whole_message
+from pgmux.wire.replication import Replication
 from pgmux.wire.startup import CancelRequest, StartupMessage
 
 MAX_USERNAME = 128  # PgBouncer's, in bytes with the NUL
@@ -81,6 +83,7 @@ class LoginContext:
     os_user: Callable[[int], str | None]  # the name that belongs to a uid
     mock_key: bytes = field(repr=False)
     scram_cache: ScramCache = field(default_factory=dict, repr=False)
+    startups: StartupCache = field(default_factory=StartupCache, repr=False)
 
 
 class ClientLogin:
@@ -88,41 +91,59 @@ class ClientLogin:
     did; `tls` is for the caller to set once a `StartTls` has come to its end.
     """
 
+    # Most logins never need most of these, and there is one of this for each connection.
+    tls: TlsInfo | None = None
+    user = ""
+    database = ""
+    replication = Replication.NONE
+    is_done = False
+    _opening: Opening | None = None  # till the startup packet, where that doesn't come at once
+    _startup: Startup | None = None
+    _messages: MessageReader | None = None
+    _unseen: tuple[bytes, Config] | None = None  # its packet, to be remembered if it gets in
+    _auth: ClientAuth | None = None
+    _credentials: Credentials | None = None
+    _method = Method("")
+    _judged = ""
+    _is_admin = False
+    _is_waiting = False  # for a `Derive`, a `Verify` or a `LookUp`
+
     def __init__(self, context: LoginContext, peer: Peer) -> None:
         self._context = context
         self._peer = peer
-        # no method of ours: a connection that ends before its startup packet would be a cycle
-        self._opening: Opening | None = Opening(partial(_offers_tls, context, peer))
-        self._messages = MessageReader(MAX_PASSWORD_LEN, "client")
-        self._auth: ClientAuth | None = None
-        self._credentials: Credentials | None = None
-        self._method = Method("")
-        self._judged = ""
-        self._parameters: dict[str, str] = {}
-        self._long_key = False
-        self.tls: TlsInfo | None = None
-        self._is_admin = False
-        self._is_waiting = False  # for a `Derive`, a `Verify` or a `LookUp`
-        self.user = ""
-        self.database = ""
-        self.replication = Replication.NONE
-        self.is_done = False
 
     def feed(self, data: bytes) -> list[LoginStep]:
         """The steps that these bytes lead to. Raises: PoolerError, ProtocolViolation, TlsError."""
-        steps: list[LoginStep] = []
-        if self._opening is not None:
-            steps = self._opening.feed(data)
-            packet = self._opening.packet
-            if packet is None:
-                return steps
-            if isinstance(packet, CancelRequest):
-                return [*steps, Cancel(packet.pid, packet.key)]
-            data = self._opening.rest()
-            self._opening = None
-            steps += self._on_startup(packet)
-        self._messages.feed(data)
-        return steps + self._read_answers()
+        if self._startup is not None:
+            return self._read_answers(data)
+        config = self._context.config()
+        is_first = self._opening is None or self._opening.is_between_packets
+        known = self._context.startups.find(data, config) if is_first else None
+        if known is None:
+            return self._open(data, config, is_first=is_first)
+        self._opening = None
+        self.user, self.database = known.user, known.database
+        self._check_place(config)
+        return self._begin(known, config)
+
+    def _open(self, data: bytes, config: Config, *, is_first: bool) -> list[LoginStep]:
+        """What comes up to the startup packet, and that one."""
+        opening = self._opening
+        if opening is None:
+            # no method of ours: a connection that ends before its startup packet would be a cycle
+            opening = self._opening = Opening(partial(_offers_tls, self._context, self._peer))
+        steps = opening.feed(data)
+        packet = opening.packet
+        if packet is None:
+            return steps
+        if isinstance(packet, CancelRequest):
+            return [*steps, Cancel(packet.pid, packet.key)]
+        self._opening = None
+        rest = opening.rest()
+        if is_first and not rest:
+            self._unseen = data, config
+        steps += self._on_startup(packet, config)
+        return steps + self._read_answers(rest)
 
     def on_computed(self, result: bytes) -> list[LoginStep]:
         """What follows the result of a `Derive`. Raises: PoolerError, ProtocolViolation."""
@@ -150,26 +171,42 @@ class ClientLogin:
         if found is not None:
             self.user = found.user
             self._is_admin = self.user in self._context.config().settings.admin_users
-        return self._go_on(lambda: self._authenticate(found or Credentials(self.user)))
+        return self._go_on(lambda: self._on_found(found or Credentials(self.user)))
+
+    def _on_found(self, found: Credentials) -> list[LoginStep]:
+        """That name is judged."""
+        config = self._context.config()
+        self._method = choose_method(config, self._attempt())
+        return self._authenticate(found, config)
 
     def _go_on(self, advance: Callable[[], list[LoginStep]]) -> list[LoginStep]:
         self._is_waiting = False
         steps = advance()
-        self._messages.feed(b"")
-        return steps + self._read_answers()
+        return steps + self._read_answers(b"")
 
-    def _read_answers(self) -> list[LoginStep]:
+    def _read_answers(self, data: bytes) -> list[LoginStep]:
         """The client's password messages; what comes after the last of them is for `rest`."""
         steps: list[LoginStep] = []
         try:
-            while not self.is_done and not self._is_waiting:
-                message = next(self._messages, None)
-                if message is None:
-                    break
+            message = self._next_message(data)
+            while message is not None:
                 steps += self._read_answer(*message)
+                message = self._next_message(b"")
         except (PoolerError, ProtocolViolation) as error:
             steps.append(_refusal(error))
         return steps
+
+    def _next_message(self, data: bytes) -> tuple[int, bytes] | None:
+        """The next one to be read now, `data` behind what is kept."""
+        is_wanted = not (self.is_done or self._is_waiting)
+        if self._messages is None:
+            whole = split_whole_message(data, MAX_PASSWORD_LEN) if is_wanted else None
+            if whole is not None or not data:
+                return whole
+            self._messages = MessageReader(MAX_PASSWORD_LEN, "client")
+        if data:
+            self._messages.feed(data)
+        return next(self._messages, None) if is_wanted else None
 
     def _read_answer(self, kind: int, body: bytes) -> list[LoginStep]:
         if self._auth is None or kind != codes.PASSWORD_MESSAGE:
@@ -187,7 +224,8 @@ class ClientLogin:
     @property
     def kept_len(self) -> int:
         """Bytes received that are no whole message yet."""
-        return (self._opening or self._messages).kept_len
+        reader = self._opening or self._messages
+        return 0 if reader is None else reader.kept_len
 
     @property
     def awaits_tls(self) -> bool:
@@ -196,39 +234,41 @@ class ClientLogin:
 
     def rest(self) -> bytes:
         """What came behind the login: the client's first requests."""
-        return self._messages.rest()
+        return b"" if self._messages is None else self._messages.rest()
 
     # ---- the startup packet
 
-    def _on_startup(self, message: StartupMessage) -> list[LoginStep]:
+    def _on_startup(self, message: StartupMessage, config: Config) -> list[LoginStep]:
         self.user = message.user
         self.database = message.database
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
-        config = self._context.config()
+        self._check_place(config)
+        startup = read_startup(message, config, str(self._peer))
+        if config.settings.application_name_add_host:
+            self._unseen = None  # it holds for this address alone
+        return self._begin(startup, config)
+
+    def _check_place(self, config: Config) -> None:
+        """Whether anybody may log in there now, in that way. Raises: PoolerError."""
         is_exempt = self.tls is not None or self._peer.is_unix
-        if self._context.tls_mode() in TLS_NEEDED and not is_exempt:
+        if not is_exempt and self._context.tls_mode() in TLS_NEEDED:
             raise PoolerError("SSL required")
         is_full = self._context.connection_count() > config.settings.max_client_conn
         if is_full and self.database != ADMIN_DATABASE:
             raise PoolerError("no more connections allowed (max_client_conn)")
-        steps = self._negotiate(message)
-        self.replication = parse_replication(message.parameters.get("replication", "no"))
-        self._parameters = read_parameters(message, self.replication, config, str(self._peer))
+
+    def _begin(self, startup: Startup, config: Config) -> list[LoginStep]:
+        """With a startup packet that is in order."""
+        self._startup = startup
+        self.replication = startup.replication
+        steps: list[LoginStep] = []
+        if startup.negotiation:
+            steps.append(Answer(startup.negotiation))
         if self.database == ADMIN_DATABASE and self._may_skip_auth(config):
             self.is_done = True
-            return [*steps, Attempted(), self._entered(None)]
-        return steps + self._identify(config)
-
-    def _negotiate(self, message: StartupMessage) -> list[LoginStep]:
-        """3.2 differs from 3.0 in longer cancel keys; 3.1 was never in use; unknown `_pq_.` options
-        are named.
-        """
-        self._long_key = message.minor >= 2
-        unknown = list(message.extensions)
-        if message.minor in (0, 2) and not unknown:
-            return []
-        return [Answer(build_negotiate_protocol_version(2 if self._long_key else 0, unknown))]
+            return [*steps, ATTEMPTED, self._entered(None)]
+        return steps + self._identify(startup, config)
 
     # ---- authentication
 
@@ -254,41 +294,64 @@ class ClientLogin:
         self._is_admin = self.user in config.settings.admin_users
         return config.settings.auth_type is AuthType.ANY
 
-    def _identify(self, config: Config) -> list[LoginStep]:
+    def _identify(self, startup: Startup, config: Config) -> list[LoginStep]:
         """Whose secret counts: auth_file's or the forced user's, else who is looked up."""
-        attempt = self._attempt()
-        self._method = choose_method(config, attempt)
-        found = find_console_user(self._method, attempt)
-        if found is not None:
-            return self._authenticate(found)
-        known = config.find_database(self.database)
-        database = known or Database(self.database, self.database)
-        if self._method.is_outside:
-            check_outside(self._method, database)
-            return self._authenticate(Credentials(self.user))
-        if (
-            (known is not None or self.database == ADMIN_DATABASE)
-            and is_looked_up(self._method.name, self.user, config.userlist)
-            and config.auth_user(database)
-            and not is_refused_unasked(config, attempt)
-        ):
-            self._is_waiting = True
-            return [LookUp(self.database, self.user)]
-        found = find_client_login(self._method.name, self.user, database, config.userlist)
-        return self._authenticate(found)
+        origin = None
+        if config.settings.auth_type is AuthType.HBA:
+            origin = (None if self._peer.is_unix else self._peer.host, self.tls is not None)
+        way = startup.ways.get(origin)
+        if way is None:
+            attempt = self._attempt()
+            method = self._method = choose_method(config, attempt)
+            found = find_console_user(method, attempt)
+            if found is not None:
+                return self._authenticate(found, config)
+            known = config.find_database(self.database)
+            database = known or Database(self.database, self.database)
+            if method.is_outside:
+                check_outside(method, database)
+                return self._authenticate(Credentials(self.user), config)
+            is_there = known is not None or self.database == ADMIN_DATABASE
+            if is_there and self._is_looked_up(attempt, database, config):
+                self._is_waiting = True
+                return [LookUp(self.database, self.user)]
+            found = find_client_login(method.name, self.user, database, config.userlist)
+            if len(startup.ways) >= MAX_WAYS:
+                startup.ways.clear()
+            way = startup.ways[origin] = Way(method, found)
+        return self._go(way, config)
 
-    def _authenticate(self, found: Credentials) -> list[LoginStep]:
-        """Begin the exchange with who has been found, or not: that name is judged."""
-        config = self._context.config()
+    def _is_looked_up(self, attempt: Attempt, database: Database, config: Config) -> bool:
+        """Whether auth_query is to be asked."""
+        return (
+            is_looked_up(self._method.name, self.user, config.userlist)
+            and bool(config.auth_user(database))
+            and not is_refused_unasked(config, attempt)
+        )
+
+    def _go(self, way: Way, config: Config) -> list[LoginStep]:
+        """Do what the way says: the same each time, where the client isn't asked for anything."""
+        self._method = way.method
+        self._credentials = way.found
+        if way.steps:
+            self.is_done = True
+            return list(way.steps)
+        steps = self._authenticate(way.found, config)
+        if self.is_done and way.method.name in UNASKED and self.database != ADMIN_DATABASE:
+            way.steps = tuple(steps)
+        return steps
+
+    def _authenticate(self, found: Credentials, config: Config) -> list[LoginStep]:
+        """Begin the exchange with who has been found, or not."""
+        method = self._method
         self._credentials = found
-        self._method = choose_method(config, self._attempt())
-        is_judged_here = self._method.name != AuthType.ANY and not self._method.is_outside
-        is_unknown = found.secret is None and is_judged_here
-        steps: list[LoginStep] = [Unknown(self.user)] if is_unknown else []
-        steps.append(Attempted())
-        self._judged = self._method.origin
-        if self._method.rule is not None:
-            steps.append(Judged(self._method.rule.place, self._method.rule.method))
+        steps: list[LoginStep] = []
+        if found.secret is None and method.name != AuthType.ANY and not method.is_outside:
+            steps.append(Unknown(self.user))
+        steps.append(ATTEMPTED)
+        self._judged = method.origin
+        if method.rule is not None:
+            steps.append(Judged(method.rule.place, method.rule.method))
         try:
             return steps + self._on_step(self._first_step(found, config))
         except PoolerError as error:
@@ -331,24 +394,22 @@ class ClientLogin:
 
     def _entered(self, done: Done | None) -> LoginStep:
         """Authenticated. Raises: PoolerError for who may not use the console."""
+        assert self._startup is not None
         if self.database == ADMIN_DATABASE:
             stats_users = self._context.config().settings.stats_users
             if done is not None and not self._is_admin and self.user not in stats_users:
                 raise PoolerError("not allowed")
-            name = self._parameters.get("application_name", "")
+            name = self._startup.parameters.get("application_name", "")
             return EnterConsole(self.user, self._is_admin, name, self.tls)
         assert self._credentials is not None and done is not None
         if self._method.is_outside:
             secret = plain_secret(done.password or "")
             self._credentials = Credentials(self.user, secret, is_verified=True)
-        return Enter(
-            self.database,
-            self._credentials,
-            done.scram_keys,
-            self._parameters,
-            self._long_key,
-            self.replication,
-        )
+        if self._unseen is not None:
+            packet, config = self._unseen
+            if config is self._context.config():
+                self._context.startups.add(packet, config, self._startup)
+        return Enter(self._startup, self._credentials, done.scram_keys)
 
 
 def _offers_tls(context: LoginContext, peer: Peer) -> bool:

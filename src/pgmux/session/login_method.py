@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.external import check_certificate, check_peer
@@ -22,8 +22,12 @@ from pgmux.config.hba import ConnectionType, HbaMethod, HbaRule
 from pgmux.config.ldap_options import LdapOptions
 from pgmux.config.model import ADMIN_DATABASE
 
+if TYPE_CHECKING:
+    from pgmux.session.login_steps import LoginStep
+
 NONE = "none"  # no HBA line is for this login
 ASKING_NOTHING = ("trust", "peer", "cert")
+UNASKED = (AuthType.TRUST, AuthType.ANY)  # these ask nobody else, either
 _NAMES = {HbaMethod.PASSWORD: "plain"}  # where auth_type has another word for it
 
 
@@ -64,6 +68,17 @@ class Method:
             return PamLogin(user, password, peer.host)
         assert self.ldap is not None
         return LdapLogin(self.ldap, user, password)
+
+
+@dataclass(slots=True)
+class Way:
+    """How a client is let in of whom nothing has to be asked of others: the method, and whose
+    secret counts. `steps` are all there is to do, where the client isn't asked for anything.
+    """
+
+    method: Method
+    found: Credentials
+    steps: tuple[LoginStep, ...] = ()
 
 
 def choose_method(config: Config, attempt: Attempt) -> Method:

@@ -12,7 +12,7 @@ from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.errors import PoolerError, ProtocolViolation, TlsError
-from pgmux.wire.replication import Replication
+from pgmux.session.startup import Startup
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ class Attempted:
     """The startup packet is in order, the user is known or not; authentication begins."""
 
 
+ATTEMPTED = Attempted()
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """An HBA line is for this login; which, and what method it says."""
@@ -91,12 +94,9 @@ class Refuse:
 class Enter:
     """Authenticated: let it into the pool."""
 
-    database: str
+    startup: Startup
     credentials: Credentials
     scram_keys: ScramKeys | None
-    startup: dict[str, str]
-    long_key: bool
-    replication: Replication
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pgmux.pool.pool import PoolKey
 
 if TYPE_CHECKING:
     from pgmux.session.control import PoolControl
+    from pgmux.session.database import Entrance
     from pgmux.session.pooler import Pooler
 
 
@@ -40,11 +41,16 @@ def find(pooler: Pooler, control: PoolControl) -> ServerLogin:
 
 
 def on_client(
-    pooler: Pooler, control: PoolControl, credentials: Credentials, keys: ScramKeys | None
+    pooler: Pooler, entrance: Entrance, credentials: Credentials, keys: ScramKeys | None
 ) -> None:
     """A client of the pool has logged in."""
-    login = _login_of(pooler, control.pool.key.database, credentials, keys)
-    _remember(pooler, control, login)
+    key = entrance.control.pool.key
+    if entrance.known is not None:
+        before, had_keys, login = entrance.known
+        if credentials is before and (had_keys or keys is None) and pooler.logins.get(key) is login:
+            return  # the same secret, and with it the same keys
+    _remember(pooler, entrance.control, _login_of(pooler, key.database, credentials, keys))
+    entrance.known = credentials, keys is not None, pooler.logins[key]
 
 
 def learn(pooler: Pooler, database: str, found: Credentials) -> None:

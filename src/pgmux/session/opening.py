@@ -61,6 +61,11 @@ class Opening:
         return (self._hello or self._startup).kept_len
 
     @property
+    def is_between_packets(self) -> bool:
+        """What comes next begins a packet, and not TLS."""
+        return self._hello is None and self._startup.kept_len == 0
+
+    @property
     def awaits_tls(self) -> bool:
         """Whether the client would take what is written now for TLS."""
         return self._hello is not None

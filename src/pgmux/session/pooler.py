@@ -18,6 +18,7 @@ from pgmux.auth.credentials import Credentials, ServerLogin
 from pgmux.auth.scram import ScramKeys
 from pgmux.config import Config, Database
 from pgmux.errors import PoolerError
+from pgmux.pool.limits import check_client
 from pgmux.pool.pool import Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
 from pgmux.session import database_ddl, dedicated, linking, logins, places
@@ -25,7 +26,7 @@ from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.connects import Attempt, Connects
 from pgmux.session.control import PoolControl
-from pgmux.session.database import DatabaseState
+from pgmux.session.database import DatabaseState, Entrance
 from pgmux.session.identity import ClientInfo, ServerInfo
 from pgmux.session.log import Log, Name
 from pgmux.session.peers import Forward, Peers
@@ -36,6 +37,7 @@ from pgmux.session.welcome import build_welcome
 
 # Cancel requests on their way to one server; whoever holds a key could open any number otherwise.
 MAX_CANCELS = 2
+MAX_ENTRANCES = 1000  # of a database; with a forced user any number of clients' names share a pool
 
 
 T = TypeVar("T")
@@ -126,6 +128,7 @@ class Pooler:
         database.counters.add(control.relay.counters)
         for quota in pool.quotas:
             quota.contenders.discard(pool)
+        database.entrances.clear()
         del self.pools[pool.key]
 
     def log_end(self, name: Name, reason: str, connect_time: float, *, limit: str = "") -> None:
@@ -157,23 +160,18 @@ class Pooler:
         Raises: PoolerError for a database that does not exist, is disabled or, like its user, has
         as many clients as it may.
         """
-        database = self.find_database(info.database)
-        if database is None:
-            raise PoolerError(f"no such database: {info.database}")
-        if database.disabled:
-            raise PoolerError(f'database "{info.database}" is disabled')
-        quotas = self.quotas.check_client(database.quota, credentials.user)
-        control = self.find_pool(database, credentials.user)
-        logins.on_client(self, control, credentials, scram_keys)
+        entrance = self._find_entrance(info.database, credentials.user)
+        logins.on_client(self, entrance, credentials, scram_keys)
+        control = entrance.control
         relay = control.dedicated_relay() if info.replication else control.relay
         client = ClientRelay(relay, transport, info)
         info.long_key = long_key
-        info.links_at_login = control.pool.limits.links_at_login or bool(info.replication)
         control.pool.lists.add_client(client)
         self.client_count += 1
         relay.counters.client_login_count += 1
-        info.quotas = self.quotas.enter(*quotas)
-        if info.links_at_login:
+        info.quotas = self.quotas.enter(*entrance.quotas)
+        if control.pool.limits.links_at_login or info.replication:
+            info.links_at_login = True
             wait = dedicated.enter if info.replication else linking.enter
             wait(self, control, client)
             return client
@@ -186,6 +184,24 @@ class Pooler:
         else:
             self.welcome(control, client)
         return client
+
+    def _find_entrance(self, name: str, user: str) -> Entrance:
+        """Where a client of that database and name comes in. Raises: as `enter`."""
+        database = self.databases.get(name) or self.find_database(name)
+        if database is None:
+            raise PoolerError(f"no such database: {name}")
+        if database.disabled:
+            raise PoolerError(f'database "{name}" is disabled')
+        entrance = database.entrances.get(user)
+        if entrance is not None:
+            check_client(*entrance.quotas)
+            return entrance
+        quotas = self.quotas.check_client(database.quota, user)
+        if len(database.entrances) >= MAX_ENTRANCES:
+            database.entrances.clear()
+        entrance = Entrance(self.find_pool(database, user), quotas)
+        database.entrances[user] = entrance
+        return entrance
 
     def give_key(
         self, keys: CancelKeys[T], client: T, *, long: bool, server_pid: int = 0
@@ -214,8 +230,9 @@ class Pooler:
         """Tell a client that it is logged in; it may send queries from now on."""
         info: ClientInfo = client.owner
         assert control.space is not None
-        client.vars = info.startup_vars = control.space.for_client(info.startup)
-        self._greet(client, control.space.statuses(client.vars))
+        client.vars, statuses = control.space.greet(info.startup)
+        info.startup_vars = client.vars
+        self._greet(client, statuses)
 
     def welcome_linked(self, client: ClientRelay, server: ServerRelay) -> None:
         """The same for one that has its server, with what that says, and its process id."""
@@ -278,6 +295,8 @@ class Pooler:
         all is in order.
         """
         self.config = config
+        for database in self.databases.values():
+            database.entrances.clear()
         self.quotas.use_config(config, self.databases)
         self.peers.use_config()
         for key, control in self.pools.items():

@@ -1,5 +1,5 @@
-"""What a client's startup packet sets: the parameters that will follow it from server to server, or
-all that its own server is to begin with, where it asks for replication.
+"""What a client's startup packet says: who and where, and the parameters that will follow it from
+server to server, or all that its own server is to begin with, where it asks for replication.
 
 Source: PgBouncer's client.c for what is refused and in which words; what is accepted beyond it:
 docs/differences.md. Errors: PoolerError.
@@ -7,13 +7,53 @@ docs/differences.md. Errors: PoolerError.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from pgmux.config import Config
 from pgmux.errors import PoolerError
+from pgmux.session.login_method import Way
 from pgmux.session.varcache import accepted
-from pgmux.wire.replication import Replication
+from pgmux.wire.build import build_negotiate_protocol_version
+from pgmux.wire.replication import Replication, parse_replication
 from pgmux.wire.startup import EXTENSION_PREFIX, StartupMessage, parse_options
 
 _OURS = ("user", "database", "replication")  # what says who, where and how, and sets nothing
+
+Origin = tuple[str | None, bool]  # address, None for a Unix socket; with TLS
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """A startup packet as the configuration takes it; clients with equal packets share it.
+
+    `negotiation` is what it is answered first, mostly nothing. `ways` are those in which such
+    clients are let in, by where they come from, None where that doesn't matter.
+    """
+
+    user: str
+    database: str
+    parameters: Mapping[str, str]
+    replication: Replication = Replication.NONE
+    long_key: bool = False
+    negotiation: bytes = b""
+    ways: dict[Origin | None, Way] = field(default_factory=dict, compare=False, repr=False)
+
+
+def read_startup(message: StartupMessage, config: Config, remote: str) -> Startup:
+    """Take a packet apart; `remote` is the client's address, for application_name_add_host.
+
+    3.2 differs from 3.0 in longer cancel keys; 3.1 was never in use; unknown `_pq_.` options are
+    named in the answer.
+    """
+    long_key = message.minor >= 2
+    unknown = message.extensions
+    negotiation = b""
+    if unknown or message.minor not in (0, 2):
+        negotiation = build_negotiate_protocol_version(2 if long_key else 0, unknown)
+    replication = parse_replication(message.parameters.get("replication", "no"))
+    parameters = read_parameters(message, replication, config, remote)
+    return Startup(message.user, message.database, parameters, replication, long_key, negotiation)
 
 
 def read_parameters(

@@ -82,7 +82,9 @@ _SET_UNLESS_SET = (
     " WHERE lower(name) = lower(${0}) AND source = 'session')"
     f" THEN NULL ELSE {_SET} END"
 )
-_WRITTEN_MAX = 256  # longer spellings are not remembered: a client may send 64 kB of them
+_GREETINGS_MAX = 256
+_GREETED_MAX = 1024  # characters of values: a client may send 64 kB of them
+_WRITTEN_MAX = 256  # longer spellings are not remembered, for the same reason
 
 
 class Vars:
@@ -126,11 +128,13 @@ class VarSpace:
         # What a client wrote -> what the server made of it ("utf-8" -> "UTF8"); bounded, as clients
         # fill it.
         self.canonical: dict[tuple[str, str], str] = {}
+        self._greetings: dict[tuple[tuple[str, str], ...], tuple[Vars, bytes]] = {}
         self._tell(self.reported)
 
     def _tell(self, reported: dict[str, str]) -> None:
         """What clients that come from now on are told, and want unless they say otherwise."""
         self.reported = reported
+        self._greetings.clear()
         self.defaults = self.from_reported(reported)
         # (index in `names`, -1 if it can't be set; the server's value; name; its ParameterStatus)
         self._statuses = [
@@ -168,6 +172,19 @@ class VarSpace:
         """What a client wants that began with these parameters: else the server's own values."""
         return self.defaults.replace(self.spelled(startup))
 
+    def greet(self, startup: Mapping[str, str]) -> tuple[Vars, bytes]:
+        """`for_client`, and its `statuses`: the same for most, so they are kept."""
+        key = tuple(startup.items())
+        greeting = self._greetings.get(key)
+        if greeting is None:
+            wanted = self.for_client(startup)
+            greeting = wanted, self.statuses(wanted)
+            if len(self._greetings) >= _GREETINGS_MAX:
+                self._greetings.clear()
+            if sum(map(len, startup.values())) <= _GREETED_MAX:
+                self._greetings[key] = greeting
+        return greeting
+
     def spelled(self, startup: Mapping[str, str]) -> dict[str, str]:
         """Startup parameters with their values as the server spells them, where that is known."""
         known = self.canonical
@@ -182,7 +199,7 @@ class VarSpace:
 
     def statuses(self, wanted: Vars) -> bytes:
         """A ParameterStatus for all that the server reports, with the values of `wanted` of those
-        that can be set; built anew only where these differ: each login sends them all.
+        that can be set; built anew only where these differ.
         """
         return b"".join(
             [
@@ -200,6 +217,7 @@ class VarSpace:
         if len(self.canonical) >= 1000:
             self.canonical.clear()
         self.canonical[name.lower(), written] = value
+        self._greetings.clear()
 
 
 def differences(have: Vars, want: Vars) -> dict[str, str | None]:

@@ -20,6 +20,18 @@ from pgmux.wire import codes
 HEADER_LEN = 5
 
 
+def split_whole_message(data: bytes, max_len: int) -> tuple[int, bytes] | None:
+    """The type and body of the one message that `data` is, to the last byte; None where it is
+    anything else, that a `MessageReader` is to look at.
+    """
+    length = len(data)
+    if not HEADER_LEN <= length <= max_len or data[0] == 0:
+        return None
+    if int.from_bytes(data[1:HEADER_LEN], "big") + 1 != length:
+        return None
+    return data[0], data[HEADER_LEN:]
+
+
 class MessageReader:
     """Keeps less than `max_len` bytes once drained; a whole message has at most `max_len`."""
 

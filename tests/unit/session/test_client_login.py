@@ -128,7 +128,11 @@ def test_a_trusted_client_enters() -> None:
     steps = login.feed(startup())
     assert [type(step) for step in steps] == [Attempted, Enter]
     enter = entered(steps)
-    assert (enter.database, enter.credentials.user, enter.long_key) == ("app", "bob", False)
+    assert (enter.startup.database, enter.credentials.user, enter.startup.long_key) == (
+        "app",
+        "bob",
+        False,
+    )
     assert (login.user, login.database, login.is_done) == ("bob", "app", True)
 
 
@@ -141,7 +145,7 @@ def test_a_login_cut_anywhere_is_the_same(before: bytes) -> None:
         # what follows a request for encryption may not come with it
         cuts = sorted({0, 8, first, at, len(whole)} if before else {0, at, len(whole)})
         steps = run(login, [whole[a:b] for a, b in itertools.pairwise(cuts)])
-        assert entered(steps).startup == {"application_name": "psql"}
+        assert entered(steps).startup.parameters == {"application_name": "psql"}
         assert answered(steps) == b"N" * (len(before) // 8)
 
 
@@ -149,21 +153,21 @@ def test_a_login_comes_byte_by_byte() -> None:
     login = start(config())
     data = startup() + QUERY
     steps = run(login, [data[i : i + 1] for i in range(len(data))])
-    assert entered(steps).database == "app"
+    assert entered(steps).startup.database == "app"
     assert login.rest() == QUERY
 
 
 @pytest.mark.parametrize("tail", [QUERY, QUERY + build.build_sync(), b"Q", b"p\0\0\0\4"])
 def test_requests_behind_the_login_are_the_relays(tail: bytes) -> None:
     login = start(config())
-    assert entered(login.feed(startup() + tail)).database == "app"
+    assert entered(login.feed(startup() + tail)).startup.database == "app"
     assert login.rest() == tail
 
 
 def test_a_large_request_behind_the_login_is_not_the_logins_business() -> None:
     login = start(config())
     head = b"Q" + (10**8).to_bytes(4, "big")
-    assert entered(login.feed(startup() + head)).database == "app"
+    assert entered(login.feed(startup() + head)).startup.database == "app"
     assert login.rest() == head
 
 
@@ -171,7 +175,7 @@ def test_encryption_is_declined() -> None:
     login = start(config())
     assert login.feed(SSL) == [Answer(b"N")]
     assert login.feed(GSSENC) == [Answer(b"N")]
-    assert entered(login.feed(startup())).database == "app"
+    assert entered(login.feed(startup())).startup.database == "app"
 
 
 @pytest.mark.parametrize("request_", [SSL, GSSENC])
@@ -263,7 +267,7 @@ def test_extensions_are_refused_by_name(minor: int, offered: int) -> None:
 
 @pytest.mark.parametrize(("minor", "long_key"), [(0, False), (1, False), (2, True), (3, True)])
 def test_long_cancel_keys_are_for_3_2(minor: int, long_key: bool) -> None:
-    assert log_in(config(), startup(minor)).long_key is long_key
+    assert log_in(config(), startup(minor)).startup.long_key is long_key
 
 
 def test_the_negotiation_comes_before_the_password() -> None:
@@ -276,7 +280,7 @@ def test_the_negotiation_comes_before_the_password() -> None:
 
 
 def found(configured: Config | None = None, /, **parameters: str) -> dict[str, str]:
-    return log_in(configured or config(), startup(**parameters)).startup
+    return log_in(configured or config(), startup(**parameters)).startup.parameters
 
 
 def test_reported_parameters_follow_the_client_as_the_server_spells_them() -> None:
@@ -375,8 +379,8 @@ def test_what_a_replication_client_sets_is_for_its_server_to_judge() -> None:
     configured = config(ignore_startup_parameters=("jit",))
     asked = {"options": "-c geqo=off -d 5", "extra_float_digits": "3", "timezone": "CET"}
     entered = log_in(configured, startup(replication="database", jit="off", **asked))
-    assert entered.replication is Replication.LOGICAL
-    assert entered.startup == {
+    assert entered.startup.replication is Replication.LOGICAL
+    assert entered.startup.parameters == {
         "options": "-c geqo=off -d 5",
         "extra_float_digits": "3",
         "TimeZone": "CET",
@@ -404,7 +408,7 @@ def test_a_username_is_measured_in_bytes() -> None:
 
 def test_more_than_max_client_conn_are_turned_away() -> None:
     configured = config(max_client_conn=10)
-    assert entered(start(configured, connections=10).feed(startup())).database == "app"
+    assert entered(start(configured, connections=10).feed(startup())).startup.database == "app"
     message = refusal(configured, startup(), connections=11)
     assert message == "no more connections allowed (max_client_conn)"
 
@@ -418,7 +422,7 @@ def test_the_console_is_open_beyond_max_client_conn() -> None:
 def test_where_tls_is_required_nobody_comes_in_over_tcp(mode: SslMode) -> None:
     configured = config(client_tls_sslmode=mode)
     assert refusal(configured, startup()) == "SSL required"
-    assert entered(start(configured, is_unix=True).feed(startup())).database == "app"
+    assert entered(start(configured, is_unix=True).feed(startup())).startup.database == "app"
 
 
 # Authentication

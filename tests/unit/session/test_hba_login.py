@@ -111,7 +111,9 @@ def test_lines_make_a_difference_between_logins() -> None:
     assert answer(start(configured)) == ASKS_MD5
     assert answer(start(configured, "11.0.0.9")) == ASKS_PASSWORD
     assert answer(start(configured), user="root") == ASKS_PASSWORD
-    assert entered(start(configured, uid=BOB_UID).feed(startup(user="root"))).database == "app"
+    assert (
+        entered(start(configured, uid=BOB_UID).feed(startup(user="root"))).startup.database == "app"
+    )
 
 
 def test_a_line_may_trust_a_known_user_and_no_other() -> None:
@@ -158,7 +160,7 @@ def test_the_line_is_told_before_the_exchange() -> None:
 
 def test_tls_is_what_hostssl_is_for() -> None:
     configured = hba("hostssl all all all trust\nhost all all all reject")
-    assert entered(start(configured, certificate="x").feed(startup())).database == "app"
+    assert entered(start(configured, certificate="x").feed(startup())).startup.database == "app"
     login = start(configured)
     assert refusal(login, login.feed(startup()))[0] == "login rejected"
 
