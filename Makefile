@@ -64,7 +64,7 @@ ci-deps:
 	apt-get update -qq
 	echo slapd slapd/no_configuration boolean true | debconf-set-selections # nor is it started
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-	  gcc libc6-dev python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper
+	  gcc libc6-dev python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper strace
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
