@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -12,9 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import BenchError
 from bench.measure import Measured, measure
-from bench.poolers import Bed, made_for
-from bench.programs import find_programs
-from bench.report.data import as_json
+from bench.poolers import made_for
+from bench.programs import Program, find_programs
+from bench.report.chart import chart
+from bench.report.data import Report, as_json, read_json
+from bench.report.machine import machine
 from bench.report.tables import markdown_tables, terminal_tables
 from bench.workload import Workload
 from bench.workloads import WORKLOADS
@@ -40,7 +43,11 @@ WIDTH = 150  # of the tables in a file
     type=click.Choice(["compiled", "pure"]),
     help="pgmux's; may be given twice. [default: compiled]",
 )
-@click.option("--seconds", type=float, help="About how long one run takes.  [default: 1]")
+@click.option(
+    "--seconds",
+    type=float,
+    help="About how long one run takes; below 1, less is copied and fewer are idle.  [default: 1]",
+)
 @click.option("--rounds", type=click.IntRange(1), help="[default: 5]")
 @click.option("--quick", is_flag=True, help="3 rounds of 0.3 s, without Debian's PgBouncer.")
 @click.option(
@@ -52,6 +59,14 @@ WIDTH = 150  # of the tables in a file
 @click.option("--list", "as_list", is_flag=True, help="The loads' names, and nothing else.")
 @click.option("--markdown", is_flag=True, help="The tables as Markdown, for docs/performance.md.")
 @click.option("--json", "with_json", is_flag=True, help="Every sample as JSON on stdout.")
+@click.option("--svg", metavar="FILE", type=click.Path(path_type=Path), help="Chart the ratios.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Show what --json has written there, and measure nothing.",
+)
 def command(
     pgbouncer: str | None,
     forms: tuple[str, ...],
@@ -62,48 +77,64 @@ def command(
     as_list: bool,
     markdown: bool,
     with_json: bool,
+    svg: Path | None,
+    source: Path | None,
 ) -> None:
     """What pgmux costs beside PgBouncer: CPU per transaction, throughput, latency, memory.
 
     Starts its own PostgreSQL and poolers. With the defaults it takes a quarter of an hour; on a
     machine that does something else besides, take the ratios and not the times.
     """
+    if markdown and with_json:
+        raise click.UsageError("--json or --markdown; --from FILE makes the tables of the JSON")
     workloads = [w for w in WORKLOADS if not only or any(text in w.name for text in only)]
     if not workloads:
         raise click.ClickException(f"no load's name contains {' or '.join(only)}; see --list")
     if as_list:
         print(*(workload.name for workload in workloads), sep="\n")
         return
-    rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
-    seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
     stream = sys.stderr if with_json else sys.stdout
     width = None if stream.isatty() else WIDTH
     console = Console(file=stream, highlight=False, width=width)
     try:
-        programs = find_programs(pgbouncer, forms, with_second=not quick)
-        if programs[0].is_pgmux:
-            console.print("PgBouncer isn't on PATH (--pgbouncer): measuring pgmux alone.")
-        with made_for(programs) as bed:
-            results = run_all(console, workloads, bed, rounds, seconds)
+        if source is not None:
+            report = read_json(source.read_text())
+        else:
+            rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
+            seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
+            programs = find_programs(pgbouncer, forms, with_second=not quick)
+            report = run_all(console, workloads, programs, rounds, seconds)
     except (BenchError, PostgresError, PoolerProcessError) as error:
         raise click.ClickException(str(error)) from error
     if with_json:
-        print(as_json(results, rounds=rounds, seconds=seconds))
+        print(as_json(report))
     if markdown:
-        print(markdown_tables(results, rounds))
+        print(markdown_tables(report))
     else:
-        console.print(terminal_tables(results, rounds))
-    sys.exit(report_failures(console, results))
+        console.print(terminal_tables(report))
+    if svg is not None:
+        svg.write_text(chart(report))
+    sys.exit(report_failures(console, report.results))
 
 
 def run_all(
-    console: Console, workloads: Sequence[Workload], bed: Bed, rounds: int, seconds: float
-) -> list[Measured]:
-    """All loads, with a bar that moves at each run."""
+    console: Console,
+    workloads: Sequence[Workload],
+    programs: Sequence[Program],
+    rounds: int,
+    seconds: float,
+) -> Report:
+    """All loads, with a bar that moves at each run. Raises: BenchError, PostgresError."""
+    if programs[0].is_pgmux:
+        console.print("PgBouncer isn't on PATH (--pgbouncer): measuring pgmux alone.")
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
-        task = bars.add_task("", total=len(workloads) * rounds * len(bed.programs))
-        results = []
+    results = []
+    with (
+        made_for(programs) as bed,
+        Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars,
+    ):
+        runs = rounds * len(programs)
+        task = bars.add_task("", total=len(workloads) * runs)
         for number, workload in enumerate(workloads, 1):
             bars.update(task, description=workload.name)
             results.append(
@@ -115,8 +146,8 @@ def run_all(
                     on_run=lambda: bars.advance(task),
                 )
             )
-            bars.update(task, completed=number * rounds * len(bed.programs))
-    return results
+            bars.update(task, completed=number * runs)  # some loads have fewer
+    return Report(machine(), rounds, seconds, results)
 
 
 def report_failures(console: Console, results: Sequence[Measured]) -> int:

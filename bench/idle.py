@@ -28,7 +28,9 @@ _QUERIES_PER_LOGIN = 20
 
 @dataclass(frozen=True, slots=True)
 class IdleLoad(Workload):
-    """So many `clients`; once for each pooler, whose memory is to be that of its first ones."""
+    """So many `clients`, of which a run shorter than a second has its part; once for each pooler,
+    whose memory is to be that of its first ones.
+    """
 
     name: str
     clients: int
@@ -37,24 +39,25 @@ class IdleLoad(Workload):
     most_rounds: ClassVar[int | None] = 1
 
     def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
-        """The seconds of probing."""
+        """The seconds of a run."""
         _make_room(self.clients + _FIRST)
-        return seconds * _PROBED_SECONDS
+        return seconds
 
     def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
-        with ExitStack() as stack, no_collection():
+        clients = max(1, round(self.clients * min(1.0, size)))
+        with ExitStack() as stack, _no_collection():
             prober = stack.enter_context(Client(pooler))
             prober.ask()
             for _ in range(_FIRST):
                 stack.enter_context(Client(pooler, self.setup))
             before = pooler.memory()
             logins = []
-            for _ in range(self.clients):
+            for _ in range(clients):
                 start = time.perf_counter()
                 stack.enter_context(Client(pooler, self.setup))
                 logins.append(time.perf_counter() - start)
-            weight = max(0, pooler.memory() - before) / self.clients
-            round_trips = sorted(_probe(pooler, prober, size))
+            weight = max(0, pooler.memory() - before) / clients
+            round_trips = sorted(_probe(pooler, prober, _PROBED_SECONDS * size))
         return {
             "start_mb": pooler.start_bytes / MEGA,
             "bytes_per_client": weight,
@@ -78,7 +81,7 @@ def _probe(pooler: Pooler, prober: Client, seconds: float) -> Iterator[float]:
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
+def _no_collection() -> Iterator[None]:
     """This process's own collector would be taken for the pooler's."""
     gc.disable()
     try:

@@ -48,6 +48,10 @@ class Row:
     def name(self) -> str:
         return f"{self.measured.workload.name} {self.quantity.label}".rstrip()
 
+    def others(self) -> list[str]:
+        """The poolers that are compared with the first one."""
+        return list(self.measured.samples)[1:]
+
     def samples(self, name: str) -> list[float]:
         return [sample[self.quantity.figure] for sample in self.measured.samples[name]]
 

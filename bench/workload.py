@@ -55,6 +55,7 @@ class Quantity:
     label: str = ""
     more_is_better: bool = False
     goal: Goal | None = None
+    is_charted: bool = True
 
 
 class Workload(ABC):

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from bench.measure import Measured
 from bench.report.cells import CAPTION, DETAIL_CAPTION, Cells, comparison, details
-from bench.report.machine import machine
+from bench.report.data import Report
 
 
-def terminal_tables(results: Sequence[Measured], rounds: int) -> Group:
+def terminal_tables(report: Report) -> Group:
     """Both, for rich."""
     return Group(
-        _table(comparison(results), machine(), _caption(results, rounds)),
-        _table(details(results), "", DETAIL_CAPTION),
+        _table(comparison(report.results), report.machine, _caption(report)),
+        _table(details(report.results), "", DETAIL_CAPTION),
     )
 
 
-def markdown_tables(results: Sequence[Measured], rounds: int) -> str:
+def markdown_tables(report: Report) -> str:
     """Both, as they stand in a document."""
-    first = f"{machine()}; {_caption(results, rounds)}:\n\n{_markdown(comparison(results))}"
-    return f"{first}\n\n{DETAIL_CAPTION.capitalize()}:\n\n{_markdown(details(results))}"
+    first = f"{report.machine}; {_caption(report)}:\n\n{_markdown(comparison(report.results))}"
+    return f"{first}\n\n{DETAIL_CAPTION.capitalize()}:\n\n{_markdown(details(report.results))}"
 
 
-def _caption(results: Sequence[Measured], rounds: int) -> str:
-    yardstick = next(iter(results[0].samples))
-    return CAPTION.format(yardstick=yardstick, rounds=rounds)
+def _caption(report: Report) -> str:
+    yardstick = next(iter(report.results[0].samples))
+    return CAPTION.format(yardstick=yardstick, rounds=report.rounds)
 
 
 def _table(cells: Cells, title: str, caption: str) -> Table:
