@@ -6,7 +6,8 @@
     reply.waiting   call complete() when it is done, cancel() at a CancelRequest; go on reading
     reply.reason    then close; it is the log's "closing because"
 
-Answers come in the order of the queries, and an answer longer than CHUNK_LEN in pieces.
+Answers come in the order of the queries, and an answer that is long (CHUNK_LEN) or takes long to
+make (MAX_STEPS) in pieces.
 Source: PgBouncer's src/admin.c (1.25.2); the extended protocol, and that a cancelled PAUSE is
 answered, are ours.
 Errors: none but our bugs: whatever a client sends is answered.
@@ -17,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 from pgmux.admin.commands import find_statement, find_statements
 from pgmux.admin.extended import ExtendedQuery, Portal
@@ -39,6 +39,7 @@ from pgmux.wire.parse import parse_execute
 MAX_MESSAGE_LEN = 16 * 1024
 MAX_HELD_LEN = 64 * 1024  # of what a client sends while it has to wait
 CHUNK_LEN = 64 * 1024
+MAX_STEPS = 64  # for one piece: rows of SHOW at about 20 µs each, while everybody else waits
 MAX_DETAIL_LEN = 4000
 _INT_MAX = 0x7FFFFFFF
 
@@ -156,9 +157,14 @@ class Console:
     # ---- the flow
 
     def _pump(self, data: bytes = b"") -> Reply:
-        """Answers messages until none is left, or one must wait, or the reply is long enough."""
+        """Answers messages until none is left, or one must wait, or it is enough for one reply."""
         out = bytearray(data)
-        while len(out) < CHUNK_LEN and self._waiting is None and self._reason is None:
+        steps = 0
+        while self._waiting is None and self._reason is None:
+            self._more = len(out) >= CHUNK_LEN or steps == MAX_STEPS
+            if self._more:
+                break
+            steps += 1
             try:
                 piece = self._next_piece()
             except ProtocolViolation as error:
@@ -168,7 +174,8 @@ class Console:
             if piece is None:
                 break
             out += piece
-        self._more = len(out) >= CHUNK_LEN and self._waiting is None and self._reason is None
+        else:
+            self._more = False
         errors, self._errors = tuple(self._errors), []
         return Reply(bytes(out), self._more, self._waiting, self._reason, errors)
 
@@ -267,9 +274,11 @@ class Console:
         if portal.rows is None:
             portal.rows = portal.statement.data_rows(self._pooler, portal.formats)
         count = 0
-        for row in islice(portal.rows, max_rows if max_rows > 0 else None):
-            count += 1
+        for row in portal.rows:
             yield row
+            count += bool(row)
+            if 0 < max_rows == count:
+                break
         is_suspended = 0 < max_rows == count
         yield (
             build.build_portal_suspended() if is_suspended else build.build_command_complete("SHOW")

@@ -197,7 +197,8 @@ def _zero(name: str) -> TableColumn:
 
 TABLES: Mapping[str, Table] = {
     "active_sockets": Table(
-        _SOCKET, lambda pooler: (row for row in pooler.snapshot.sockets() if row.is_active)
+        _SOCKET,
+        lambda pooler: (row if row.is_active else None for row in pooler.snapshot.sockets()),
     ),
     "clients": Table(_CONNECTION, lambda pooler: pooler.snapshot.clients()),
     "config": Table(items(TEXT, "key", "value", "default", "changeable"), _config_rows),

@@ -1,6 +1,7 @@
 """A table of the console: its columns, and how rows become RowDescription and DataRow.
 
-A getter takes a row of what `Table.rows` returns and answers a str or int, None for NULL.
+A getter takes a row of what `Table.rows` returns and answers a str or int, None for NULL. A row of
+None is not shown, but a step of the answer: that it was looked at has taken its time.
 Errors: PoolerError, fatal=False, for a Bind's formats. A row without the attribute is our bug.
 """
 
@@ -61,12 +62,15 @@ class Table:
         )
 
     def data_rows(self, pooler: AdminPooler, formats: Sequence[int]) -> Iterator[bytes]:
-        """The DataRows of one moment, each built when it is asked for."""
+        """The DataRows of one moment, each built when it is asked for; empty for a row of None."""
         fields = [
             (column.get, find_encoder(column.type, format_))
             for column, format_ in zip(self.columns, formats, strict=True)
         ]
         for row in self.rows(pooler):
+            if row is None:
+                yield b""
+                continue
             values = [(get(row), encode) for get, encode in fields]
             yield build.build_data_row([None if v is None else encode(v) for v, encode in values])
 

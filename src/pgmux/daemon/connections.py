@@ -58,7 +58,9 @@ class Connections:
 
     def clients(self) -> Iterator[ConnectionRow]:
         """SHOW CLIENTS; consoles are clients too."""
-        found: list[_Any] = [c for key in self._pool_keys() for c in self._clients_of(key)]
+        found: list[_Any] = []
+        for key in self._pool_keys():
+            found += self._clients_of(key)
         return self._rows(found + [c for c in self._door.logins if c.state != "login"])
 
     def servers(self) -> Iterator[ConnectionRow]:
@@ -84,9 +86,7 @@ class Connections:
         if key == CONSOLE_POOL:
             return list(self._consoles.open)
         lists = self._pooler.pools[key].pool.lists
-        clients = [*lists.active_clients(), *lists.waiting_clients()]
-        # who waits for auth_query is in the list of those that log in
-        return [client for client in clients if not client.owner.is_lookup]
+        return [*lists.active_clients(), *lists.waiting_clients()]
 
     def _servers_of(self, key: PoolKey) -> list[_Server]:
         control = self._pooler.pools.get(key)
@@ -128,10 +128,11 @@ class Connections:
                 yield _socket(row, connection)
 
     def _row(self, connection: _Any) -> ConnectionRow | None:
-        """None for one that has gone."""
+        """None for one that has gone, and for a lookup: who waits for that is among the logins."""
         match connection:
             case ClientRelay():
-                return None if connection.state == states.CL_GONE else self._client(connection)
+                is_none = connection.state == states.CL_GONE or connection.owner.is_lookup
+                return None if is_none else self._client(connection)
             case ServerRelay():
                 return None if connection.state == states.SV_GONE else self._server(connection)
             case Attempt():

@@ -122,9 +122,10 @@ LISTS = ListsRow(*range(1, 15))
 
 @dataclass
 class FakeSnapshot:
-    """`clients` rows are a field because some tests want many of them."""
+    """Rows of clients and sockets are fields because some tests want many of them."""
 
     client_rows: list[ConnectionRow] = field(default_factory=lambda: [CLIENT])
+    socket_rows: list[SocketRow] = field(default_factory=lambda: [QUIET_SOCKET, SOCKET])
 
     def databases(self) -> list[DatabaseRow]:
         return [DATABASE]
@@ -139,7 +140,7 @@ class FakeSnapshot:
         return [SERVER]
 
     def sockets(self) -> list[SocketRow]:
-        return [QUIET_SOCKET, SOCKET]
+        return self.socket_rows
 
     def peers(self) -> list[PeerRow]:
         return [PEER]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pgmux.admin.console import Console, Reply
 from pgmux.wire import build
 from pgmux.wire.messages import MessageReader
@@ -30,8 +32,13 @@ def types(data: bytes) -> str:
 
 
 def ask(query: str, pooler: FakePooler | None = None, *, is_admin: bool = True) -> Reply:
-    """The reply to one simple query on a console of its own."""
-    return new_console(pooler, is_admin=is_admin).feed(build.build_query(query))
+    """The reply to one simple query on a console of its own, in one piece."""
+    console = new_console(pooler, is_admin=is_admin)
+    reply = console.feed(build.build_query(query))
+    while reply.more:
+        rest = console.feed(b"")
+        reply = replace(rest, data=reply.data + rest.data, errors=reply.errors + rest.errors)
+    return reply
 
 
 def rows(data: bytes) -> list[tuple[str | None, ...]]:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmux.admin.console import CHUNK_LEN, MAX_HELD_LEN, Console
+from pgmux.admin.console import CHUNK_LEN, MAX_HELD_LEN, MAX_STEPS, Console
 from pgmux.admin.outcome import Waiting
 from pgmux.errors import LocalProtocolError
 from pgmux.wire import build
-from tests.unit.admin.pooler import CLIENT, FakePooler, FakeSnapshot
+from tests.unit.admin.pooler import CLIENT, QUIET_SOCKET, SOCKET, FakePooler, FakeSnapshot
 from tests.unit.admin.talk import IN_BLOCK, READY, error, messages, new_console, rows, tag, types
 
 query = build.build_query
@@ -182,11 +184,36 @@ def test_a_long_answer_comes_in_pieces() -> None:
     reply = console.feed(query("SHOW CLIENTS") + query("SHOW VERSION"))
     data = b""
     while reply.more:
-        assert CHUNK_LEN <= len(reply.data) < CHUNK_LEN + 1000
+        assert 0 < len(reply.data) < CHUNK_LEN and len(messages(reply.data)) <= MAX_STEPS
         data += reply.data
         reply = console.feed(b"")
     data += reply.data
     assert types(data) == "T" + 2000 * "D" + "CZ" + "TDCZ"
+
+
+def test_long_pieces_are_as_few_as_fit_a_chunk() -> None:
+    row = replace(CLIENT, application_name=5000 * "x")
+    console = new_console(FakePooler(snapshot=FakeSnapshot([row] * 40)))
+    reply = console.feed(query("SHOW CLIENTS"))
+    assert reply.more and CHUNK_LEN <= len(reply.data) < CHUNK_LEN + 6000
+
+
+def test_rows_that_are_looked_at_and_not_shown_take_turns_too() -> None:
+    snapshot = FakeSnapshot(socket_rows=[QUIET_SOCKET] * 1000 + [SOCKET])
+    console = new_console(FakePooler(snapshot=snapshot))
+    replies = [console.feed(query("SHOW ACTIVE_SOCKETS"))]
+    while replies[-1].more:
+        replies.append(console.feed(b""))
+    assert len(replies) > 1000 // MAX_STEPS
+    assert types(b"".join(reply.data for reply in replies)) == "TDCZ"
+
+
+def test_rows_that_are_not_shown_are_none_of_those_that_an_execute_asks_for() -> None:
+    snapshot = FakeSnapshot(socket_rows=[QUIET_SOCKET, SOCKET, QUIET_SOCKET, SOCKET, QUIET_SOCKET])
+    console = new_console(FakePooler(snapshot=snapshot))
+    begin = build.build_parse("", "SHOW ACTIVE_SOCKETS") + build.build_bind("", "")
+    asked = begin + 3 * build.build_execute(max_rows=1) + build.build_sync()
+    assert types(console.feed(asked).data) == "12DsDsCZ"
 
 
 def test_many_long_answers_asked_for_at_once_are_not_kept_in_memory() -> None:
