@@ -20,6 +20,7 @@ from pgmux.auth.server_auth import SaltedCache
 from pgmux.config import Config
 from pgmux.daemon import systemd
 from pgmux.daemon.admin import DaemonAdmin
+from pgmux.daemon.collector import Collector
 from pgmux.daemon.configuration import describe, say_problems
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.names import Names
@@ -121,6 +122,7 @@ class App:
         )
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
         self._listener = Listener(config.settings, log, self.door, manager.sockets)
+        self._collector = Collector()
 
     def _peer_outside(self) -> PeerOutside:
         return PeerOutside(
@@ -152,6 +154,7 @@ class App:
         self._loop.call_later(self.pooler.config.settings.stats_period, self._tick)
         if self._manager.watchdog:
             self._show_life()
+        self._collector.begin(self.pooler.clock())
 
     async def wait_closed(self) -> int:
         """The exit code, when the process is to end."""
@@ -319,6 +322,8 @@ class App:
                 self.door.end_slow_logins(timeout, self.pooler.clock())
             self._on_change()
             self.log.say_suppressed()
+            count = self.door.context.connection_count() + len(self.pooler.pools)
+            self._collector.maintain(self.pooler.clock(), count)
         except Exception as error:
             self.log.exception("internal error in the janitor", error)
 

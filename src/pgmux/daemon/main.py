@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import faulthandler
 import functools
-import gc
 import os
 import select
 import signal
@@ -201,7 +200,6 @@ async def _serve(
     try:
         log.log(banner)
         manager.notify(systemd.READY)
-        gc.freeze()  # what exists by now stays: no collection need look at it again
         return await application.wait_closed()
     finally:
         log.say_suppressed(all_=True)
