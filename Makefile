@@ -23,7 +23,7 @@ ARGS ?=
 # process, for a debugger.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo build test lint unit e2e sanitize bench soak ci-deps clean
+.PHONY: demo build test lint unit e2e sanitize bench soak dist ci-deps clean
 
 demo: $(VENV)/demo-installed
 	@$(BIN)/pgmux demo $(ARGS)
@@ -58,6 +58,14 @@ bench: $(VENV)/built
 
 soak: $(VENV)/built
 	$(BIN)/python -m pytest -m soak $(ARGS)
+
+# The sdist, and a wheel made of it for this Python and system.
+dist: $(TEST_INSTALLED)
+	rm -rf dist
+	$(BIN)/python setup.py --quiet sdist
+	PGMUX_REQUIRE_CYTHON=$(REQUIRE_CYTHON) $(BIN)/python -m pip wheel --quiet --no-deps \
+	  --disable-pip-version-check --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@ls dist
 
 # The only place that installs anything from Debian.
 ci-deps:
