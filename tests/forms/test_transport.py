@@ -447,6 +447,25 @@ def test_what_was_sent_before_a_reset_is_still_delivered(run: Run) -> None:
     run(case())
 
 
+def test_a_protocol_may_ask_for_its_socket_when_it_is_lost(run: Run, kind: str) -> None:
+    class Asking(Recorder):
+        def connection_lost(self, error: Exception | None) -> None:
+            self.name = self.transport.get_extra_info("socket").getsockname()
+            self.transport.abort()
+            super().connection_lost(error)
+
+    async def case() -> None:
+        asking, peer = await open_pair(kind, Asking())
+        name, transport = peer.getpeername(), asking.transport
+        peer.close()
+        await asking.lost.wait()
+        await turns()
+        assert asking.name == name and asking.events == ["lost"]
+        assert transport.get_extra_info("socket") is None, "it is closed now"
+
+    run(case())
+
+
 # ---- reading
 
 

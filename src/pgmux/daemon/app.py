@@ -28,10 +28,11 @@ from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.systemd import ServiceManager
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import stats_fields, stats_line
-from pgmux.net.client_connection import Admission, Door
+from pgmux.net.client_connection import ClientConnection
 from pgmux.net.compute import Computer
 from pgmux.net.connector import Connector, ConnectRequest
 from pgmux.net.console_connection import Consoles
+from pgmux.net.door import Admission, Door
 from pgmux.net.listener import Listener
 from pgmux.net.peer_request import Outside as PeerOutside
 from pgmux.net.peer_request import PeerRequest
@@ -121,7 +122,8 @@ class App:
             lambda: self._tls.client.context,
         )
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
-        self._listener = Listener(config.settings, log, self.door, manager.sockets)
+        factory = partial(ClientConnection, self.door)
+        self._listener = Listener(config.settings, log, factory, manager.sockets)
         self._collector = Collector()
 
     def _peer_outside(self) -> PeerOutside:

@@ -13,9 +13,10 @@ from typing import Final
 
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.metrics.snapshot import ConnectionRow, SocketRow
-from pgmux.net.client_connection import ClientConnection, Door
+from pgmux.net.client_connection import ClientConnection
 from pgmux.net.connector import Attempt
 from pgmux.net.console_connection import ConsoleConnection, Consoles
+from pgmux.net.door import Door
 from pgmux.net.peer_request import PeerRequest
 from pgmux.net.rows import connection_row
 from pgmux.pool import states

@@ -29,7 +29,7 @@ from pgmux.metrics.snapshot import (
     UserRow,
     sum_stats,
 )
-from pgmux.net.client_connection import Door
+from pgmux.net.door import Door
 from pgmux.net.console_connection import Consoles
 from pgmux.pool import states
 from pgmux.session._relay_cy import Counters, Relay, ServerRelay

@@ -327,7 +327,7 @@ class Transport:
 
     def abort(self) -> None:
         """Close without sending what is unsent; `connection_lost` comes later."""
-        if self.fd >= 0:
+        if self.protocol is not None:
             self._end(None)
 
     # ---- inside
@@ -437,7 +437,7 @@ class Transport:
     def _fail(self, error: Exception) -> None:
         """The protocol has raised: that ends its connection, and no other."""
         self.poller.on_error(self.protocol, error)
-        if self.fd >= 0:
+        if self.protocol is not None:
             self._end(error)
 
     @cython.cfunc
@@ -454,12 +454,19 @@ class Transport:
 
     @cython.cfunc
     def _lost(self, error: Exception | None) -> None:
-        """Close the socket, if that isn't done yet, and tell the protocol."""
-        if self.fd < 0:
+        """Tell the protocol, if that isn't done yet, which may still ask for the socket; close it."""
+        protocol = self.protocol
+        if protocol is None:
             return
         self.closing = True
         self.backlog = None
-        self.unsent_len = 0
+        self.unsent_len = self.mask = 0
+        self.protocol = self.loop = self.error = None
+        self.receive = _nobody
+        try:
+            protocol.connection_lost(error)
+        except Exception as failure:
+            self.poller.on_error(protocol, failure)
         self.poller.transports.pop(self.fd, None)
         if self.sock is None:
             os.close(self.fd)
@@ -467,13 +474,6 @@ class Transport:
             self.sock.close()
             self.sock = None
         self.fd = -1
-        protocol = self.protocol
-        self.protocol = self.loop = self.error = None
-        self.receive = _nobody
-        try:
-            protocol.connection_lost(error)
-        except Exception as failure:
-            self.poller.on_error(protocol, failure)
 
 
 def _nobody(data: bytes) -> None:

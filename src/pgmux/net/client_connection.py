@@ -12,21 +12,20 @@ closes its connection alone.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
-from enum import Enum, auto
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, TypeVar, cast
 
 from pgmux.auth.credentials import Credentials
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation, TlsError
 from pgmux.metrics.snapshot import ConnectionRow
-from pgmux.net.compute import Computer, TooManyJobs
+from pgmux.net.compute import TooManyJobs
+from pgmux.net.door import Admission, Door
 from pgmux.net.rows import connection_row
-from pgmux.net.sockets import Addresses, read_addresses
+from pgmux.net.sockets import AcceptedAddresses
 from pgmux.net.tls import start_tls, tls_info
-from pgmux.net.verifier import Verification, Verifier
-from pgmux.session.client import UNTOLD, ClientLogin, LoginContext
+from pgmux.net.verifier import Verification
+from pgmux.session.client import UNTOLD, ClientLogin
 from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
 from pgmux.session.log import Name
@@ -45,9 +44,8 @@ from pgmux.session.login_steps import (
     Unknown,
     Verify,
 )
-from pgmux.session.lookups import Lookup, Lookups
+from pgmux.session.lookups import Lookup
 from pgmux.session.peers import Forward
-from pgmux.session.pooler import OnCancelled, Pooler
 from pgmux.wire.build import build_error_response
 
 # Kinds of lines that a client causes before it has authenticated; the log limits them.
@@ -57,81 +55,7 @@ _TLS_ERROR = "TLS handshake error"
 
 _LOST = "client unexpected eof"
 
-
-class Consoles(Protocol):
-    """The admin console's side; `net.console_connection.Consoles`."""
-
-    def __call__(
-        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole, id_: int
-    ) -> asyncio.Protocol:
-        """The protocol that a console client's transport goes on with, welcome sent."""
-
-    def cancel(self, pid: int, key: bytes) -> bool:
-        """Cancel a console's waiting command; False where the key is not a console's."""
-
-
-class Admission(Enum):
-    """Whom the pooler lets in, besides the console's users."""
-
-    OPEN = auto()
-    LAST = auto()  # shutting down: who has come by now, and who still comes over TCP
-    SHUT = auto()
-
-
-class Door:
-    """What all logins share, and the logins that are under way."""
-
-    __slots__ = (
-        "admission",
-        "computer",
-        "consoles",
-        "context",
-        "logins",
-        "lookups",
-        "pooler",
-        "tls_context",
-        "verifier",
-    )
-
-    def __init__(
-        self,
-        pooler: Pooler,
-        context: LoginContext,
-        computer: Computer,
-        verifier: Verifier,
-        consoles: Consoles,
-        tls_context: Callable[[], ssl.SSLContext | None],
-    ) -> None:
-        self.pooler = pooler
-        self.context = context
-        self.tls_context = tls_context  # None where clients have no TLS
-        self.computer = computer
-        self.verifier = verifier
-        self.consoles = consoles
-        self.lookups = Lookups(pooler, lambda f: asyncio.get_running_loop().call_soon(f))
-        self.logins: dict[ClientConnection, None] = {}
-        self.admission = Admission.OPEN
-
-    def __call__(self) -> ClientConnection:
-        """A protocol for a new connection."""
-        return ClientConnection(self)
-
-    def expected_count(self) -> int:
-        """Logins under way that may still become clients."""
-        return sum(not connection.is_late for connection in self.logins)
-
-    def cancel(self, pid: int, key: bytes, on_done: OnCancelled) -> Forward | None:
-        """Do what a CancelRequest asks for; `on_done` is told why its connection closes."""
-        if self.consoles.cancel(pid, key):
-            on_done("cancel request for console client")
-            return None
-        return self.pooler.cancel(pid, key, on_done)
-
-    def end_slow_logins(self, timeout: float, now: float) -> None:
-        """client_login_timeout."""
-        for connection in [c for c in self.logins if now - c.connect_time > timeout]:
-            connection.close("client_login_timeout")
-        self.lookups.end_slow(timeout, now)
+T = TypeVar("T")
 
 
 class ClientConnection(asyncio.Protocol):
@@ -169,13 +93,13 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No isinstance: a loop's transports have the methods, maybe not the base class.
         self._transport = cast(asyncio.Transport, transport)
-        sock = transport.get_extra_info("socket")
-        self._addresses = read_addresses(sock, self._door.pooler.config.settings.listen_port)
-        self._login = ClientLogin(self._door.context, self._addresses.peer)
+        door = self._door
+        port = door.pooler.config.settings.listen_port
+        self._addresses = addresses = AcceptedAddresses(transport, port)
+        self._login = ClientLogin(door.context, addresses)
         # The Unix socket stays open in a shutdown, for the console alone.
-        is_shutting_down = self._door.admission is not Admission.OPEN
-        self.is_late = is_shutting_down and self._addresses.peer.is_unix
-        self._door.logins[self] = None
+        self.is_late = door.admission is not Admission.OPEN and addresses.is_unix
+        door.logins[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed:
@@ -191,8 +115,9 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._closed:
-            self._guarded(lambda: self._login.feed(data))
-            self._hold_while_asked()
+            self._advance(self._login.feed, data)
+            if self._asked is not None:
+                self._hold_while_asked()
 
     # ---- SHOW SOCKETS
 
@@ -228,60 +153,42 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- the login
 
-    def _start_tls(self, received: bytes) -> None:
-        context = self._door.tls_context()
-        if context is None:  # it was there when the client asked for it
-            self.close("failed to accept SSL", tell=False)
-            return
-        self._transport = start_tls(
-            self._transport,
-            self,
-            context,
-            server_side=True,
-            received=received,
-            on_established=self._on_tls,
-        )
-
     def _on_tls(self) -> None:
         self._login.tls = tls_info(self._transport)
 
     def _on_computed(self, result: bytes) -> None:
         if not self._closed:
             self._transport.resume_reading()
-            self._guarded(lambda: self._login.on_computed(result))
-
-    def _look_up(self, step: LookUp) -> None:
-        """Reading goes on, to see whether the client leaves; it has nothing to say till then."""
-        self._asked = self._door.lookups.begin(step.database, step.user, self._on_looked_up)
+            self._advance(self._login.on_computed, result)
 
     def _hold_while_asked(self) -> None:
-        if self._asked is not None and self._login.kept_len > 0 and not self._is_held:
+        if self._login.kept_len > 0 and not self._is_held:
             self._is_held = True
             self._transport.pause_reading()
 
     def _on_looked_up(self, result: Credentials | PoolerError | None) -> None:
-        self._on_answered(lambda: self._after_lookup(result))
+        self._on_answered(self._after_lookup, result)
 
     def _on_verified(self, problem: str) -> None:
-        self._on_answered(lambda: self._login.on_verified(problem))
+        self._on_answered(self._login.on_verified, problem)
 
-    def _on_answered(self, advance: Callable[[], list[LoginStep]]) -> None:
+    def _on_answered(self, advance: Callable[[T], list[LoginStep]], answer: T) -> None:
         self._asked = None
         if self._is_held:
             self._is_held = False
             self._transport.resume_reading()
-        self._guarded(advance)
+        self._advance(advance, answer)
 
     def _after_lookup(self, result: Credentials | PoolerError | None) -> list[LoginStep]:
         if isinstance(result, PoolerError):
             raise result
         return self._login.on_looked_up(result)
 
-    def _guarded(self, advance: Callable[[], list[LoginStep]]) -> None:
-        """Do the login's next steps; whatever goes wrong ends this connection and no other."""
+    def _advance(self, advance: Callable[[T], list[LoginStep]], what: T) -> None:
+        """Do the steps that follow; whatever goes wrong ends this connection and no other."""
         try:
-            for step in advance():
-                self._do(step)
+            for step in advance(what):
+                _DO[type(step)](self, step)
         except (PoolerError, ProtocolViolation, TlsError) as error:
             self._refuse(error)
         except TooManyJobs as error:
@@ -300,38 +207,61 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.close(error.message, error.sqlstate, reason=self._login.explain(error))
 
-    def _do(self, step: LoginStep) -> None:
-        if isinstance(step, Answer):
-            self._transport.write(step.data)
-        elif isinstance(step, StartTls):
-            self._start_tls(step.received)
-        elif isinstance(step, Derive):
-            self._transport.pause_reading()
-            self._door.computer.submit(step.job, self._on_computed)
-        elif isinstance(step, Verify):
-            self._asked = self._door.verifier.submit(step.job, self._on_verified)
-        elif isinstance(step, LookUp):
-            self._look_up(step)
-        elif isinstance(step, Unknown):
-            text = f"no such user: {step.user}"
-            self._door.pooler.log.log(text, self._name(), limit="no such user")
-        elif isinstance(step, Attempted):
-            self._on_attempt()
-        elif isinstance(step, Judged):
-            if self._door.pooler.log.is_debug:
-                text = f"HBA line {step.place} is matched: {step.method}"
-                self._door.pooler.log.debug(text, self._name())
-        elif isinstance(step, Refuse):
-            self._refuse(step.error)
-        elif isinstance(step, Cancel):
-            self._transport.pause_reading()  # one request a connection
-            self._is_canceling = True
-            on_done = partial(self.close, tell=False)
-            self._forward = self._door.cancel(step.pid, step.key, on_done)
-        elif isinstance(step, Enter):
-            self._enter(step)
-        else:
-            self._enter_console(step)
+    # ---- the steps
+
+    def _answer(self, step: Answer) -> None:
+        self._transport.write(step.data)
+
+    def _start_tls(self, step: StartTls) -> None:
+        context = self._door.tls_context()
+        if context is None:  # it was there when the client asked for it
+            self.close("failed to accept SSL", tell=False)
+            return
+        self._transport = start_tls(
+            self._transport,
+            self,
+            context,
+            server_side=True,
+            received=step.received,
+            on_established=self._on_tls,
+        )
+
+    def _derive(self, step: Derive) -> None:
+        self._transport.pause_reading()
+        self._door.computer.submit(step.job, self._on_computed)
+
+    def _verify(self, step: Verify) -> None:
+        self._asked = self._door.verifier.submit(step.job, self._on_verified)
+
+    def _look_up(self, step: LookUp) -> None:
+        """Reading goes on, to see whether the client leaves; it has nothing to say till then."""
+        self._asked = self._door.lookups.begin(step.database, step.user, self._on_looked_up)
+
+    def _note_unknown(self, step: Unknown) -> None:
+        text = f"no such user: {step.user}"
+        self._door.pooler.log.log(text, self._name(), limit="no such user")
+
+    def _note_attempt(self, _: Attempted) -> None:
+        """In a flood of attempts the line waits till it is known whether this is one of them."""
+        pooler = self._door.pooler
+        if pooler.config.settings.log_connections:
+            self._attempt_unsaid = pooler.log.is_flooded(_ATTEMPT)
+            if not self._attempt_unsaid:
+                self._log_attempt(_ATTEMPT)
+
+    def _note_rule(self, step: Judged) -> None:
+        if self._door.pooler.log.is_debug:
+            text = f"HBA line {step.place} is matched: {step.method}"
+            self._door.pooler.log.debug(text, self._name())
+
+    def _refuse_as_said(self, step: Refuse) -> None:
+        self._refuse(step.error)
+
+    def _cancel(self, step: Cancel) -> None:
+        self._transport.pause_reading()  # one request a connection
+        self._is_canceling = True
+        on_done = partial(self.close, tell=False)
+        self._forward = self._door.cancel(step.pid, step.key, on_done)
 
     def _enter(self, step: Enter) -> None:
         if self._door.admission is Admission.SHUT or self.is_late:
@@ -409,14 +339,6 @@ class ClientConnection(asyncio.Protocol):
     def _log_tls_error(self, error: TlsError) -> None:
         self._door.pooler.log.warning(f"{_TLS_ERROR}: {error}", self._name(), limit=_TLS_ERROR)
 
-    def _on_attempt(self) -> None:
-        """In a flood of attempts the line waits till it is known whether this is one of them."""
-        if not self._door.pooler.config.settings.log_connections:
-            return
-        self._attempt_unsaid = self._door.pooler.log.is_flooded(_ATTEMPT)
-        if not self._attempt_unsaid:
-            self._log_attempt(_ATTEMPT)
-
     def _log_unknown_database(self) -> None:
         if self._door.pooler.config.settings.log_connections:
             text = f"login failed: db={self._login.database} user={self._login.user}"
@@ -435,3 +357,20 @@ class ClientConnection(asyncio.Protocol):
         login = self._login
         peer_id = 0 if self._forward is None else self._forward.peer.id
         return Name("client", self._id, login.database, login.user, self._addresses.peer, peer_id)
+
+
+# What is done at each kind of step.
+_DO: dict[type[LoginStep], Callable[[ClientConnection, Any], None]] = {
+    Answer: ClientConnection._answer,
+    StartTls: ClientConnection._start_tls,
+    Derive: ClientConnection._derive,
+    Verify: ClientConnection._verify,
+    LookUp: ClientConnection._look_up,
+    Unknown: ClientConnection._note_unknown,
+    Attempted: ClientConnection._note_attempt,
+    Judged: ClientConnection._note_rule,
+    Refuse: ClientConnection._refuse_as_said,
+    Cancel: ClientConnection._cancel,
+    Enter: ClientConnection._enter,
+    EnterConsole: ClientConnection._enter_console,
+}

@@ -18,10 +18,10 @@ from pgmux.config.model import ADMIN_DATABASE
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, SQLSTATE_PROTOCOL_VIOLATION
 from pgmux.metrics.snapshot import ConnectionRow, StatsRow
 from pgmux.net.rows import connection_row
-from pgmux.net.sockets import Addresses
 from pgmux.session import operator
 from pgmux.session.cancel import CancelKeys
 from pgmux.session.farewell import close_with
+from pgmux.session.identity import Ends
 from pgmux.session.log import Name
 from pgmux.session.login_steps import EnterConsole
 from pgmux.session.pooler import Pooler
@@ -41,7 +41,7 @@ class Consoles:
         self._is_scheduled = False
 
     def __call__(
-        self, transport: asyncio.Transport, addresses: Addresses, step: EnterConsole, id_: int
+        self, transport: asyncio.Transport, addresses: Ends, step: EnterConsole, id_: int
     ) -> ConsoleConnection:
         """A console for a client that has logged in; it is welcomed. Raises: PoolerError for who
         may only look, and is one too many.
@@ -103,7 +103,7 @@ class ConsoleConnection(asyncio.Protocol):
         self,
         consoles: Consoles,
         transport: asyncio.Transport,
-        addresses: Addresses,
+        addresses: Ends,
         step: EnterConsole,
         id_: int,
     ) -> None:

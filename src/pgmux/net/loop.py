@@ -161,7 +161,12 @@ class Acceptor:
             except OSError as error:
                 self._rest(error)
                 return
-            Transport(poller, loop, None, factory(), fd, peername)
+            try:
+                protocol = factory()
+            except BaseException:
+                os.close(fd)
+                raise
+            Transport(poller, loop, None, protocol, fd, peername)
 
     def _rest(self, error: OSError) -> None:
         """The connections wait in the backlog, and are tried again soon."""

@@ -67,6 +67,60 @@ class Addresses:
     local: Address
 
 
+class AcceptedAddresses:
+    """Both sides of an accepted connection, each found out when somebody asks, as most connections
+    come and go without; as a `Peer` of a login it is the other side.
+
+    `transport` knows its "socket" and its "peername"; `port` is what a Unix socket is known by.
+    """
+
+    __slots__ = ("_peer", "_port", "_transport", "is_unix")
+
+    def __init__(self, transport: TransportLike, port: int) -> None:
+        self._transport = transport
+        self._port = port
+        self._peer: Address | None = None
+        self.is_unix = _is_unix(transport)
+
+    @property
+    def peer(self) -> Address:
+        """The other side; of a Unix socket as it was when it was asked for first."""
+        if not self.is_unix:
+            sockaddr = self._transport.get_extra_info("peername")
+            return _gone() if sockaddr is None else _tcp_address(sockaddr)
+        if self._peer is None:
+            self._peer = self._read().peer
+        return self._peer
+
+    @property
+    def local(self) -> Address:
+        """Our side; of a connection that has ended the host is "unknown"."""
+        return self._read().local
+
+    def _read(self) -> Addresses:
+        sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return Addresses(_gone(), _gone())
+        return read_addresses(sock, self._port)
+
+    @property
+    def host(self) -> str:
+        return self.peer.host
+
+    @property
+    def uid(self) -> int:
+        return self.peer.uid
+
+    def __str__(self) -> str:
+        return str(self.peer)
+
+
+class TransportLike(Protocol):
+    """A transport, as far as addresses are concerned."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
 class SocketLike(Protocol):
     """A socket, or what `get_extra_info("socket")` of a transport returns."""
 
@@ -114,7 +168,7 @@ def at_port(found: Sequence[Address], port: int) -> list[Address]:
 
 def tcp_addresses(found: Sequence[tuple[int, int, int, str, Any]]) -> list[Address]:
     """What getaddrinfo has found, in its order."""
-    return [_tcp_address(family, sockaddr) for family, _, _, _, sockaddr in found]
+    return [_tcp_address(sockaddr) for _, _, _, _, sockaddr in found]
 
 
 def read_addresses(sock: SocketLike, port: int) -> Addresses:
@@ -192,11 +246,24 @@ def _peer_credentials(sock: SocketLike) -> tuple[int, int]:
 
 def _side(family: int, ask: Callable[[], SockAddr]) -> Address:
     try:
-        return _tcp_address(family, ask())
+        return _tcp_address(ask())
     except OSError:
-        return Address(family, "unknown", 0, ("", 0))
+        return _gone(family)
 
 
-def _tcp_address(family: int, sockaddr: SockAddr) -> Address:
+def _gone(family: int = socket.AF_INET) -> Address:
+    return Address(family, "unknown", 0, ("", 0))
+
+
+def _is_unix(transport: TransportLike) -> bool:
+    peername = transport.get_extra_info("peername")
+    if peername is not None:
+        return not isinstance(peername, tuple)
+    sock: SocketLike = transport.get_extra_info("socket")  # of another loop, and gone again already
+    return sock.family == socket.AF_UNIX
+
+
+def _tcp_address(sockaddr: SockAddr) -> Address:
     assert isinstance(sockaddr, tuple)
+    family = socket.AF_INET if len(sockaddr) == 2 else socket.AF_INET6
     return Address(family, sockaddr[0], sockaddr[1], sockaddr)

@@ -383,6 +383,49 @@ def test_accepted_tcp_connections_send_at_once(run: Run, log: RecordingLog) -> N
     run(case())
 
 
+def test_an_accepted_connection_knows_whom_it_was_accepted_from(
+    run: Run, log: RecordingLog, listening: socket.socket
+) -> None:
+    async def case() -> None:
+        door = Door()
+        server = await serve(listening, door, log)
+        with new_socket(listening) as sock:
+            await exchange(sock, listening)
+            transport = door.made[0].transport
+            assert transport.get_extra_info("peername") == sock.getsockname()
+            assert transport.get_extra_info("socket").getsockname() == listening.getsockname()
+        await door.close()
+        server.close()
+
+    run(case())
+
+
+def test_an_accepting_that_fails_is_a_bug_that_ends_nothing(
+    run: Run, log: RecordingLog, listening: socket.socket, failures: list[BaseException]
+) -> None:
+    door = Door()
+
+    def factory() -> Recorder:
+        if not door.made:
+            door()
+            raise ValueError("a bug")
+        return door()
+
+    async def case() -> None:
+        loop = asyncio.get_running_loop()
+        server = await open_server(loop, factory, listening, 512, log)
+        with new_socket(listening) as first, new_socket(listening) as second:
+            await loop.sock_connect(first, listening.getsockname())
+            assert await loop.sock_recv(first, 100) == b""
+            assert await exchange(second, listening) == b"hello"
+        assert [str(failure) for failure in failures] == ["a bug"]
+        failures.clear()
+        await door.close()
+        server.close()
+
+    run(case())
+
+
 def test_a_protocol_that_fails_to_start_costs_one_connection(
     run: Run, log: RecordingLog, listening: socket.socket, failures: list[BaseException]
 ) -> None:

@@ -7,11 +7,13 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pgmux.config.model import Settings
 from pgmux.net.sockets import (
+    AcceptedAddresses,
     Address,
     numeric_addresses,
     read_addresses,
@@ -158,3 +160,71 @@ def test_a_unix_peer_is_known_by_its_process(tmp_path: Path) -> None:
 
 def test_a_peer_that_has_gone_is_unknown(tcp: socket.socket) -> None:
     assert read_addresses(tcp, 6432).peer.host == "unknown"
+
+
+# Addresses of accepted connections, read when somebody asks
+
+
+class Accepted:
+    """A transport as far as its addresses are concerned; it counts the questions."""
+
+    def __init__(self, sock: socket.socket | None, peername: Any) -> None:
+        self.sock = sock
+        self.peername = peername
+        self.asked: list[str] = []
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        self.asked.append(name)
+        found = {"socket": self.sock, "peername": self.peername}[name]
+        return default if found is None else found
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_what_is_read_later_is_the_same(family: int, host: str) -> None:
+    with socket.create_server((host, 0), family=family) as server:
+        client = socket.create_connection(server.getsockname()[:2])
+        accepted, peername = server.accept()
+        with client, accepted:
+            transport = Accepted(accepted, peername)
+            later = AcceptedAddresses(transport, 6432)
+            assert transport.asked == ["peername"], "nothing else has been asked for"
+            at_once = read_addresses(accepted, 6432)
+            assert (later.peer, later.local) == (at_once.peer, at_once.local)
+            assert (later.host, later.is_unix, later.uid) == (host, False, -1)
+            assert str(later) == str(at_once.peer)
+
+
+def test_the_address_of_who_has_gone_is_still_known() -> None:
+    later = AcceptedAddresses(Accepted(None, ("10.0.0.9", 4711)), 6432)
+    assert str(later.peer) == "10.0.0.9:4711"
+    assert later.local.host == "unknown"
+
+
+def test_a_unix_peer_is_asked_about_once_and_remembered(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(path)
+        server.listen()
+        client.connect(path)
+        accepted, peername = server.accept()
+        transport = Accepted(accepted, peername)
+        with accepted:
+            later = AcceptedAddresses(transport, 6432)
+            assert later.is_unix and transport.asked == ["peername"]
+            assert later.uid == os.geteuid()
+    transport.sock = None
+    assert str(later) == str(later.peer) == f"unix({os.getpid()}):6432"
+
+
+@pytest.mark.parametrize(
+    ("family", "text"), [(socket.AF_INET, "unknown:0"), (socket.AF_UNIX, "unix:6432")]
+)
+def test_who_was_gone_when_it_was_accepted_has_no_address(
+    family: socket.AddressFamily, text: str
+) -> None:
+    with socket.socket(family) as sock:
+        later = AcceptedAddresses(Accepted(sock, None), 6432)
+        assert later.is_unix is (family == socket.AF_UNIX)
+        assert str(later.peer) == text
