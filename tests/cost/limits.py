@@ -46,7 +46,7 @@ class LoginLimit:
     allocated: int
 
 
-LOGIN = (LoginLimit(285, 12, 2000), LoginLimit(310, 12, 2100))
+LOGIN = (LoginLimit(69, 11, 1340), LoginLimit(95, 11, 1470))
 
 
 def chunk_count(shape: Shape) -> int:

@@ -8,7 +8,8 @@ from collections import deque
 
 from pgmux.config import AuthType
 from pgmux.config.model import SslMode
-from pgmux.net.client_connection import Door
+from pgmux.net.client_connection import ClientConnection
+from pgmux.net.door import Door
 from pgmux.net.loop import Transport
 from pgmux.session.client import LoginContext
 from pgmux.wire.build import build_startup_message
@@ -62,7 +63,7 @@ class Logins:
 
     def _send(self, pair: tuple[socket.socket, socket.socket]) -> socket.socket:
         ours, peer = pair
-        Transport(self.loop.poller, self.loop, ours, self.door())
+        Transport(self.loop.poller, self.loop, ours, ClientConnection(self.door))
         peer.send(STARTUP)
         self.loop.serve()
         return peer

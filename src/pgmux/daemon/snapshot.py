@@ -29,8 +29,8 @@ from pgmux.metrics.snapshot import (
     UserRow,
     sum_stats,
 )
-from pgmux.net.door import Door
 from pgmux.net.console_connection import Consoles
+from pgmux.net.door import Door
 from pgmux.pool import states
 from pgmux.session._relay_cy import Counters, Relay, ServerRelay
 from pgmux.session.control import PoolControl

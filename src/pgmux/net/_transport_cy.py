@@ -454,7 +454,7 @@ class Transport:
 
     @cython.cfunc
     def _lost(self, error: Exception | None) -> None:
-        """Tell the protocol, if that isn't done yet, which may still ask for the socket; close it."""
+        """Tell the protocol, once, which may still ask for the socket; then close that."""
         protocol = self.protocol
         if protocol is None:
             return
