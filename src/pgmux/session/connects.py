@@ -9,13 +9,16 @@ Errors: none.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgmux.pool.pool import Failure
+from pgmux.pool.states import CL_WAITING
 from pgmux.session import dedicated, places
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.identity import ServerInfo
 from pgmux.session.release import make_available
+from pgmux.session.turns import in_turns
 from pgmux.session.varcache import VarSpace
 
 if TYPE_CHECKING:
@@ -86,14 +89,24 @@ class Connects:
             dedicated.link(pooler, control, server)
             pooler.launch(control)  # where the connect before it had failed, others have waited
             return
-        for client in control.pool.lists.waiting_clients():
-            if not (client.owner.welcomed or client.owner.links_at_login):
-                control.pool.lists.stop_waiting(client)
-                control.relay.counters.wait_time += pooler.clock() - client.wait_start
-                pooler.welcome(control, client)
-                client.proceed()
+        newcomers = [
+            client
+            for client in control.pool.lists.waiting_clients()
+            if not (client.owner.welcomed or client.owner.links_at_login)
+        ]
+        for client in newcomers:  # at once: nobody is to be given a server before his welcome
+            control.pool.lists.stop_waiting(client)
+        in_turns(pooler.outside.later, newcomers, partial(self._welcome, control))
         make_available(control, server)
         pooler.launch(control)
+
+    def _welcome(self, control: PoolControl, client: ClientRelay) -> None:
+        """A client that has waited for the pool's first server, and is held till now."""
+        if client.closed:
+            return
+        control.relay.counters.wait_time += self._pooler.clock() - client.wait_start
+        self._pooler.welcome(control, client)
+        client.proceed()
 
     # ---- it has not
 
@@ -110,8 +123,8 @@ class Connects:
             control.pool.on_connect_failed(failure, pooler.clock(), client)
             is_served = any(not server.close_needed for server in control.pool.lists.all_servers())
             if failure.message and not transient and not is_served:
-                for waiting in control.pool.lists.waiting_clients():
-                    control.close_client(waiting, failure.message, failure.sqlstate)
+                refuse = partial(_refuse_waiting, control, failure)
+                in_turns(pooler.outside.later, control.pool.lists.waiting_clients(), refuse)
         places.on_place_free(pooler, control)
         pooler.launch(control)
         pooler.on_change()
@@ -136,3 +149,9 @@ class Connects:
             self.drop(attempt, reason)
         if of_pool:
             places.on_place_free(self._pooler, control)
+
+
+def _refuse_waiting(control: PoolControl, failure: Failure, client: ClientRelay) -> None:
+    """Unless it has been served before its turn came."""
+    if client.state == CL_WAITING:
+        control.close_client(client, failure.message, failure.sqlstate)

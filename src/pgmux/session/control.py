@@ -54,6 +54,7 @@ class PoolControl(StateKeeper):
         self.dedicated: PoolRelay | None = None
         self.space: VarSpace | None = None
         self.special = False
+        self.is_behind = False  # the janitor has more to do for its clients, in the next turn
         self.apply_limits()
 
     def apply_limits(self) -> None:

@@ -7,13 +7,19 @@ Source: PgBouncer's janitor.c in outline.
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import islice
+
 from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_USED
 from pgmux.session import operator, places
+from pgmux.session._relay_cy import ClientRelay
 from pgmux.session.control import PoolControl
+from pgmux.session.identity import ClientInfo
 from pgmux.session.pooler import Pooler
+from pgmux.session.turns import SLICE
 from pgmux.wire.build import build_notice_response
 
 
@@ -25,8 +31,8 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     _keep_forced_pools(pooler)
     for control in list(pooler.pools.values()):
         lists = control.pool.lists  # there may be thousands of pools: only what is needed
-        if lists.client_count():
-            _maintain_clients(control, now, waiting_clients_end=waiting_clients_end)
+        if lists.client_count() and not control.is_behind:
+            _maintain_clients(pooler, control, waiting_clients_end=waiting_clients_end)
         if lists.total_servers():
             _maintain_servers(control, now)
         if lists.waiting_count() or lists.dedicated_count():
@@ -46,28 +52,64 @@ def _keep_forced_pools(pooler: Pooler) -> None:
             pooler.find_pool(state, state.config.user)
 
 
-def _maintain_clients(control: PoolControl, now: float, *, waiting_clients_end: bool) -> None:
+def _maintain_clients(pooler: Pooler, control: PoolControl, *, waiting_clients_end: bool) -> None:
+    """What is due for the pool's clients: for SLICE of them a turn of the loop."""
+    control.is_behind = False
+    now = pooler.clock()
+    count = max(
+        _close_due(control, now, waiting_clients_end=waiting_clients_end),
+        _notify(control, now),
+        _end_logins(control, now),
+    )
+    control.is_behind = count == SLICE
+    if control.is_behind:
+        go_on = partial(_maintain_clients, pooler, control, waiting_clients_end=waiting_clients_end)
+        pooler.outside.later(0.0, go_on)
+
+
+def _close_due(control: PoolControl, now: float, *, waiting_clients_end: bool) -> int:
     settings = control.pooler.config.settings
     due = janitor.due_clients(control.pool, settings, now, shutting_down=waiting_clients_end)
-    for client, reason in list(due):
+    found = list(islice(due, SLICE))
+    for client, reason in found:
         control.close_client(client, reason)
-    for client in janitor.clients_to_notify(control.pool, settings, now):
-        can_take_it = client.owner.welcomed or client.owner.is_authenticated
-        if can_take_it and client.owner.notified_wait != client.wait_start:
-            client.owner.notified_wait = client.wait_start
-            client.transport.write(
-                build_notice_response(
-                    "NOTICE", SQLSTATE_SUCCESSFUL_COMPLETION, janitor.QUEUE_NOTICE
-                )
-            )
-    login_timeout = settings.client_login_timeout
-    if login_timeout > 0:
-        for client in control.pool.lists.waiting_clients():
-            if client.owner.welcomed or now - client.connect_time <= login_timeout:
-                continue
-            # Who waits for one of the servers that there are has query_wait_timeout.
-            if not client.owner.links_at_login or control.pool.is_down():
-                control.close_client(client, "client_login_timeout (server down)")
+    return len(found)
+
+
+def _notify(control: PoolControl, now: float) -> int:
+    """query_wait_notify: each is told once a wait."""
+    due = janitor.clients_to_notify(control.pool, control.pooler.config.settings, now)
+    found = list(islice(filter(_can_be_notified, due), SLICE))
+    for client in found:
+        client.owner.notified_wait = client.wait_start
+        client.transport.write(
+            build_notice_response("NOTICE", SQLSTATE_SUCCESSFUL_COMPLETION, janitor.QUEUE_NOTICE)
+        )
+    return len(found)
+
+
+def _can_be_notified(client: ClientRelay) -> bool:
+    info: ClientInfo = client.owner
+    return info.notified_wait != client.wait_start and (info.welcomed or info.is_authenticated)
+
+
+def _end_logins(control: PoolControl, now: float) -> int:
+    """client_login_timeout, for clients that wait for their welcome."""
+    timeout = control.pooler.config.settings.client_login_timeout
+    if timeout <= 0:
+        return 0
+    late = (
+        client
+        for client in control.pool.lists.waiting_clients()
+        if not client.owner.welcomed
+        and now - client.connect_time > timeout
+        # Who waits for one of the servers that there are has query_wait_timeout.
+        and (not client.owner.links_at_login or control.pool.is_down())
+    )
+    found = list(islice(late, SLICE))
+    for client in found:
+        control.close_client(client, "client_login_timeout (server down)")
+    return len(found)
 
 
 def _maintain_servers(control: PoolControl, now: float) -> None:

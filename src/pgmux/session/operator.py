@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pgmux.config import Config, Database
 from pgmux.config.diff import Reload, diff_config
 from pgmux.pool.states import SV_IDLE, SV_USED
@@ -14,6 +16,7 @@ from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.pooler import Pooler
 from pgmux.session.release import make_available
+from pgmux.session.turns import in_turns
 
 CLIENT_KILLED = "admin forced disconnect"
 
@@ -49,6 +52,8 @@ def drop_database(pooler: Pooler, name: str) -> None:
         f"dropping database '{name}' as it does not exist anymore or inactive auto-database",
         limit="dropping database",
     )
+    for control in pooler.pools_of(name):
+        control.pool.lists.held = True  # who is still there till its turn comes gets nothing
     kill(pooler, name, "database removed")
     for control in pooler.pools_of(name):
         pooler.drop_pool(control)
@@ -73,12 +78,13 @@ def _take_config(pooler: Pooler, state: DatabaseState, new: Database, change: Re
 
 
 def kill(pooler: Pooler, database: str | None, reason: str) -> None:
-    """Close the clients and servers of a database."""
+    """Close the clients and servers of a database, which is held: thousands of clients take some
+    turns of the loop.
+    """
     for control in pooler.pools_of(database):
         lists = control.pool.lists
-        # Who waits goes first: a server that becomes free would still run what it waits with.
-        for client in lists.waiting_clients() + lists.active_clients():
-            control.close_client(client, reason)
+        close = partial(control.close_client, reason=reason)
+        in_turns(pooler.outside.later, lists.waiting_clients() + lists.active_clients(), close)
         for server in lists.all_servers():
             control.close_server(server, reason)
         pooler.connects.drop_all(control, reason)

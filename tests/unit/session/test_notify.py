@@ -8,7 +8,7 @@ from typing import Any
 from pgmux.config import Config, Settings
 from pgmux.config.model import Database
 from pgmux.pool.pool import Pool, PoolKey, limits_of
-from pgmux.session.maintenance import _maintain_clients
+from pgmux.session.maintenance import _notify
 
 CONFIG = Config(settings=Settings(query_wait_notify=5))
 
@@ -40,7 +40,7 @@ def test_a_client_is_told_once_of_each_wait() -> None:
         client.wait_start = client.query_start = start
         pool.lists.wait(client)
         for waited in (5.0, 6.0, 7.0):
-            _maintain_clients(control, start + waited, waiting_clients_end=False)
+            _notify(control, start + waited)
             told.append(len(client.written))
         pool.lists.stop_waiting(client)
     assert told == [0, 1, 1, 1, 2, 2]
