@@ -48,6 +48,15 @@ def test_nobody_is_stopped_for_all_objects_however_many_come(collector: Collecto
     assert len(kept) == 200_000
 
 
+def test_what_logins_leave_is_not_looked_at_twice(collector: Collector) -> None:
+    logins = [[Node() for _ in range(4)] for _ in range(2000)]
+    kept = [login.pop() for login in logins]
+    del logins  # so that Python counts less than there is
+    collector.maintain(100.3, FEW + 1)
+    young = [*gc.get_objects(generation=0), *gc.get_objects(generation=1)]
+    assert not any(isinstance(each, Node) for each in young) and kept
+
+
 def test_what_is_garbage_while_it_is_young_is_collected_by_itself(collector: Collector) -> None:
     node = weakref.ref(Node())
     kept = [[Node()] for _ in range(20_000)]
