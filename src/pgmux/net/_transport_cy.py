@@ -37,7 +37,7 @@ else:
 CHUNK_LEN = cython.declare(cython.int, 65536)  # of one read; the buffer below has that length
 HIGH_WATER = cython.declare(cython.int, 65536)  # unsent bytes, from which on the writer is paused
 LOW_WATER = cython.declare(cython.int, 16384)  # and until when
-MAX_EVENTS = cython.declare(cython.int, 256)
+MAX_EVENTS = cython.declare(cython.int, 64)  # of one turn: as many logins take 5 ms
 IN = cython.declare(cython.int, 0x001)  # EPOLLIN; EPOLLERR and EPOLLHUP always come with it
 OUT = cython.declare(cython.int, 0x004)  # EPOLLOUT
 CLOSE_TIMEOUT = 10.0  # seconds that a closed connection has to take what is still unsent
