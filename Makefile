@@ -47,11 +47,13 @@ unit: $(VENV)/built
 e2e: $(VENV)/built
 	$(BIN)/python -m pytest tests/e2e $(PARALLEL) $(ARGS)
 
-# Undefined behaviour in the compiled form ends the run; the ordinary build stays as it is.
+# Undefined behaviour in the compiled form ends the run, with its C line on stderr; the ordinary build
+# stays as it is.
 sanitize: $(VENV)/built
 	PGMUX_REQUIRE_CYTHON=1 PGMUX_SANITIZE=undefined \
 	  $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib build/sanitize/lib
-	PYTHONPATH=build/sanitize/lib $(BIN)/python -m pytest tests/forms $(ARGS)
+	PYTHONPATH=build/sanitize/lib UBSAN_OPTIONS=print_stacktrace=1 \
+	  $(BIN)/python -m pytest tests/forms --capture=sys $(PARALLEL) --max-worker-restart 0 $(ARGS)
 
 bench: $(VENV)/built
 	$(BIN)/python -m bench $(ARGS)

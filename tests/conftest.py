@@ -20,4 +20,4 @@ pytest_plugins = [
 
 
 def pytest_report_header() -> str:
-    return f"pgmux: {_pure.form()}"
+    return f"pgmux: {_pure.form()}, {_pure.PACKAGE}"

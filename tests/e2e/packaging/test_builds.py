@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -186,3 +187,57 @@ def test_without_a_compiler_it_fails_where_the_compiled_form_is_required(
     assert done.returncode != 0
     assert "PGMUX_REQUIRE_CYTHON=1 asks for pgmux's compiled form" in done.stdout + done.stderr
     assert not python.with_name("pgmux").exists()
+
+
+# What one writes without a thought, and what `_message_len` of the relay is careful about.
+CANARY = """
+import cython
+
+def shifted(data: bytes) -> cython.longlong:
+    return data[0] << 24
+
+def added(data: bytes) -> cython.longlong:
+    length: cython.int = data[0]
+    length = length * 0x800000
+    return length + length
+
+def widened(data: bytes) -> cython.longlong:
+    length: cython.longlong = data[0]
+    return length << 24
+"""
+
+
+@pytest.fixture(scope="module")
+def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a module of that is, built as `make sanitize` builds pgmux's."""
+    place = tmp_path_factory.mktemp("canary")
+    (place / "src").mkdir()
+    (place / "src" / "canary.py").write_text(CANARY)
+    setup = (ROOT / "setup.py").read_text()
+    setup = re.sub(r"(?s)(CYTHON_MODULES =) \(.*?\)", r'\1 ("canary",)', setup)
+    (place / "setup.py").write_text(setup)
+    built = run(
+        *(sys.executable, "setup.py", "-q", "build_ext", "--build-lib", place),
+        cwd=place,
+        PGMUX_REQUIRE_CYTHON="1",
+        PGMUX_SANITIZE="undefined",
+    )
+    assert built.returncode == 0, built.stderr
+    return place
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("shifted", "left shift of 255 by 24 places cannot be represented in type 'int'"),
+        ("added", "signed integer overflow"),
+        ("widened", ""),
+    ],
+)
+def test_a_sanitized_build_ends_at_a_length_that_overflows(
+    canary: Path, function: str, error: str
+) -> None:
+    code = f"import canary; print(canary.{function}(b'\\xff'))"
+    done = run(sys.executable, "-P", "-c", code, PYTHONPATH=str(canary))
+    assert (done.returncode == 0) == (not error), done.stderr
+    assert error in done.stderr
