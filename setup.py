@@ -37,6 +37,7 @@ DIRECTIVES = {
     "wraparound": True,
     "cdivision": False,
     "annotation_typing": True,
+    "auto_pickle": False,
 }
 
 
@@ -91,6 +92,7 @@ def write_c() -> dict[str, list[str]]:
     made = cythonize(
         [Extension(module, [str(source_of(module))]) for module in CYTHON_MODULES],
         build_dir=str(BUILD),
+        include_path=["src"],  # where _system.pxd is found
         compiler_directives=DIRECTIVES,
     )
     return {extension.name: [*extension.sources, stamps[extension.name]] for extension in made}

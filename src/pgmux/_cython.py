@@ -30,7 +30,9 @@ longlong = int
 char: Any = None  # char[n] is an array
 p_char = Any
 compiled = False
-EAGAIN = EINTR = errno = 0  # libc's; used by compiled code alone, as `read` and `write` are
+EAGAIN = EINTR = errno = 0  # libc's; used by compiled code alone, as the system calls below are
+nogil: Any = None
+epoll_event: Any = None  # epoll_event[n] is an array
 
 
 def cclass(cls: T) -> T:
@@ -61,11 +63,16 @@ def address(value: Any) -> Any:
     raise NotImplementedError
 
 
-def read(fd: _int, buffer: Any, size: _int) -> _int:
-    """read(2)."""
+def epoll_wait(fd: _int, events: Any, most: _int, timeout: _int) -> _int:
+    """epoll_wait(2)."""
     raise NotImplementedError
 
 
-def write(fd: _int, buffer: Any, size: _int) -> _int:
-    """write(2)."""
+def recv(fd: _int, buffer: Any, size: _int, flags: _int) -> _int:
+    """recv(2)."""
+    raise NotImplementedError
+
+
+def send(fd: _int, buffer: Any, size: _int, flags: _int) -> _int:
+    """send(2)."""
     raise NotImplementedError

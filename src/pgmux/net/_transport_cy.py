@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgmux import _cython as cython
-    from pgmux._cython import EAGAIN, EINTR, errno, read, write
+    from pgmux._cython import EAGAIN, EINTR, epoll_event, epoll_wait, errno, recv, send
 else:
     try:
         import cython
@@ -32,7 +32,7 @@ else:
         from pgmux import _cython as cython
     if cython.compiled:
         from cython.cimports.libc.errno import EAGAIN, EINTR, errno
-        from cython.cimports.posix.unistd import read, write
+        from cython.cimports.pgmux.net._system import epoll_event, epoll_wait, recv, send
 
 CHUNK_LEN = cython.declare(cython.int, 65536)  # of one read; the buffer below has that length
 HIGH_WATER = cython.declare(cython.int, 65536)  # unsent bytes, from which on the writer is paused
@@ -40,6 +40,7 @@ LOW_WATER = cython.declare(cython.int, 16384)  # and until when
 MAX_EVENTS = cython.declare(cython.int, 64)  # of one turn: as many logins take 5 ms
 IN = cython.declare(cython.int, 0x001)  # EPOLLIN; EPOLLERR and EPOLLHUP always come with it
 OUT = cython.declare(cython.int, 0x004)  # EPOLLOUT
+MAX_TIMEOUT = cython.declare(cython.double, 86400.0)  # seconds of one poll
 CLOSE_TIMEOUT = 10.0  # seconds that a closed connection has to take what is still unsent
 
 
@@ -54,17 +55,23 @@ class Poller:
     on_error = cython.declare(object, visibility="public")
     epoll: select.epoll
     keys: dict[int, selectors.SelectorKey]
-    transports: dict[int, Transport]
+    transports: list[Transport | None]  # by descriptor
     readers: dict[int, Callable[[], object]]
     ended: list[Transport]  # whose protocols are still to be told
     fresh: set[int]  # watched since the last poll: what that said of the number was another's
+    found: list[tuple[selectors.SelectorKey, int]]  # the loop's own that are ready
     if cython.compiled:
+        fd = cython.declare(cython.int)
         buffer = cython.declare(cython.char[65536])
+        events = cython.declare(epoll_event[256])
 
     def __init__(self, on_error: Callable[[Any, Exception], None]) -> None:
         self.epoll = select.epoll()
+        if cython.compiled:
+            self.fd = self.epoll.fileno()
         self.keys = {}
-        self.transports = {}
+        self.transports = []
+        self.found = []
         self.readers = {}
         self.ended = []
         self.fresh = set()
@@ -121,7 +128,6 @@ class Poller:
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve transports until the loop has something to do, for `timeout` seconds at most."""
-        found: list[tuple[selectors.SelectorKey, int]] = []
         left: cython.double = -1.0 if timeout is None else max(0.0, timeout)
         deadline: cython.double = 0.0 if left <= 0 else monotonic() + left
         self.wake = False
@@ -132,25 +138,71 @@ class Poller:
                 left = 0
             if self.fresh:
                 self.fresh.clear()
-            for fd, mask in self.epoll.poll(left, MAX_EVENTS):
-                if self.fresh and fd in self.fresh:
-                    continue
-                transport: Transport | None = self.transports.get(fd)
-                if transport is not None:
-                    transport._serve(mask)
-                elif fd in self.readers:
-                    self._call(self.readers[fd])
-                elif fd in self.keys:
-                    key = self.keys[fd]
-                    found.append((key, _events(mask) & key.events))
-            if found or self.wake or left == 0:
+            self._poll(left)
+            if self.found or self.wake or left == 0:
                 break
             if timeout is not None:
                 left = deadline - monotonic()
                 if left <= 0:
                     break
+        found, self.found = self.found, []
         # A transport's protocol may have removed or changed what was found before.
         return [each for each in found if self.keys.get(each[0].fd) is each[0]]
+
+    @cython.cfunc
+    def _poll(self, timeout: cython.double) -> None:
+        """Serve what is ready, or becomes so within `timeout` seconds; -1 is without end."""
+        if cython.compiled:
+            # Up to the next millisecond: a timer must not be polled for till it is due.
+            most: cython.int = -1
+            if timeout >= 0:
+                most = int(min(timeout, MAX_TIMEOUT) * 1000 + 0.999)
+            n: cython.int
+            number: cython.int
+            with cython.nogil:
+                n = epoll_wait(self.fd, self.events, MAX_EVENTS, most)
+                number = errno
+            if n < 0:
+                if number != EINTR:
+                    raise OSError(number, os.strerror(number))
+                self.wake = True  # Python calls its handlers of signals outside of here
+            i: cython.int
+            for i in range(n):
+                self._dispatch(self.events[i].data.fd, self.events[i].events)
+        else:
+            for fd, mask in self.epoll.poll(timeout, MAX_EVENTS):
+                self._dispatch(fd, mask)
+
+    @cython.cfunc
+    def _dispatch(self, fd: cython.int, mask: cython.int) -> None:
+        """A descriptor is ready: serve it, or note it for the loop."""
+        if self.fresh and fd in self.fresh:
+            return
+        transport: Transport | None = self.transports[fd] if fd < len(self.transports) else None
+        if transport is None:
+            if fd in self.readers:
+                self._call(self.readers[fd])
+            elif fd in self.keys:
+                key = self.keys[fd]
+                self.found.append((key, _events(mask) & key.events))
+            return
+        try:
+            if mask & ~OUT and transport.mask & IN:
+                transport._receive()
+            if mask & ~IN and transport.mask & OUT:
+                transport._flush()
+        except Exception as error:
+            transport._fail(error)
+
+    @cython.cfunc
+    def _add(self, transport: Transport) -> None:
+        """Serve it from the next poll on."""
+        fd: cython.int = transport.fd
+        missing: cython.int = fd + 1 - len(self.transports)
+        if missing > 0:
+            self.transports.extend([None] * missing)
+        self.transports[fd] = transport
+        self.fresh.add(fd)
 
     @cython.cfunc
     def _tell_ends(self) -> None:
@@ -246,8 +298,7 @@ class Transport:
         self.unsent_len = self.sent_len = 0
         self.backlog = None
         self.set_protocol(protocol)
-        poller.transports[self.fd] = self
-        poller.fresh.add(self.fd)
+        poller._add(self)
         self._watch()
         try:
             protocol.connection_made(self)
@@ -355,20 +406,9 @@ class Transport:
             self._end(error)
 
     @cython.cfunc
-    def _serve(self, mask: cython.int) -> None:
-        """epoll has something for this socket."""
-        try:
-            if mask & ~OUT and self.mask & IN:
-                self._receive()
-            if mask & ~IN and self.mask & OUT:
-                self._flush()
-        except Exception as error:
-            self._fail(error)
-
-    @cython.cfunc
     def _receive(self) -> None:
         if cython.compiled:
-            n: cython.Py_ssize_t = read(self.fd, cython.address(self.poller.buffer[0]), CHUNK_LEN)
+            n: cython.Py_ssize_t = recv(self.fd, self.poller.buffer, CHUNK_LEN, 0)
             number: cython.int = errno
             if n > 0:
                 self.receive(self.poller.buffer[:n])
@@ -394,7 +434,7 @@ class Transport:
         """How much of it, from `start` on, the socket took. A broken one ends."""
         if cython.compiled:
             first: cython.p_char = data
-            n: cython.Py_ssize_t = write(self.fd, first + start, len(data) - start)
+            n: cython.Py_ssize_t = send(self.fd, first + start, len(data) - start, 0)
             number: cython.int = errno
             if n >= 0:
                 return n
@@ -467,7 +507,7 @@ class Transport:
             protocol.connection_lost(error)
         except Exception as failure:
             self.poller.on_error(protocol, failure)
-        self.poller.transports.pop(self.fd, None)
+        self.poller.transports[self.fd] = None
         if self.sock is None:
             os.close(self.fd)
         else:
