@@ -138,7 +138,11 @@ class Poller:
                 left = 0
             if self.fresh:
                 self.fresh.clear()
-            self._poll(left)
+            if cython.compiled:
+                self._poll(left)
+            else:
+                for fd, mask in self.epoll.poll(left, MAX_EVENTS):
+                    self._dispatch(fd, mask)
             if self.found or self.wake or left == 0:
                 break
             if timeout is not None:
@@ -152,26 +156,22 @@ class Poller:
     @cython.cfunc
     def _poll(self, timeout: cython.double) -> None:
         """Serve what is ready, or becomes so within `timeout` seconds; -1 is without end."""
-        if cython.compiled:
-            # Up to the next millisecond: a timer must not be polled for till it is due.
-            most: cython.int = -1
-            if timeout >= 0:
-                most = int(min(timeout, MAX_TIMEOUT) * 1000 + 0.999)
-            n: cython.int
-            number: cython.int
-            with cython.nogil:
-                n = epoll_wait(self.fd, self.events, MAX_EVENTS, most)
-                number = errno
-            if n < 0:
-                if number != EINTR:
-                    raise OSError(number, os.strerror(number))
-                self.wake = True  # Python calls its handlers of signals outside of here
-            i: cython.int
-            for i in range(n):
-                self._dispatch(self.events[i].data.fd, self.events[i].events)
-        else:
-            for fd, mask in self.epoll.poll(timeout, MAX_EVENTS):
-                self._dispatch(fd, mask)
+        if not cython.compiled:
+            return
+        # Up to the next millisecond: a timer must not be polled for till it is due.
+        most: cython.int = -1 if timeout < 0 else int(min(timeout, MAX_TIMEOUT) * 1000 + 0.999)
+        n: cython.int
+        number: cython.int
+        with cython.nogil:
+            n = epoll_wait(self.fd, self.events, MAX_EVENTS, most)
+            number = errno
+        if n < 0:
+            if number != EINTR:
+                raise OSError(number, os.strerror(number))
+            self.wake = True  # Python calls its handlers of signals outside of here
+        i: cython.int
+        for i in range(n):
+            self._dispatch(self.events[i].data.fd, self.events[i].events)
 
     @cython.cfunc
     def _dispatch(self, fd: cython.int, mask: cython.int) -> None:
