@@ -157,7 +157,7 @@ class DaemonAdmin:
         pools = {key.database for key in self._pooler.pools}
         for name in sorted(pools) if database is None else [database]:
             operator.hold(self._pooler, name, held=True, reason=_KILLED)
-            operator.kill(self._pooler, name, _KILLED)
+        operator.kill(self._pooler, database, _KILLED)
 
     def kill_client(self, client_id: int) -> bool:
         """Close the client of that id, which may be a console; False where there is none."""

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from enum import Enum, auto
+from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
 
 from pgmux.net.compute import Computer
@@ -18,6 +19,7 @@ from pgmux.session.login_steps import EnterConsole
 from pgmux.session.lookups import Lookups
 from pgmux.session.peers import Forward
 from pgmux.session.pooler import OnCancelled, Pooler
+from pgmux.session.turns import in_turns
 
 if TYPE_CHECKING:
     from pgmux.net.client_connection import ClientConnection
@@ -90,6 +92,12 @@ class Door:
 
     def end_slow_logins(self, timeout: float, now: float) -> None:
         """client_login_timeout."""
-        for connection in [c for c in self.logins if now - c.connect_time > timeout]:
-            connection.close("client_login_timeout")
+        # They stand in the order in which they came.
+        late = list(takewhile(lambda c: now - c.connect_time > timeout, self.logins))
+        if late:
+            in_turns(asyncio.get_running_loop().call_later, late, _close_slow)
         self.lookups.end_slow(timeout, now)
+
+
+def _close_slow(connection: ClientConnection) -> None:
+    connection.close("client_login_timeout")

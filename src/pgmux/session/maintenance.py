@@ -31,7 +31,7 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     _keep_forced_pools(pooler)
     for control in list(pooler.pools.values()):
         lists = control.pool.lists  # there may be thousands of pools: only what is needed
-        if lists.client_count() and not control.is_behind:
+        if _has_timed_clients(control) and not control.is_behind:
             _maintain_clients(pooler, control, waiting_clients_end=waiting_clients_end)
         if lists.total_servers():
             _maintain_servers(control, now)
@@ -50,6 +50,14 @@ def _keep_forced_pools(pooler: Pooler) -> None:
     for state in list(pooler.databases.values()):
         if state.config.user and pooler.config.min_pool_size(state.config) > 0:
             pooler.find_pool(state, state.config.user)
+
+
+def _has_timed_clients(control: PoolControl) -> bool:
+    """Whether any of the pool's clients could be due: idle ones seldom are."""
+    lists = control.pool.lists
+    if lists.waiting_count() or lists.dedicated_count():
+        return True
+    return control.pool.limits.client_idle_timeout > 0 and lists.client_count() > 0
 
 
 def _maintain_clients(pooler: Pooler, control: PoolControl, *, waiting_clients_end: bool) -> None:

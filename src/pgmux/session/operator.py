@@ -11,7 +11,7 @@ from functools import partial
 from pgmux.config import Config, Database
 from pgmux.config.diff import Reload, diff_config
 from pgmux.pool.states import SV_IDLE, SV_USED
-from pgmux.session._relay_cy import ServerRelay
+from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.pooler import Pooler
@@ -78,16 +78,26 @@ def _take_config(pooler: Pooler, state: DatabaseState, new: Database, change: Re
 
 
 def kill(pooler: Pooler, database: str | None, reason: str) -> None:
-    """Close the clients and servers of a database, which is held: thousands of clients take some
-    turns of the loop.
+    """Close the clients and servers of a database, which is held; thousands of them in some turns
+    of the loop.
     """
-    for control in pooler.pools_of(database):
+    controls = list(pooler.pools_of(database))
+    doomed: list[tuple[PoolControl, ClientRelay | ServerRelay]] = []
+    for control in controls:
         lists = control.pool.lists
-        close = partial(control.close_client, reason=reason)
-        in_turns(pooler.outside.later, lists.waiting_clients() + lists.active_clients(), close)
-        for server in lists.all_servers():
-            control.close_server(server, reason)
+        doomed += ((control, c) for c in lists.waiting_clients() + lists.active_clients())
+    for control in controls:
+        doomed += ((control, server) for server in control.pool.lists.all_servers())
         pooler.connects.drop_all(control, reason)
+    in_turns(pooler.outside.later, doomed, partial(_close, reason))
+
+
+def _close(reason: str, doomed: tuple[PoolControl, ClientRelay | ServerRelay]) -> None:
+    control, relay = doomed
+    if isinstance(relay, ClientRelay):
+        control.close_client(relay, reason)
+    else:
+        control.close_server(relay, reason)
 
 
 def kill_client(pooler: Pooler, client_id: int) -> bool:
@@ -140,7 +150,8 @@ def hold(pooler: Pooler, database: str | None, *, held: bool, reason: str = "pau
         if not control.pool.lists.held:
             for server in control.pool.lists.servers(SV_IDLE):
                 make_available(control, server)
-    pooler.launch_all()
+    if not held:
+        pooler.launch_all()
     pooler.on_change()
 
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from pgmux.config import PoolMode
+from pgmux.config import Database, PoolMode
 from pgmux.pool.pool import Failure
 from pgmux.pool.states import SV_ACTIVE
 from pgmux.session import operator
 from pgmux.session.turns import SLICE, in_turns
-from tests.unit.session.rig import ClientEnd, Rig, configure, linked
+from tests.unit.session.rig import ClientEnd, Rig, configure, linked, with_databases
 
 MANY = 3 * SLICE + 7
 
@@ -67,6 +67,19 @@ def test_kill_ends_thousands_of_clients_in_turns() -> None:
     assert sum(counts) == MANY
     assert clients[0].error() == ("FATAL", "08P01", "admin forced disconnect")
     assert rig.pending() == []
+
+
+def test_kill_takes_no_more_at_a_time_where_there_are_many_pools() -> None:
+    databases = [Database(f"d{i}", "d") for i in range(8)]
+    rig = Rig(with_databases(*databases))
+    clients = [rig.enter(database=f"d{i % 8}") for i in range(MANY)]
+    for attempt in rig.pending():
+        rig.log_in(attempt)
+    operator.hold(rig.pooler, None, held=True)
+    operator.kill(rig.pooler, None, "admin forced disconnect")
+    counts = each_turn(rig, lambda: closed_count(clients))
+    assert (max(counts), sum(counts)) == (SLICE, MANY)
+    assert rig.pooler.client_count == 0
 
 
 def test_clients_of_a_database_that_is_removed_get_nothing_until_they_end() -> None:
