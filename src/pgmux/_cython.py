@@ -45,6 +45,11 @@ def cfunc(function: T) -> T:
     return function
 
 
+def ccall(function: T) -> T:
+    """A C function that Python can call, too."""
+    return function
+
+
 @overload
 def declare(type_: type[_bool], value: _bool = ..., *, visibility: str = ...) -> _bool: ...
 @overload

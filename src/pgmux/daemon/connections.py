@@ -97,7 +97,7 @@ class Connections:
         lists = control.pool.lists
         for state in _SERVERS:
             # Of the idle ones the next to be used stands first.
-            is_stack = state == states.SV_IDLE and not lists.round_robin
+            is_stack = state == states.SV_IDLE and not control.relay.round_robin
             found += lists.servers(state)[:: -1 if is_stack else 1]
             if state == states.SV_LOGIN:
                 found += self._attempts(control)

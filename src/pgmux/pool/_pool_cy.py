@@ -1,9 +1,12 @@
-"""HOT: the lists of one pool, and who gets which server.
+"""HOT: the lists of one pool.
 
 A pool holds the clients and servers of one (database, user). It knows nothing of sockets, bytes or
 clocks: clients and servers are any objects with a writable int attribute `state`, and decisions are
-returned, for the caller to carry out. Two calls a transaction, `find_server` and `release_server`,
-so this file is compiled; the same source runs uncompiled.
+returned, for the caller to carry out.
+
+A server that is `idle` and one that is active are in one list, and `idle` beside it has those that
+may be linked: for each transaction the relay takes one from its end and puts it back, and sets the
+state (`PoolRelay.find_server` and `release_server`). All other moves are made here.
 
 Source: PgBouncer's objects.c in outline (a state is a list, one mover).
 Errors: a move from a list that the connection is not in raises LocalProtocolError.
@@ -41,27 +44,23 @@ SV_GONE = cython.declare(cython.int, states.SV_GONE)
 class PoolLists:
     """The clients and servers of one pool, by state, in the order in which they came to it."""
 
-    idle: dict[Any, None]
-    active: dict[Any, None]
+    idle = cython.declare(list, visibility="readonly")  # the server released last is the last one
+    waiting = cython.declare(object, visibility="readonly")  # the queue, an OrderedDict
+    held = cython.declare(cython.bint, visibility="public")  # paused: nobody is given a server
     lists: list[dict[Any, None]]
     clients: dict[Any, None]
-    waiting: OrderedDict[Any, None]
     dedicated: dict[Any, bool]
-    round_robin = cython.declare(cython.bint, visibility="public")
-    held = cython.declare(cython.bint, visibility="public")
     # Servers that the pool may have, with its reserve; 0: any number.
     most_servers = cython.declare(cython.longlong, visibility="public")
 
-    def __init__(self, *, round_robin: bool = False) -> None:
+    def __init__(self) -> None:
         self.lists = [{} for _ in range(SV_GONE)]
-        self.idle = self.lists[SV_IDLE]
-        self.active = self.lists[SV_ACTIVE]
+        self.lists[SV_IDLE] = self.lists[SV_ACTIVE]
+        self.idle = []
         self.clients = {}
         self.waiting = OrderedDict()
         # Clients that wait for a server of their own, and whether it is being connected.
         self.dedicated = {}
-        self.round_robin = round_robin
-        # True while the pool is paused: nobody is given a server.
         self.held = False
         self.most_servers = 0
 
@@ -80,56 +79,39 @@ class PoolLists:
                 f"server moves to {states.SERVER_STATES[state]},"
                 f" but is not in {states.SERVER_STATES[old]}"
             )
+        if old == SV_IDLE:
+            self.idle.remove(server)
         del self.lists[old][server]
         server.state = state
         if state != SV_GONE:
             self.lists[state][server] = None
-
-    def find_server(self) -> Any:
-        """An idle server, now active, or None: last in, first out, unless server_round_robin."""
-        if self.held or not self.idle:
-            return None
-        if self.round_robin:
-            server = next(iter(self.idle))
-            del self.idle[server]
-        else:
-            server = self.idle.popitem()[0]
-        server.state = SV_ACTIVE
-        self.active[server] = None
-        return server
-
-    def release_server(self, server: Any) -> Any:
-        """An active server becomes idle, unless somebody waits: then that client is returned, out
-        of the queue, and the server stays active: the caller links them.
-        """
-        if server not in self.active:
-            raise LocalProtocolError(f"server released while {states.SERVER_STATES[server.state]}")
-        if self.waiting and not self.held:
-            return self.next_waiting()
-        del self.active[server]
-        server.state = SV_IDLE
-        self.idle[server] = None
-        return None
+        if state == SV_IDLE:
+            self.idle.append(server)
 
     def servers(self, state: int) -> list[Any]:
-        """The servers in a state, oldest first; a copy."""
-        return list(self.lists[state])
+        """The servers in a state, oldest first; active ones as they came to the pool. A copy."""
+        if state == SV_IDLE:
+            return list(self.idle)
+        return [server for server in self.lists[state] if server.state == state]
 
     def oldest_server(self, state: int) -> Any:
         """The server that has been in a state for longest, or None."""
-        return next(iter(self.lists[state]), None)
+        servers = self.servers(state)
+        return servers[0] if servers else None
 
     def server_count(self, state: int) -> int:
         """How many servers are in a state."""
-        return len(self.lists[state])
+        if state == SV_IDLE:
+            return len(self.idle)
+        return len(self.lists[state]) - (len(self.idle) if state == SV_ACTIVE else 0)
 
     def all_servers(self) -> list[Any]:
         """Every server of the pool; a copy."""
-        return [server for servers in self.lists for server in servers]
+        return [server for state in range(SV_GONE) for server in self.servers(state)]
 
     def total_servers(self) -> int:
         """Servers in all states together, those in login included."""
-        return sum([len(servers) for servers in self.lists])
+        return sum([self.server_count(state) for state in range(SV_GONE)])
 
     # ---- clients
 
@@ -147,7 +129,8 @@ class PoolLists:
         del self.clients[client]
         client.state = CL_WAITING
         self.waiting[client] = None
-        has_all: cython.bint = 0 < self.most_servers <= len(self.active)
+        active: cython.longlong = len(self.lists[SV_ACTIVE]) - len(self.idle)
+        has_all: cython.bint = 0 < self.most_servers <= active
         return not has_all or bool(self.lists[SV_USED]) or bool(self.dedicated)
 
     def wait_dedicated(self, client: Any) -> None:

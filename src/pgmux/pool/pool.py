@@ -86,13 +86,11 @@ class Pool:
     database's and its user's.
     """
 
-    def __init__(
-        self, key: PoolKey, limits: PoolLimits, quotas: tuple[Quota, ...], *, round_robin: bool
-    ) -> None:
+    def __init__(self, key: PoolKey, limits: PoolLimits, quotas: tuple[Quota, ...]) -> None:
         self.key = key
         self.limits = limits
         self.quotas = quotas
-        self.lists = PoolLists(round_robin=round_robin)
+        self.lists = PoolLists()
         self.logins = self.dedicated_logins = 0
         self.last_connect_at = 0.0
         self.failure: Failure | None = None

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from pgmux.errors import ProtocolViolation
+from pgmux.errors import LocalProtocolError, ProtocolViolation
+from pgmux.pool import states
 
 if TYPE_CHECKING:
     from pgmux import _cython as cython
@@ -91,6 +92,9 @@ NOTIFICATION = cython.declare(cython.int, 0x41)  # A
 PARAMETER_STATUS = cython.declare(cython.int, 0x53)  # S
 IDLE = cython.declare(cython.int, 0x49)  # ReadyForQuery status "I"
 FAILED = cython.declare(cython.int, 0x45)  # ReadyForQuery status "E"
+
+SV_IDLE = cython.declare(cython.int, states.SV_IDLE)
+SV_ACTIVE = cython.declare(cython.int, states.SV_ACTIVE)
 
 SESSION = cython.declare(cython.int, 0)  # PoolRelay.mode; 1 is transaction
 STATEMENT = cython.declare(cython.int, 2)
@@ -307,7 +311,7 @@ class Counters:
 @cython.cclass
 class PoolRelay:
     """What all relays of one pool share: its lists, its counters, its mode, and `control` for what
-    is rare.
+    is rare. Gives servers to clients: two calls a transaction, `find_server` and `release_server`.
     """
 
     lists = cython.declare(object, visibility="public")
@@ -317,9 +321,11 @@ class PoolRelay:
     max_prepared_statements = cython.declare(cython.int, visibility="public")
     max_packet_size = cython.declare(cython.longlong, visibility="public")
     disable_pqexec = cython.declare(cython.bint, visibility="public")
+    round_robin = cython.declare(cython.bint, visibility="public")
+    held = cython.declare(cython.bint, visibility="public")  # nobody is given a server
     counters = cython.declare(Counters, visibility="public")
-    find_server: Callable[[], Any]
-    release_server: Callable[[Any], Any]
+    idle: list[Any]  # of `lists`, as is the next
+    waiting: OrderedDict[Any, None]
     clock: Callable[[], float]
 
     def __init__(self, lists: Any, control: Any, statements: Any, clock: Any) -> None:
@@ -327,13 +333,37 @@ class PoolRelay:
         self.control = control
         self.statements = statements
         self.counters = Counters()
-        self.find_server = lists.find_server
-        self.release_server = lists.release_server
+        self.idle = lists.idle
+        self.waiting = lists.waiting
         self.clock = clock
+        self.held = self.round_robin = False
         self.mode = SESSION
         self.max_prepared_statements = 0
         self.max_packet_size = 0x7FFFFFFF
         self.disable_pqexec = False
+
+    @cython.ccall
+    def find_server(self) -> ServerRelay | None:
+        """An idle server, now active, or None: last in, first out, unless server_round_robin."""
+        if self.held or not self.idle:
+            return None
+        server: ServerRelay = self.idle.pop(0) if self.round_robin else self.idle.pop()
+        server.state = SV_ACTIVE
+        return server
+
+    @cython.ccall
+    def release_server(self, server: ServerRelay) -> ClientRelay | None:
+        """An active server becomes idle, unless somebody waits: then that client is returned, out
+        of the queue, and the server stays active: the caller links them.
+        """
+        if server.state != SV_ACTIVE:
+            raise LocalProtocolError(f"server released while {states.SERVER_STATES[server.state]}")
+        if self.waiting and not self.held:
+            client: ClientRelay = self.lists.next_waiting()
+            return client
+        server.state = SV_IDLE
+        self.idle.append(server)
+        return None
 
 
 @cython.cclass
@@ -580,8 +610,8 @@ class ClientRelay(Relay):
         session parameters: then the data is kept.
         """
         self._count()
-        found = self.pool.find_server()
-        if found is None:
+        server = self.pool.find_server()
+        if server is None:
             self.held = True
             self.wait_start = self.request_time
             is_undecided: cython.bint = self.pool.lists.wait(self)
@@ -589,7 +619,6 @@ class ClientRelay(Relay):
             if is_undecided:
                 self.pool.control.on_client_waits(self)
             return None
-        server: ServerRelay = found
         if server._link(self):
             return server
         self._keep(data[pos:])

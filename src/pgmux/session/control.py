@@ -55,6 +55,7 @@ class PoolControl(StateKeeper):
         self.space: VarSpace | None = None
         self.special = False
         self.is_behind = False  # the janitor has more to do for its clients, in the next turn
+        self.relay.held = pool.lists.held
         self.apply_limits()
 
     def apply_limits(self) -> None:
@@ -64,7 +65,6 @@ class PoolControl(StateKeeper):
         self._tune(self.relay, mode)
         if self.dedicated is not None:
             self._tune(self.dedicated, PoolMode.SESSION)
-        self.pool.lists.round_robin = settings.server_round_robin
         self.pool.lists.most_servers = self.pool.most_servers()
         check_always = settings.server_check_delay == 0 and settings.server_check_query != ""
         self.special = (
@@ -76,9 +76,14 @@ class PoolControl(StateKeeper):
     def _tune(self, relay: PoolRelay, mode: PoolMode) -> None:
         settings = self.pooler.config.settings
         relay.mode = _MODES[mode]
+        relay.round_robin = settings.server_round_robin
         relay.max_prepared_statements = settings.max_prepared_statements
         relay.max_packet_size = settings.max_packet_size
         relay.disable_pqexec = settings.disable_pqexec
+
+    def hold(self, held: bool) -> None:
+        """Stop giving servers to the pool's clients, or go on."""
+        self.pool.lists.held = self.relay.held = held
 
     def dedicated_relay(self) -> PoolRelay:
         """What the relays of replication connections share: session mode, whatever the pool's mode

@@ -28,7 +28,7 @@ def enter(pooler: Pooler, control: PoolControl, client: ClientRelay) -> None:
     client.hold()
     client.wait_start = pooler.clock()
     lists.wait(client)
-    server = lists.find_server()
+    server = control.relay.find_server()
     if server is not None:
         make_available(control, server)
         return

@@ -140,7 +140,7 @@ def hold(pooler: Pooler, database: str | None, *, held: bool, reason: str = "pau
         pooler.databases[database].paused = held
     for control in pooler.pools_of(database):
         state = pooler.databases[control.pool.key.database]
-        control.pool.lists.held = pooler.paused or state.paused
+        control.hold(pooler.paused or state.paused)
         if control.pool.lists.held:
             pooler.connects.drop_all(control, reason)
         for server in control.pool.lists.all_servers():

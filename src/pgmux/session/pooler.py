@@ -114,7 +114,7 @@ class Pooler:
         if control is None:
             limits = limits_of(self.config, database.config, key.user)
             quotas = (database.quota, self.quotas.of_user(key.user))
-            pool = Pool(key, limits, quotas, round_robin=self.config.settings.server_round_robin)
+            pool = Pool(key, limits, quotas)
             pool.lists.held = self.paused or database.paused
             control = self.pools[key] = PoolControl(self, pool, database.statements)
             if self.log.is_debug:

@@ -54,7 +54,7 @@ def test_of_idle_servers_the_next_to_be_used_stands_first(round_robin: bool) -> 
     for server in [linked(rig)[1] for _ in range(2)]:
         server.answer()
     idle_ids = [row.id for row in connections(rig).servers() if row.state == "idle"]
-    found = rig.control().pool.lists.find_server()
+    found = rig.control().relay.find_server()
     assert idle_ids[0] == found.owner.id and len(idle_ids) == 2
 
 

@@ -50,7 +50,7 @@ def make_pool(*quotas: Quota, **limits: Any) -> Pool:
         "reserve_pool_timeout": 5.0,
         "forced_user": False,
     }
-    return Pool(PoolKey("db", "bob"), PoolLimits(**values | limits), quotas, round_robin=False)
+    return Pool(PoolKey("db", "bob"), PoolLimits(**values | limits), quotas)
 
 
 def add_servers(pool: Pool, state: int, count: int = 1, **fields: Any) -> list[Server]:

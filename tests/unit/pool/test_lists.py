@@ -42,80 +42,34 @@ def clients(lists: PoolLists, count: int) -> list[Connection]:
     return made
 
 
-def test_a_new_server_logs_in_and_is_found_only_when_idle() -> None:
+def test_a_new_server_logs_in_before_it_idles() -> None:
     lists = PoolLists()
     server = Connection("s")
     lists.add_server(server)
-    assert (server.state, lists.find_server()) == (SV_LOGIN, None)
+    assert (server.state, lists.idle) == (SV_LOGIN, [])
     lists.move_server(server, SV_IDLE)
-    assert lists.idle_count() == 1
-    assert lists.find_server() is server
-    assert (server.state, lists.idle_count()) == (SV_ACTIVE, 0)
+    assert (lists.idle, lists.idle_count()) == ([server], 1)
+    lists.move_server(server, SV_ACTIVE)
+    assert (server.state, lists.idle) == (SV_ACTIVE, [])
 
 
-def test_the_server_released_last_is_given_first() -> None:
+def test_a_server_taken_from_the_idle_ones_is_active() -> None:
     lists = PoolLists()
-    first, second, third = idle_servers(lists, 3)
-    assert lists.find_server() is third
-    assert lists.find_server() is second
-    assert lists.release_server(third) is None
-    assert lists.find_server() is third
-    assert lists.find_server() is first
-    assert lists.find_server() is None
-
-
-def test_round_robin_gives_the_server_that_idled_longest() -> None:
-    lists = PoolLists(round_robin=True)
-    first, second = idle_servers(lists, 2)
-    assert lists.find_server() is first
-    assert lists.release_server(first) is None
-    assert lists.find_server() is second
-    assert lists.find_server() is first
-
-
-def test_round_robin_can_be_switched_while_servers_idle() -> None:
-    lists = PoolLists()
-    first, second = idle_servers(lists, 2)
-    lists.round_robin = True
-    assert lists.find_server() is first
-    lists.round_robin = False
-    lists.release_server(first)
-    assert lists.find_server() is first
-    assert lists.find_server() is second
-
-
-def test_a_held_pool_gives_nobody_a_server() -> None:
-    lists = PoolLists()
-    (server,) = idle_servers(lists, 1)
-    (client,) = clients(lists, 1)
-    lists.held = True
-    assert lists.find_server() is None
-    lists.held = False
-    assert lists.find_server() is server
-    lists.wait(client)
-    lists.held = True
-    assert lists.release_server(server) is None
-    assert (server.state, client.state) == (SV_IDLE, CL_WAITING)
-
-
-def test_who_waited_longest_gets_the_released_server() -> None:
-    lists = PoolLists()
-    (server,) = idle_servers(lists, 1)
-    one, two, three = clients(lists, 3)
-    lists.find_server()
-    for client in (two, one, three):
-        lists.wait(client)
-    assert lists.waiting_clients() == [two, one, three]
-    assert [lists.release_server(server) for _ in range(4)] == [two, one, three, None]
-    assert (server.state, one.state) == (SV_IDLE, CL_ACTIVE)
+    one, two = idle_servers(lists, 2)
+    assert lists.idle.pop() is two
+    two.state = SV_ACTIVE
+    assert (lists.servers(SV_IDLE), lists.servers(SV_ACTIVE)) == ([one], [two])
+    assert (lists.server_count(SV_IDLE), lists.server_count(SV_ACTIVE)) == (1, 1)
+    assert (lists.oldest_server(SV_ACTIVE), lists.all_servers()) == (two, [one, two])
+    lists.move_server(two, SV_GONE)
+    assert (lists.oldest_server(SV_ACTIVE), lists.total_servers()) == (None, 1)
 
 
 def test_nothing_is_to_be_done_for_who_waits_while_all_servers_of_the_pool_work() -> None:
     lists = PoolLists()
-    idle_servers(lists, 2)
+    for server in idle_servers(lists, 2):
+        lists.move_server(server, SV_ACTIVE)
     one, two, three, four, five = clients(lists, 5)
-    while lists.find_server():
-        pass
     assert lists.wait(one)  # a pool without a limit may connect
     lists.most_servers = 3
     assert lists.wait(two)
@@ -204,13 +158,6 @@ def test_a_server_that_has_gone_does_not_come_back() -> None:
     for state in (SV_IDLE, SV_GONE):
         with pytest.raises(LocalProtocolError, match="but is not in gone"):
             lists.move_server(server, state)
-
-
-def test_only_an_active_server_is_released() -> None:
-    lists = PoolLists()
-    (server,) = idle_servers(lists, 1)
-    with pytest.raises(LocalProtocolError, match="server released while idle"):
-        lists.release_server(server)
 
 
 def test_a_client_waits_once() -> None:

@@ -29,9 +29,7 @@ class Client:
 
 
 def test_a_client_is_told_once_of_each_wait() -> None:
-    pool = Pool(
-        PoolKey("d", "u"), limits_of(CONFIG, Database("d", "d"), "u"), (), round_robin=False
-    )
+    pool = Pool(PoolKey("d", "u"), limits_of(CONFIG, Database("d", "d"), "u"), ())
     control: Any = SimpleNamespace(pool=pool, pooler=SimpleNamespace(config=CONFIG))
     client = Client()
     pool.lists.add_client(client)
