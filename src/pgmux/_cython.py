@@ -16,6 +16,7 @@ The decorators do nothing, the C types are `int`, `bool` and `bytes`. Only names
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ int = int  # noqa: A001  the C type of that name
 double = float
 longlong = int
 char: Any = None  # char[n] is an array
+uchar: Any = None
 p_char = Any
 compiled = False
 EAGAIN = EINTR = errno = 0  # libc's; used by compiled code alone, as the system calls below are
@@ -43,6 +45,21 @@ def cclass(cls: T) -> T:
 def cfunc(function: T) -> T:
     """A C function, invisible from Python when compiled."""
     return function
+
+
+def final(cls: T) -> T:
+    """A class without subclasses: its methods are called directly."""
+    return cls
+
+
+def boundscheck(check: _bool) -> Callable[[T], T]:
+    """Whether an index out of range raises IndexError."""
+    return lambda function: function
+
+
+def wraparound(wrap: _bool) -> Callable[[T], T]:
+    """Whether an index below 0 counts from the end."""
+    return lambda function: function
 
 
 def ccall(function: T) -> T:

@@ -26,14 +26,14 @@ class Limit:
 
 # By form: compiled, uncompiled.
 QUERIES = {
-    "simple query": (Limit(0, 112), Limit(83, 112)),
-    "extended query": (Limit(0, 112), Limit(135, 144)),
-    "prepared statement": (Limit(0, 308), Limit(129, 308)),
-    "transaction of 3 queries": (Limit(0, 112), Limit(211, 144)),
-    "pipeline of 10 prepared statements": (Limit(0, 5209), Limit(723, 5301)),
-    "64 KiB of 100-byte rows": (Limit(0, 48), Limit(1983, 140)),
+    "simple query": (Limit(0, 80), Limit(60, 80)),
+    "extended query": (Limit(0, 80), Limit(80, 80)),
+    "prepared statement": (Limit(0, 276), Limit(101, 276)),
+    "transaction of 3 queries": (Limit(0, 80), Limit(158, 80)),
+    "pipeline of 10 prepared statements": (Limit(0, 5209), Limit(488, 5303)),
+    "64 KiB of 100-byte rows": (Limit(0, 48), Limit(673, 140)),
     "64 KiB within one row": (Limit(0, 48), Limit(19, 108)),
-    "64 KiB of COPY in": (Limit(0, 48), Limit(23, 108)),
+    "64 KiB of COPY in": (Limit(0, 48), Limit(21, 108)),
 }
 
 

@@ -49,15 +49,25 @@ TRACKED = cython.declare(cython.int, 0x80)  # has its (statement, client's name)
 # Messages that are no request, or answer none; in the tables below, where 0 is an unknown type.
 TERMINATE = cython.declare(cython.int, 9)
 PASSED = cython.declare(cython.int, 10)  # nobody answers it
-SPECIAL = cython.declare(cython.int, 11)  # `_on_special` knows
-
-MORE = cython.declare(cython.int, 1 | 1 << 2 | 1 << 8)  # of a chunk's bits: more than one batch
+SPECIAL = cython.declare(cython.int, 11)  # more than an answer
+ROW = cython.declare(cython.int, 12)  # DataRow, CopyData: never looked at
 
 
 def _table(meanings: dict[str, int]) -> bytes:
-    """256 meanings, by message type."""
-    by_type = {ord(letter): meaning for key, meaning in meanings.items() for letter in key}
-    return bytes([by_type.get(code, 0) for code in range(256)])
+    """256 meanings, by the letters that have one."""
+    by_code = {ord(letter): meaning for key, meaning in meanings.items() for letter in key}
+    return bytes([by_code.get(code, 0) for code in range(256)])
+
+
+def _letters(place: int, words: tuple[str, ...], also: range = range(0)) -> bytes:
+    """By letter, a bit for each of the words that has it at that place; the highest for `also`."""
+    table = bytearray(256)
+    for bit, word in enumerate(words):
+        for letter in (word[place], word[place].lower()):
+            table[ord(letter)] |= 1 << bit
+    for code in also:
+        table[code] |= 0x80
+    return bytes(table)
 
 
 # What a client's message asks for.
@@ -70,8 +80,18 @@ REQUESTS = cython.declare(
 # What a server's message answers.
 RESPONSES = cython.declare(
     bytes,
-    _table({"CIs": 3, "1": 4, "2": 5, "Tn": 6, "3": 7, "DdNAtHcV": 10, "ESGWZ": 11}),
+    _table({"CIs": 3, "1": 4, "2": 5, "Tn": 6, "3": 7, "NAtHcV": 10, "ESGWZ": 11, "Dd": 12}),
 )
+
+# By first and third letter: what may be a statement that control is to see before the server does,
+# or has a blank, a comment or a semicolon before it; and the command tags that it is told of. Of
+# the common ones none has both letters.
+_STATEMENTS = ("SET", "RESET", "DROP", "CREATE", "ALTER")
+_TAGS = ("SET", "RESET", "DROP", "CREATE", "ALTER", "IMPORT", "DISCARD", "DEALLOCATE")
+STATEMENT_1 = cython.declare(bytes, _letters(0, _STATEMENTS, also=range(ord("A"))))
+STATEMENT_3 = cython.declare(bytes, _letters(2, _STATEMENTS, also=range(256)))
+TAG_1 = cython.declare(bytes, _letters(0, _TAGS))
+TAG_3 = cython.declare(bytes, _letters(2, _TAGS))
 
 # The types that are looked at more closely (wire/codes.py has all, for everybody else).
 QUERY = cython.declare(cython.int, 0x51)  # Q
@@ -81,8 +101,6 @@ CLOSE = cython.declare(cython.int, 0x43)  # C
 SYNC = cython.declare(cython.int, 0x53)  # S
 FLUSH = cython.declare(cython.int, 0x48)  # H
 STATEMENT_NAME = cython.declare(cython.int, 0x53)  # S: Describe, Close of a statement
-DATA_ROW = cython.declare(cython.int, 0x44)  # D
-COPY_DATA = cython.declare(cython.int, 0x64)  # d
 COPY_BOTH = cython.declare(cython.int, 0x57)  # W
 READY_FOR_QUERY = cython.declare(cython.int, 0x5A)  # Z
 COMMAND_COMPLETE = cython.declare(cython.int, 0x43)  # C
@@ -99,31 +117,73 @@ SV_ACTIVE = cython.declare(cython.int, states.SV_ACTIVE)
 SESSION = cython.declare(cython.int, 0)  # PoolRelay.mode; 1 is transaction
 STATEMENT = cython.declare(cython.int, 2)
 
+# ServerRelay.phase
+BUSY = cython.declare(cython.int, 0)  # has been asked, and has not answered yet
+READY = cython.declare(cython.int, 1)  # nothing asked, no transaction
+IDLE_TX = cython.declare(cython.int, 2)  # nothing asked, in a transaction
+PRIVATE = cython.declare(cython.int, 3)  # answers the pooler itself
+
+# ClientRelay.held: why what it sends is kept
+FREE = cython.declare(cython.int, 0)
+FOR_CONTROL = cython.declare(cython.int, 1)  # `hold`, until `proceed`
+FOR_SERVER = cython.declare(cython.int, 2)  # waits in the queue
+FOR_ANSWER = cython.declare(cython.int, 3)  # its server answers the pooler itself
+FOR_NAMES = cython.declare(cython.int, 4)  # it isn't certain yet what its statements are
+
 INSPECT_MAX = cython.declare(cython.int, 65536)  # larger errors and tags stream through unread
 PARAMETER_MAX = cython.declare(cython.int, 1 << 20)  # a ParameterStatus has to be read whole
 NAMES_MAX = cython.declare(cython.int, 1 << 18)  # a portal's and a statement's name together
 PENDING_MAX = cython.declare(cython.int, 65536)  # a held client is read no further than about this
 TRACKED_MAX = cython.declare(cython.int, 65536)  # what a client can make us remember
+ANSWERED_MAX = cython.declare(cython.int, 256)  # answered requests that are still in the queue
 
 FAKE_PARSE_COMPLETE = b"1\x00\x00\x00\x04"
 FAKE_CLOSE_COMPLETE = b"3\x00\x00\x00\x04"
 BROKEN = cython.declare(cython.longlong, -0x7FFFFFFFFFFFFFFF)  # no number of bytes would help
 
-_header = Struct("!BI").pack  # type byte, Int32 length
+_pack_header = Struct("!BI").pack  # type byte, Int32 length
+_unpack_header = Struct("!BI").unpack_from
 
 
 @cython.cfunc
+def _header(kind: cython.int, length: cython.longlong) -> bytes:
+    """A message's first five bytes; `length` counts its own four."""
+    if not cython.compiled:
+        return _pack_header(kind, length)
+    header = cython.declare(cython.uchar[5])
+    header[0] = kind
+    header[1] = length >> 24 & 0xFF
+    header[2] = length >> 16 & 0xFF
+    header[3] = length >> 8 & 0xFF
+    header[4] = length & 0xFF
+    made: bytes = header[:5]
+    return made
+
+
+@cython.cfunc
+@cython.boundscheck(False)  # the two loops that call it make sure of five bytes
+@cython.wraparound(False)
 def _message_len(data: bytes, pos: cython.Py_ssize_t) -> cython.longlong:
     """Bytes of the message whose header starts at `pos`, type byte included.
 
-    The one place that reads a length: each byte is widened before its shift, because `data[i] <<
-    24` is a C int when compiled.
+    The one place where C reads a length: each byte is widened before its shift, because `data[i] <<
+    24` is a C int when compiled. (Uncompiled, the two loops unpack a header without this call.)
     """
     b0: cython.longlong = data[pos + 1]
     b1: cython.longlong = data[pos + 2]
     b2: cython.longlong = data[pos + 3]
     b3: cython.longlong = data[pos + 4]
     return ((b0 << 24) | (b1 << 16) | (b2 << 8) | b3) + 1
+
+
+@cython.cfunc
+def _piece(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> bytes:
+    """data[start:end], without a slice object; both are in it."""
+    if not cython.compiled:
+        return data[start:end]
+    first: cython.p_char = data
+    piece: bytes = first[start:end]
+    return piece
 
 
 @cython.cfunc
@@ -135,6 +195,8 @@ def _size(length: cython.longlong) -> cython.Py_ssize_t:
 @cython.cfunc
 def _nul(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """Where the string that starts at `pos` ends, or -1."""
+    if not cython.compiled:
+        return data.find(0, pos, end)
     while pos < end:
         if data[pos] == 0:
             return pos
@@ -151,8 +213,14 @@ def _name_end(
     Less than 0: so many bytes of it (negated) must be there first, or BROKEN.
     """
     have: cython.Py_ssize_t = len(data) - pos
-    end: cython.Py_ssize_t = pos + (_size(total) if total < have else have)
     at: cython.Py_ssize_t = pos + 5
+    if total <= have and total >= 7:  # first what is common: no name
+        first: cython.int = data[at]
+        if first == 0 and (request == REQ_PARSE or (request == REQ_BIND and data[at + 1] == 0)):
+            return 0
+        if request > REQ_BIND and first != STATEMENT_NAME and total <= NAMES_MAX:
+            return 0
+    end: cython.Py_ssize_t = pos + (_size(total) if total < have else have)
     name_end: cython.Py_ssize_t
     if request == REQ_BIND:
         at = _nul(data, at, end) + 1  # behind the portal
@@ -238,6 +306,7 @@ def _last_letter(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) ->
     return data[end - 1] | 0x20
 
 
+@cython.final
 @cython.cclass
 class PreparedStatement:
     """A statement's text and parameter types, under the one name that it has on every server.
@@ -266,6 +335,7 @@ class PreparedStatement:
         return header + b"S" + self.name_z
 
 
+@cython.final
 @cython.cclass
 class Counters:
     """What passed through one pool; the numbers of SHOW STATS. The relay adds to them, logins but
@@ -308,6 +378,7 @@ class Counters:
         self.client_login_count += other.client_login_count
 
 
+@cython.final
 @cython.cclass
 class PoolRelay:
     """What all relays of one pool share: its lists, its counters, its mode, and `control` for what
@@ -465,6 +536,7 @@ class Relay:
             self.transport.resume_reading()
 
 
+@cython.final
 @cython.cclass
 class ClientRelay(Relay):
     """One logged-in client: its link, and what it calls its statements."""
@@ -475,7 +547,7 @@ class ClientRelay(Relay):
     link: ServerRelay | None
     prepared: dict[bytes, PreparedStatement] | None
     pending: bytes  # what it sent while it was held
-    held: cython.bint
+    held: cython.int  # FREE, or why what it sends is kept
     replaying: cython.bint
 
     def __init__(self, pool: PoolRelay, transport: Any, owner: Any) -> None:
@@ -484,7 +556,8 @@ class ClientRelay(Relay):
         self.link = None
         self.prepared = None
         self.pending = b""
-        self.held = self.replaying = False
+        self.held = FREE
+        self.replaying = False
 
     # ---- asyncio's protocol
 
@@ -539,11 +612,11 @@ class ClientRelay(Relay):
 
     def hold(self) -> None:
         """Keep what the client sends from now on, unprocessed."""
-        self.held = True
+        self.held = FOR_CONTROL
 
     def proceed(self) -> None:
         """Process what was kept while the client was held."""
-        self.held = False
+        self.held = FREE
         self._resume_reading()
         data = self.pending
         if data:
@@ -568,7 +641,7 @@ class ClientRelay(Relay):
         if pos < n or not ends:
             return False
         self.pending = b""
-        self.held = False
+        self.held = FREE
         self.query_start = self.xact_start = self.wait_start = 0
         self._resume_reading()
         return True
@@ -596,7 +669,8 @@ class ClientRelay(Relay):
         if self.link is not None:
             self.link.replay = None  # there is more than one batch now
         try:
-            data = self._joined(data)
+            if self.gathered is not None:
+                data = self._joined(data)
             if data:
                 self._process(data)
         except ProtocolViolation as error:
@@ -609,10 +683,9 @@ class ClientRelay(Relay):
         """A server for the message at `pos`; None where the client has to wait for one, or for its
         session parameters: then the data is kept.
         """
-        self._count()
         server = self.pool.find_server()
         if server is None:
-            self.held = True
+            self.held = FOR_SERVER
             self.wait_start = self.request_time
             is_undecided: cython.bint = self.pool.lists.wait(self)
             self._keep(data[pos:])
@@ -627,87 +700,103 @@ class ClientRelay(Relay):
     @cython.cfunc
     def _count(self) -> None:
         """What starts with nothing in flight is one query, as PgBouncer counts."""
-        if self.query_start == 0:
-            self.query_start = self.request_time
-            self.pool.counters.query_count += 1
+        self.query_start = self.request_time
+        self.pool.counters.query_count += 1
         if self.xact_start == 0:
             self.xact_start = self.request_time
             self.pool.counters.xact_count += 1
 
     @cython.cfunc
+    @cython.boundscheck(False)  # `n` bounds each index, and five bytes are there of a header
+    @cython.wraparound(False)
     def _process(self, data: bytes) -> None:
+        pool = self.pool
         server = self.link
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         start: cython.Py_ssize_t = 0  # what is before it has been dealt with
         linked_at: cython.Py_ssize_t = 0
+        at: cython.Py_ssize_t
+        total: cython.longlong
+        name_end: cython.longlong
+        kind: cython.int
+        request: cython.int = 0
+        parts: list[bytes] | None = None
+        refusal: str | None = None
+        rewrite: cython.bint = pool.mode != SESSION and pool.max_prepared_statements > 0
         if self.skip > 0:
             pos = self._skipped(n)
             if server is None:
                 start = pos  # the rest of a late CopyData
-            elif self.skip == 0 and server.ready and self.pool.mode != SESSION:
+            elif self.skip == 0 and server.phase == READY and pool.mode != SESSION:
                 # Its transaction is over; it only waited for the rest of this message.
                 server.write(data[:pos])
                 start = pos
                 server._release()
                 server = None
-        total: cython.longlong
-        name_end: cython.longlong
-        kind: cython.int
-        request: cython.int = 0
-        batch: cython.int = 0  # a bit for each kind of request, and bit 0: more behind a Sync
-        parts: list[bytes] | None = None
-        rewrite: cython.bint = self.pool.mode != SESSION and self.pool.max_prepared_statements > 0
-        refusal: str | None = None
         while n - pos >= 5:
-            kind = data[pos]
-            total = _message_len(data, pos)
+            if cython.compiled:
+                kind = data[pos]
+                total = _message_len(data, pos)
+            else:
+                kind, total = _unpack_header(data, pos)
+                total += 1
             request = REQUESTS[kind]
-            if total < 5 or total > self.pool.max_packet_size:
+            if total < 5 or total > pool.max_packet_size:
                 refusal = f"bad packet header: '{data[pos : pos + 8].hex()}'"
                 break
-            if request == 0 or (kind == QUERY and self.pool.disable_pqexec):
+            if request == 0 or (kind == QUERY and pool.disable_pqexec):
                 refusal = "PQexec disallowed" if request else "unknown pkt"
                 break
             name_end = 0
-            if rewrite and request >= REQ_PARSE and request <= REQ_CLOSE:
-                name_end = _name_end(request, data, pos, total)
-                if name_end < 0:
+            if request >= REQ_PARSE:
+                if request == TERMINATE:
+                    break
+                if rewrite and request <= REQ_CLOSE:
+                    name_end = _name_end(request, data, pos, total)
                     if name_end == BROKEN:
                         refusal = "failed to parse packet"
-                    else:
+                        break
+                    if name_end < 0:
                         self._gather(data, pos, -name_end)
-                    break
-            if request == TERMINATE:
-                break
+                        break
+            if server is None and (request >= REQ_COPY_END or (request == REQ_CLOSE and name_end)):
+                pos = start = self._alone(data, pos, total, name_end)
+                continue
+            if self.query_start == 0 and request < REQ_COPY_END:
+                self._count()
             if server is None:
-                if request >= REQ_COPY_END or (request == REQ_CLOSE and name_end > 0):
-                    pos = start = self._alone(data, pos, total, name_end)
-                    continue
                 server = self._acquire(data, pos)
                 if server is None:
                     return
                 linked_at = pos
-            elif self.query_start == 0 and request < REQ_COPY_END:
-                self._count()
             if kind in (QUERY, PARSE):
-                self._look_at(data, pos, total)
+                at = pos + 5 if kind == QUERY else _nul(data, pos + 5, n) + 1
+                if at > pos and at + 2 < n and STATEMENT_1[data[at]] & STATEMENT_3[data[at + 2]]:
+                    self._look_at(data, at, min(n, pos + total))
             if name_end > 0:
-                if server.unsettled:
-                    self.held = True
+                if server.outstanding.unsettled:
+                    self.held = FOR_NAMES
                     self._keep(data[pos:])
                     break
-                parts = parts or []
+                if parts is None:
+                    parts = []
                 if start < pos:
-                    parts.append(data[start:pos])
-                start = self._rewrite(server, kind, data, pos, total, _size(name_end), parts)
+                    parts.append(_piece(data, start, pos))
+                start = self._rewrite(server, request, data, pos, total, _size(name_end), parts)
             elif request < REQ_COPY_END:
-                server._push(request)
+                server.outstanding.queue.append(request)
+                if request == REQ_SYNC and server.outstanding.tracked:
+                    server.outstanding.unsettled = True
             elif request == REQ_COPY_END:
-                server._push_copy_end()
-            batch |= 1 << request | batch >> REQ_SYNC & 1
-            pos = self._step(pos, total, n)
-        self._send(server, data, start, pos, parts, linked_at, batch)
+                server.outstanding.push_copy_end()
+            if total > n - pos:
+                self.skip = total - (n - pos)
+                pos = n
+            else:
+                pos += total
+        if server is not None:
+            self._send(server, data, start, pos, parts, linked_at)
         if refusal is not None:
             raise ProtocolViolation("client", refusal)
         if request == TERMINATE:
@@ -716,14 +805,9 @@ class ClientRelay(Relay):
             self._gather(data, pos, 5)
 
     @cython.cfunc
-    def _look_at(self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong) -> None:
-        """Show control a Query or Parse whose statement is not one of the common ones."""
-        have: cython.Py_ssize_t = len(data) - pos
-        end: cython.Py_ssize_t = pos + (_size(total) if total < have else have)
-        at: cython.Py_ssize_t = pos + 5
-        if data[pos] == PARSE:
-            at = _nul(data, at, end) + 1
-        at = _find_special(data, at, end) if at > pos else -1
+    def _look_at(self, data: bytes, pos: cython.Py_ssize_t, end: cython.longlong) -> None:
+        """Show control a statement that may be one that it is to see first."""
+        at: cython.Py_ssize_t = _find_special(data, pos, _size(end))
         if at >= 0:
             self.pool.control.on_statement(self, data[at:end])
 
@@ -741,40 +825,40 @@ class ClientRelay(Relay):
     @cython.cfunc
     def _send(
         self,
-        server: ServerRelay | None,
+        server: ServerRelay,
         data: bytes,
         start: cython.Py_ssize_t,
         pos: cython.Py_ssize_t,
         parts: list[bytes] | None,
         linked_at: cython.Py_ssize_t,
-        batch: cython.int,
     ) -> None:
         """One write of `parts` and what is between `start` and `pos`."""
-        if server is None:
-            return
+        out = server.outstanding
+        count: cython.Py_ssize_t = len(out.queue) - out.head
+        if count > 0 and (count > out.fakes or server.phase == READY):
+            server.phase = BUSY
         if parts is None:
+            server.fresh = False
             if start == 0 and pos == len(data):
                 server.write(data)
             elif start < pos:
-                server.write(data[start:pos])
-        else:
-            # One batch and nothing else, outside a transaction, whose client reads the row
-            # description anew, can be run again; without cached statements it need not.
-            if (
-                server.fresh
-                and not self.replaying
-                and pos == len(data)
-                and batch & (MORE | 1 << REQ_DESCRIBE) == 1 << REQ_DESCRIBE
-                and (batch & 1 << REQ_SYNC or data[pos - 5] == FLUSH)
-            ):
-                server.replay = data if linked_at == 0 else data[linked_at:]
+                server.write(_piece(data, start, pos))
+            return
+        # One batch and nothing else, outside a transaction, whose client reads the row description
+        # anew, can be run again; without cached statements it need not.
+        if server.fresh and not self.replaying and pos == len(data) and out.is_one_batch(data):
+            server.replay = data if linked_at == 0 else data[linked_at:]
+            if server.answered:
                 server.answered.clear()
-            if start < pos:
-                parts.append(data[start:pos])
-            if parts:
-                server.write(b"".join(parts))
         server.fresh = False
-        server._after_client(self)
+        if start < pos:
+            parts.append(_piece(data, start, pos))
+        if parts:
+            server.write(b"".join(parts))
+        if out.fakes > 0 and out.asked() == 0 and server._is_fake_due():
+            self.write(server._fakes())  # no answer is before them
+        if len(out.tracked) > TRACKED_MAX:
+            raise ProtocolViolation("client", "too many outstanding requests")
 
     # ---- prepared statements
 
@@ -782,7 +866,7 @@ class ClientRelay(Relay):
     def _rewrite(
         self,
         server: ServerRelay,
-        kind: cython.int,
+        request: cython.int,
         data: bytes,
         pos: cython.Py_ssize_t,
         total: cython.longlong,
@@ -792,19 +876,18 @@ class ClientRelay(Relay):
         """Put what the server is to get of P, B, D or C into `parts`; returns from where on `data`
         goes on as it is.
         """
-        request: cython.int = REQUESTS[kind]
         name_at: cython.Py_ssize_t = pos + 6
         if request == REQ_PARSE:
             name_at = pos + 5
         elif request == REQ_BIND:
             name_at = _nul(data, pos + 5, name_end) + 1
-        name: bytes = data[name_at:name_end]
+        name: bytes = _piece(data, name_at, name_end)
         if request == REQ_PARSE:
             self._parse(server, name, data[name_end + 1 : pos + _size(total)], parts)
             return pos + _size(total)
         if request == REQ_CLOSE:
             # It stays on the server, for others.
-            server._push_tracked(REQ_CLOSE | FAKE, self._forget(name), name)
+            server.outstanding.push_tracked(REQ_CLOSE | FAKE, self._forget(name), name)
             return name_end + 1
         anew: cython.bint = True
         if request == REQ_BIND:
@@ -812,9 +895,9 @@ class ClientRelay(Relay):
             anew = total < len(data) - pos and data[pos + _size(total)] == DESCRIBE
         statement = self._statement(server, name, anew, parts)
         name_z: bytes = name + b"\0" if statement is None else statement.name_z
-        server._push(request)
-        parts.append(_header(kind, total - 2 - len(name) + len(name_z)))
-        parts.append(data[pos + 5 : name_at])  # the portal, or S
+        server.outstanding.queue.append(request)
+        parts.append(_header(data[pos], total - 2 - len(name) + len(name_z)))
+        parts.append(_piece(data, pos + 5, name_at))  # the portal, or S
         parts.append(name_z)
         return name_end + 1
 
@@ -847,12 +930,12 @@ class ClientRelay(Relay):
         taken = self._statement(server, name, False, parts)
         if taken is not None:
             # Under the name that is taken, so that the server refuses it for that, or for its text.
-            server._push_tracked(REQ_PARSE | DUPLICATE, statement, name)
+            server.outstanding.push_tracked(REQ_PARSE | DUPLICATE, statement, name)
             parts.append(_header(PARSE, 4 + len(taken.name_z) + len(query)) + taken.name_z + query)
             return
         self._name(name, statement)
         if server._has(statement):
-            server._push_tracked(REQ_PARSE | FAKE, statement, name)
+            server.outstanding.push_tracked(REQ_PARSE | FAKE, statement, name)
         else:
             server._prepare(statement, REQ_PARSE, name, parts)
 
@@ -869,56 +952,138 @@ class ClientRelay(Relay):
         return None if self.prepared is None else self.prepared.pop(name, None)
 
 
+@cython.final
+@cython.cclass
+class Outstanding:
+    """What a server has been asked and has not answered yet, oldest first, a byte each."""
+
+    queue: bytearray  # from `head` on
+    head: cython.Py_ssize_t
+    fakes: cython.Py_ssize_t  # those that the server is not to answer
+    tracked: deque[tuple[PreparedStatement | None, bytes | None]]
+    copying: cython.bint  # a COPY is open: what ends it isn't late
+    failed: cython.bint  # an error has come, its ReadyForQuery has not
+    # What an earlier, unanswered batch does to statements and names is not certain: it may yet
+    # fail. The client is held when it comes to use a name.
+    unsettled: cython.bint
+
+    def __init__(self) -> None:
+        self.queue = bytearray()
+        self.head = self.fakes = 0
+        self.tracked = deque()
+        self.copying = self.failed = self.unsettled = False
+
+    @cython.cfunc
+    def push_tracked(
+        self, request: cython.int, statement: PreparedStatement | None, name: bytes | None
+    ) -> None:
+        self.tracked.append((statement, name))
+        if request & FAKE:
+            self.fakes += 1
+        self.queue.append(request | TRACKED)
+
+    @cython.cfunc
+    def push_copy_end(self) -> None:
+        """A CopyDone or CopyFail. With nothing asked no COPY can be open: the server ignores it."""
+        if self.asked() > 0:
+            self.queue.append(REQ_COPY_END)
+
+    @cython.cfunc
+    def peek(self) -> cython.int:
+        """The oldest request, or 0. What ended a COPY that was over already, or none, is no more:
+        the server ignores it.
+        """
+        while self.head < len(self.queue):
+            request: cython.int = self.queue[self.head]
+            if request != REQ_COPY_END or self.copying:
+                return request
+            self.head += 1
+        return 0
+
+    @cython.cfunc
+    def pop(self) -> cython.int:
+        """The oldest request, which is there, and no longer outstanding."""
+        request: cython.int = self.queue[self.head]
+        self.head += 1
+        if request & FAKE:
+            self.fakes -= 1
+        return request
+
+    @cython.cfunc
+    def asked(self) -> cython.Py_ssize_t:
+        """How many the server is to answer."""
+        self.peek()
+        return len(self.queue) - self.head - self.fakes
+
+    @cython.cfunc
+    def has_sync(self) -> cython.bint:
+        return self.queue.find(REQ_SYNC, self.head) >= 0
+
+    @cython.cfunc
+    def settle(self) -> None:
+        """Without a Sync that is still to be answered, names are certain again."""
+        if not self.tracked or not self.has_sync():
+            self.unsettled = False
+
+    @cython.cfunc
+    def is_one_batch(self, data: bytes) -> cython.bint:
+        """Whether all of it is one batch, which is `data` and has a Describe."""
+        at: cython.Py_ssize_t
+        described: cython.bint = False
+        request: cython.int = 0
+        for at in range(self.head, len(self.queue)):
+            if request == REQ_SYNC:
+                return False
+            request = self.queue[at] & KIND
+            if request in (REQ_QUERY, REQ_COPY_END):
+                return False
+            described |= request == REQ_DESCRIBE
+        return described and (request == REQ_SYNC or data[len(data) - 5] == FLUSH)
+
+
+@cython.final
 @cython.cclass
 class ServerRelay(Relay):
     """One logged-in server connection: its link, and the requests that it has not answered yet."""
 
     close_needed = cython.declare(cython.bint, visibility="public")  # to be closed at its release
     special = cython.declare(cython.bint, visibility="public")  # control decides at its release
-    ready = cython.declare(cython.bint, visibility="public")  # idle: nothing asked, no transaction
-    idle_tx = cython.declare(cython.bint, visibility="public")  # in a transaction, nothing asked
-    private = cython.declare(cython.bint, visibility="public")  # answers the pooler itself
     last_words = cython.declare(cython.bint, visibility="public")  # it has said why it ends
-    reset = cython.declare(cython.bint, visibility="public")  # RESET, DISCARD ALL in this answer
-    reset_name = cython.declare(object, visibility="public")  # what is about to be RESET, or None
     link: ClientRelay | None
+    phase: cython.int  # BUSY, READY, IDLE_TX or PRIVATE
+    outstanding: Outstanding
+    serving: cython.bint  # `serve` is below us on the stack
+    # Prepared statements.
     prepared: OrderedDict[PreparedStatement, None]  # least recently used first
     last_used: PreparedStatement | None  # the newest of them, or None
-    queue: bytearray  # outstanding requests, from `head` on
-    head: cython.Py_ssize_t
-    asked: cython.Py_ssize_t  # those that the server is to answer
-    fakes: cython.Py_ssize_t  # the others
-    copy_ends: cython.Py_ssize_t
-    tracked: deque[tuple[PreparedStatement | None, bytes | None]]
-    drop: cython.bint  # what `skip` counts is not for the client
-    copy_mode: cython.bint
-    failed: cython.bint  # an error has come, its ReadyForQuery has not
-    # What an earlier, unanswered batch does to statements and names is not certain: it may yet
-    # fail. The client is held when it comes to use a name.
-    unsettled: cython.bint
-    serving: cython.bint
-    ddl: cython.bint
+    # What the answer to the client's batch does beyond it.
+    ddl: cython.bint  # statements are outdated when it is committed
+    reset = cython.declare(cython.bint, visibility="public")  # RESET, DISCARD ALL
+    reset_name = cython.declare(object, visibility="public")  # what is about to be RESET, or None
     restore: cython.bint  # the client's own startup values are to be set again
+    # The message at hand.
+    drop: cython.bint  # what `skip` counts is not for the client
+    instead: bytes | None  # what the client gets for it
+    violation: str | None
+    # The client's batch, should it have to be run once more.
     fresh: cython.bint  # linked, and nothing sent for the client yet
-    replay: bytes | None  # the client's batch, until the first byte of its answer goes out
+    replay: bytes | None  # the batch, until the first byte of its answer goes out
     answered: list[Any]  # of `replay`: requests, statements and names that are answered
     again: bytes | None  # the batch that is run once more when the server is ready
-    instead: bytes | None  # what the client gets for the message at hand
-    violation: str | None
 
     def __init__(self, pool: PoolRelay, transport: Any, owner: Any) -> None:
         super().__init__(pool, transport, owner)
+        self.close_needed = self.special = self.last_words = self.serving = False
         self.link = None
+        self.phase = READY
+        self.outstanding = Outstanding()
         self.prepared = OrderedDict()
         self.last_used = None
-        self.queue = bytearray()
-        self.head = self.asked = self.fakes = self.copy_ends = 0
-        self.tracked = deque()
-        self.close_needed = self.special = self.idle_tx = self.private = self.drop = False
-        self.copy_mode = self.failed = self.serving = self.ddl = False
-        self.reset = self.restore = self.fresh = self.unsettled = self.last_words = False
-        self.ready = True
-        self.replay = self.again = self.instead = self.violation = self.reset_name = None
+        self.ddl = self.reset = self.restore = False
+        self.reset_name = None
+        self.drop = self.fresh = False
+        self.instead = self.violation = None
+        self.replay = self.again = None
         self.answered = []
 
     # ---- asyncio's protocol
@@ -941,17 +1106,16 @@ class ServerRelay(Relay):
         if self.closed:
             return
         self.pool.counters.server_bytes += len(data)
-        now: cython.double = self.pool.clock()
-        self.request_time = now
+        self.request_time = self.pool.clock()
         try:
             if self.gathered is not None:
                 data = self._joined(data)
                 if not data:
                     return
-            if self.private or self.link is None:
+            if self.phase == PRIVATE or self.link is None:
                 self._process_private(data)
             else:
-                self._process(data, self.link, now)
+                self._process(data, self.link)
         except ProtocolViolation as error:
             self.pool.control.on_server_violation(self, error.message)
         except Exception as error:
@@ -965,6 +1129,21 @@ class ServerRelay(Relay):
         return self.link
 
     @property
+    def ready(self) -> bool:
+        """Nothing is asked of it, and it is in no transaction."""
+        return self.phase == READY
+
+    @property
+    def idle_tx(self) -> bool:
+        """It is in a transaction, and nothing is asked of it."""
+        return self.phase == IDLE_TX
+
+    @property
+    def private(self) -> bool:
+        """It answers the pooler itself."""
+        return self.phase == PRIVATE
+
+    @property
     def prepared_count(self) -> int:
         return len(self.prepared)
 
@@ -976,14 +1155,13 @@ class ServerRelay(Relay):
     @property
     def outstanding_count(self) -> int:
         """Requests that the server has not answered."""
-        return self.asked
+        return self.outstanding.asked()
 
     def send_private(self, message: bytes) -> None:
         """Send what the pooler asks for itself: each answer goes to `control.on_private_message`,
         none to a client.
         """
-        self.private = True
-        self.ready = False
+        self.phase = PRIVATE
         self.write(message)
 
     def serve(self, client: ClientRelay) -> None:
@@ -1016,11 +1194,11 @@ class ServerRelay(Relay):
         names: dict[bytes, PreparedStatement] = {}
         self.prepared.clear()
         self.last_used = None
-        at: cython.Py_ssize_t = self.head
-        for statement, name in self.tracked:
-            while not self.queue[at] & TRACKED:
+        at: cython.Py_ssize_t = self.outstanding.head
+        for statement, name in self.outstanding.tracked:
+            while not self.outstanding.queue[at] & TRACKED:
                 at += 1
-            request: cython.int = self.queue[at]
+            request: cython.int = self.outstanding.queue[at]
             at += 1
             if statement is None or request & DUPLICATE:
                 continue
@@ -1055,7 +1233,7 @@ class ServerRelay(Relay):
         if client.vars is not self.vars:
             message: bytes = self.pool.control.vars_message(client, self)
             if message:
-                client.held = True
+                client.held = FOR_ANSWER
                 self.send_private(message)
                 return False
         return True
@@ -1066,10 +1244,11 @@ class ServerRelay(Relay):
         self.link = None
         self.replay = None
         self.drop = True  # the rest of a message that this client has begun to get
-        self._resume_reading()
+        if self.read_paused:
+            self._resume_reading()
         if client is not None:
             client.link = None
-            if not client.held:
+            if client.read_paused and client.held == FREE:
                 client._resume_reading()
 
     @cython.cfunc
@@ -1081,7 +1260,7 @@ class ServerRelay(Relay):
             self._unlink()
         if self.serving:
             return  # who serves, below us on the stack, goes on: no recursion per client
-        while not self.closed and self.link is None and self.ready:
+        while not self.closed and self.link is None and self.phase == READY:
             if self.special:
                 self.pool.control.on_release(self)
                 return
@@ -1093,81 +1272,20 @@ class ServerRelay(Relay):
     # ---- inside: outstanding requests
 
     @cython.cfunc
-    def _push(self, request: cython.int) -> None:
-        self.ready = self.idle_tx = False
-        self.queue.append(request)
-        self.asked += 1
-        if request == REQ_SYNC and self.tracked:
-            self.unsettled = True
-
-    @cython.cfunc
-    def _push_tracked(
-        self, request: cython.int, statement: PreparedStatement | None, name: bytes | None
-    ) -> None:
-        self.tracked.append((statement, name))
-        if request & FAKE:
-            self.ready = False
-            self.fakes += 1
-            self.queue.append(request | TRACKED)
-        else:
-            self._push(request | TRACKED)
-
-    @cython.cfunc
-    def _push_copy_end(self) -> None:
-        """A CopyDone or CopyFail. With nothing asked no COPY can be open: the server ignores it."""
-        if self.asked > 0:
-            self.copy_ends += 1
-            self._push(REQ_COPY_END)
-
-    @cython.cfunc
-    def _peek(self) -> cython.int:
-        """The oldest outstanding request, or 0."""
-        if self.head < len(self.queue):
-            return self.queue[self.head]
-        return 0
-
-    @cython.cfunc
-    def _pop(self) -> cython.int:
-        request: cython.int = self.queue[self.head]
-        self.head += 1
-        if request & FAKE:
-            self.fakes -= 1
-        else:
-            self.asked -= 1
-        if self.copy_ends > 0:
-            if request == REQ_COPY_END:
-                self.copy_ends -= 1
-            self._pop_late_copy_ends()
-        if self.head > 1024:  # now and then, not for every transaction
-            del self.queue[: self.head]
-            self.head = 0
-        return request
-
-    @cython.cfunc
-    def _pop_late_copy_ends(self) -> None:
-        """What ended a COPY that was over already, or none: the server ignores it."""
-        while not self.copy_mode and self._peek() == REQ_COPY_END:
-            self.head += 1
-            self.asked -= 1
-            self.copy_ends -= 1
-
-    @cython.cfunc
     def _answered(self, kind: cython.int) -> cython.bint:
         """A response to `kind` has come; True where the client is not to see it."""
-        request: cython.int = self._peek()
+        request: cython.int = self.outstanding.peek()
         if request & KIND != kind:
             return False
-        self._pop()
+        self.outstanding.pop()
         if request & TRACKED:
             self._pop_tracked(request)
-        if kind == REQ_EXECUTE:
-            self.replay = None  # it may have ended a transaction
         return request & SKIP != 0
 
     @cython.cfunc
     def _pop_tracked(self, request: cython.int) -> None:
         """It is answered; should its batch be run again, the client's names are put back."""
-        statement, name = self.tracked.popleft()
+        statement, name = self.outstanding.tracked.popleft()
         if request & DUPLICATE:
             # A DEALLOCATE ALL was sent before it: now the server has its text under a name that
             # stands for another.
@@ -1185,10 +1303,10 @@ class ServerRelay(Relay):
         request: cython.int
         syncs: cython.int = 0
         undone: list[tuple[int, PreparedStatement | None, bytes | None]] = []
-        while self.head < len(self.queue):
-            request = self._pop()
+        while self.outstanding.peek():
+            request = self.outstanding.pop()
             if request & TRACKED:
-                statement, name = self.tracked.popleft()
+                statement, name = self.outstanding.tracked.popleft()
                 undone.append((request, statement, name))
             syncs += request == REQ_SYNC
             if request & KIND == kind:
@@ -1242,35 +1360,29 @@ class ServerRelay(Relay):
         """Prepare a statement that the server doesn't have; close the least recently used ones
         beyond the limit.
         """
-        self._push_tracked(request, statement, name)
+        self.outstanding.push_tracked(request, statement, name)
         parts.append(statement.parse_message())
         self.pool.counters.server_parse_count += 1
         self.prepared[statement] = None
         self.last_used = statement
         while len(self.prepared) > self.pool.max_prepared_statements:
             oldest: PreparedStatement = self.prepared.popitem(last=False)[0]
-            self._push_tracked(REQ_CLOSE | SKIP, oldest, None)
+            self.outstanding.push_tracked(REQ_CLOSE | SKIP, oldest, None)
             parts.append(oldest.close_message())
-
-    @cython.cfunc
-    def _after_client(self, client: ClientRelay) -> None:
-        """The client's chunk has gone out. Made-up responses that no answer is before go now."""
-        if self.fakes > 0 and self.asked == 0 and self._is_fake_due():
-            client.write(self._fakes())
-        if len(self.tracked) > TRACKED_MAX:
-            raise ProtocolViolation("client", "too many outstanding requests")
 
     @cython.cfunc
     def _is_fake_due(self) -> cython.bint:
         """Whether the oldest request is one to make up an answer for, between two messages."""
-        return self.skip == 0 and not self.failed and self._peek() & FAKE != 0
+        return (
+            self.skip == 0 and not self.outstanding.failed and self.outstanding.peek() & FAKE != 0
+        )
 
     @cython.cfunc
     def _fakes(self) -> bytes:
         """The made-up responses whose turn has come."""
         fakes: list[bytes] = []
-        while self._peek() & FAKE:
-            request: cython.int = self._pop()
+        while self.outstanding.peek() & FAKE:
+            request: cython.int = self.outstanding.pop()
             self._pop_tracked(request)
             fakes.append(
                 FAKE_PARSE_COMPLETE if request & KIND == REQ_PARSE else FAKE_CLOSE_COMPLETE
@@ -1280,47 +1392,55 @@ class ServerRelay(Relay):
     # ---- inside: what the server sends
 
     @cython.cfunc
-    def _process(self, data: bytes, client: ClientRelay, now: cython.double) -> None:
+    @cython.boundscheck(False)  # `n` bounds each index, and five bytes are there of a header
+    @cython.wraparound(False)
+    def _process(self, data: bytes, client: ClientRelay) -> None:
+        out = self.outstanding
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         start: cython.Py_ssize_t = 0  # what is before it has been dealt with
         total: cython.longlong
         kind: cython.int
-        parts: list[bytes] | None = None
+        answers: cython.int
+        request: cython.int
         drop: cython.bint
+        parts: list[bytes] | None = None
         if self.skip > 0:
             pos = self._skipped(n)
             if self.drop:
                 start = pos
         while n - pos >= 5:
-            kind = data[pos]
-            total = _message_len(data, pos)
-            drop = False
+            if cython.compiled:
+                kind = data[pos]
+                total = _message_len(data, pos)
+            else:
+                kind, total = _unpack_header(data, pos)
+                total += 1
             if total < 5 or total > self.pool.max_packet_size:
                 self.violation = "bad pkt header"
                 break
-            if kind != DATA_ROW and kind != COPY_DATA:
+            answers = RESPONSES[kind]
+            drop = False
+            if answers != ROW:
                 if total > n - pos and total <= _inspect_max(kind):
                     self._gather(data, pos, total)
                     break
                 if kind == ERROR_RESPONSE and self._is_stale(data, pos, total):
                     self._retry(data[pos:], client)
                     return
-                if self.fakes > 0 and self._is_fake_due():
-                    self.instead = self._fakes()
-                    parts = self._cut(parts, data, start, pos)
+                if out.fakes > 0 and self._is_fake_due():
+                    parts = self._cut(parts, data, start, pos, self._fakes())
                     start = pos
                 if kind == READY_FOR_QUERY:
-                    self._on_ready(data[pos + 5] if total == 6 else 0, client, now)
+                    self._on_ready(data[pos + 5] if total == 6 else 0, client)
                     if self.violation is not None:
                         break
                     pos += 6
-                    if self.ready:
-                        if self.fakes > 0:
-                            self.instead = self._fakes()
-                            parts = self._cut(parts, data, start, pos)
+                    if self.phase == READY:
+                        if out.fakes > 0:
+                            parts = self._cut(parts, data, start, pos, self._fakes())
                             start = pos
-                        if self.pool.mode != SESSION and client.skip == 0 and not client.held:
+                        if self.pool.mode != SESSION and client.skip == 0 and client.held == FREE:
                             self._to_client(client, data, start, pos, parts)
                             self._unlink()
                             if pos < n:
@@ -1328,18 +1448,31 @@ class ServerRelay(Relay):
                             self._release()
                             return
                     continue
-                drop = self._on_message(kind, data, pos, total, client)
-                if self.violation is not None:
-                    break
-            if drop:
-                parts = self._cut(parts, data, start, pos)
-            pos = self._step(pos, total, n)
-            self.drop = drop
+                if answers == 0 or answers >= REQ_COPY_END:
+                    drop = self._on_message(kind, data, pos, total, client)
+                    if self.violation is not None:
+                        break
+                else:
+                    if answers == REQ_EXECUTE:
+                        self._on_executed(kind, data, pos, total, client)
+                    request = out.queue[out.head] if out.head < len(out.queue) else 0
+                    if request == answers:
+                        out.head += 1
+                    elif request != REQ_QUERY:
+                        drop = self._answered(answers)
+                if drop:
+                    parts = self._cut(parts, data, start, pos, self.instead)
+                    self.instead = None
+            if total > n - pos:
+                self.skip = total - (n - pos)
+                self.drop = drop
+                pos = n
+            else:
+                pos += total
             if drop:
                 start = pos
-        if self.fakes > 0 and pos == n and self._is_fake_due():
-            self.instead = self._fakes()
-            parts = self._cut(parts, data, start, pos)
+        if out.fakes > 0 and pos == n and self._is_fake_due():
+            parts = self._cut(parts, data, start, pos, self._fakes())
             start = pos
         self._to_client(client, data, start, pos, parts)
         if self.violation is not None:
@@ -1347,7 +1480,7 @@ class ServerRelay(Relay):
             return
         if pos < n and self.gathered is None:
             self._gather(data, pos, 5)
-        if client.held and not self.unsettled and not self.private:
+        if client.held == FOR_NAMES and not out.unsettled:
             client.proceed()
 
     @cython.cfunc
@@ -1357,16 +1490,15 @@ class ServerRelay(Relay):
         data: bytes,
         start: cython.Py_ssize_t,
         pos: cython.Py_ssize_t,
+        instead: bytes | None,
     ) -> list[bytes] | None:
         """`parts` with what stands before `pos`, and `instead`; None while that is nothing."""
-        if start < pos or self.instead is not None:
-            if parts is None:
-                parts = []
-            if start < pos:
-                parts.append(data[start:pos])
-            if self.instead is not None:
-                parts.append(self.instead)
-                self.instead = None
+        if parts is None:
+            parts = []
+        if start < pos:
+            parts.append(_piece(data, start, pos))
+        if instead is not None:
+            parts.append(instead)
         return parts
 
     @cython.cfunc
@@ -1378,18 +1510,19 @@ class ServerRelay(Relay):
         pos: cython.Py_ssize_t,
         parts: list[bytes] | None,
     ) -> None:
+        """One write of `parts` and what is between `start` and `pos`."""
         if parts is not None:
             if start < pos:
-                parts.append(data[start:pos])
+                parts.append(_piece(data, start, pos))
             data = b"".join(parts)
         elif start > 0 or pos < len(data):
-            data = data[start:pos]
+            data = _piece(data, start, pos)
         if data:
             self.replay = None
             client.write(data)
 
     @cython.cfunc
-    def _on_ready(self, status: cython.int, client: ClientRelay, now: cython.double) -> None:
+    def _on_ready(self, status: cython.int, client: ClientRelay) -> None:
         """ReadyForQuery; status 0 is one without a status."""
         if status == 0:
             self.violation = "bad pkt header"
@@ -1397,27 +1530,32 @@ class ServerRelay(Relay):
         if status != IDLE and self.pool.mode == STATEMENT:
             self.violation = "transaction blocks not allowed in statement pooling mode"
             return
-        request: cython.int = self._peek()
+        out = self.outstanding
+        request: cython.int = out.peek()
         if request in (REQ_SYNC, REQ_QUERY):
-            self._pop()
-        elif self.failed:
+            out.head += 1
+        elif out.failed:
             self._drop_until(REQ_SYNC, client)
-        self.failed = False
-        self._settle()
+        out.failed = False
+        if out.unsettled:
+            out.settle()
+        if out.head > ANSWERED_MAX:  # now and then, not for every transaction
+            del out.queue[: out.head]
+            out.head = 0
         if self.ddl and status == IDLE:
             self.ddl = False
             self.pool.statements.outdate()
-        self.restore |= self.reset
-        self.reset = False
-        if self.asked > 0:
+        if self.reset:
+            self.reset = False
+            self.restore = True
+        if out.head < len(out.queue) and out.asked() > 0:
             return
-        self.ready = status == IDLE
-        self.idle_tx = not self.ready
+        self.phase = READY if status == IDLE else IDLE_TX
         if client.query_start != 0:
-            self.pool.counters.query_time += now - client.query_start
+            self.pool.counters.query_time += self.request_time - client.query_start
             client.query_start = 0
-        if self.ready and client.xact_start != 0:
-            self.pool.counters.xact_time += now - client.xact_start
+        if status == IDLE and client.xact_start != 0:
+            self.pool.counters.xact_time += self.request_time - client.xact_start
             client.xact_start = 0
         if self.restore:
             self.restore = False
@@ -1432,8 +1570,30 @@ class ServerRelay(Relay):
             return
         message: bytes = self.pool.control.vars_message(client, self)
         if message:
-            client.held = True
+            client.held = FOR_ANSWER
             self.send_private(message)
+
+    @cython.cfunc
+    def _on_executed(
+        self,
+        kind: cython.int,
+        data: bytes,
+        pos: cython.Py_ssize_t,
+        total: cython.longlong,
+        client: ClientRelay,
+    ) -> None:
+        """CommandComplete, EmptyQueryResponse or PortalSuspended."""
+        self.replay = None  # it may have ended a transaction
+        if kind != COMMAND_COMPLETE:
+            return
+        if self.outstanding.copying:
+            self._end_copy(client, False)
+        if total <= 8 or total > INSPECT_MAX or not TAG_1[data[pos + 5]] & TAG_3[data[pos + 7]]:
+            return
+        # SET is as common as the others, but where it returns a parameter to its default.
+        if data[pos + 5] != 0x53 or self.reset_name is not None:
+            tag: bytes = data[pos + 5 : pos + _size(total) - 1]
+            self.ddl |= self.pool.control.on_command_tag(self, client, tag)
 
     @cython.cfunc
     def _on_message(
@@ -1444,45 +1604,34 @@ class ServerRelay(Relay):
         total: cython.longlong,
         client: ClientRelay,
     ) -> cython.bint:
-        """Take note of a message; True where the client is not to see it, or sees `instead`."""
-        answers: cython.int = RESPONSES[kind]
-        if kind == COMMAND_COMPLETE:
-            if self.copy_mode:
-                self._end_copy(client, False)
-            is_notable: cython.bint = total > 8 and total <= INSPECT_MAX and _is_notable(data, pos)
-            # SET is as common as the others, but where it returns a parameter to its default
-            if is_notable and (data[pos + 5] != 0x53 or self.reset_name is not None):
-                tag: bytes = data[pos + 5 : pos + _size(total) - 1]
-                self.ddl |= self.pool.control.on_command_tag(self, client, tag)
-        if answers == 0:
-            self.violation = "unknown pkt"
-        elif answers < REQ_COPY_END:
-            return self._answered(answers)
-        elif kind == ERROR_RESPONSE:
+        """Take note of a message that answers no request; True where the client sees `instead`."""
+        if kind == ERROR_RESPONSE:
             self._on_error(data, pos, total, client)
         elif kind == PARAMETER_STATUS:
             self._on_parameter_status(data, pos, total, client)
-        elif answers == SPECIAL:
-            self.copy_mode = True  # CopyInResponse, CopyBothResponse
+        elif RESPONSES[kind] == SPECIAL:
+            self.outstanding.copying = True  # CopyInResponse, CopyBothResponse
             if kind == COPY_BOTH:
                 client.query_start = client.xact_start = 0  # a stream's days are no query's time
+        elif RESPONSES[kind] == 0:
+            self.violation = "unknown pkt"
         return self.instead is not None
 
     @cython.cfunc
     def _on_error(
         self, data: bytes, pos: cython.Py_ssize_t, total: cython.longlong, client: ClientRelay
     ) -> None:
-        if self.copy_mode:
+        if self.outstanding.copying:
             self._end_copy(client, True)
-        self.failed = True
+        self.outstanding.failed = True
         self.reset_name = None
         if total > INSPECT_MAX:
             return
         body: bytes = data[pos + 5 : pos + _size(total)]
         self.last_words = b"\0VFATAL\0" in body
-        if self._peek() & DUPLICATE:
+        if self.outstanding.peek() & DUPLICATE:
             # Refused under the server's name for it; the client knows the statement by its own.
-            self.instead = self.pool.control.duplicate_error(body, self.tracked[0][1])
+            self.instead = self.pool.control.duplicate_error(body, self.outstanding.tracked[0][1])
 
     @cython.cfunc
     def _on_parameter_status(
@@ -1504,22 +1653,17 @@ class ServerRelay(Relay):
         After a failure nobody can tell which Syncs did, and which one was answered: then the server
         must not serve another client, who would get that ReadyForQuery.
         """
-        request: cython.int = self._peek()
+        out = self.outstanding
+        request: cython.int = out.peek()
         syncs: cython.int = self._drop_until(REQ_COPY_END, client)
-        self.copy_mode = False
+        out.copying = False
         if request == REQ_QUERY:  # it ends with its own ReadyForQuery
-            self.queue.insert(self.head, REQ_QUERY)
-            self.asked += 1
+            out.head -= 1
+            out.queue[out.head] = REQ_QUERY
         elif failed and syncs > 0:
             self.close_needed = self.special = True
-        self._pop_late_copy_ends()
-        self._settle()  # no ReadyForQuery answers the Syncs that went into the COPY
-
-    @cython.cfunc
-    def _settle(self) -> None:
-        """Without a Sync that is still to be answered, names are certain again."""
-        if self.unsettled and (not self.tracked or self.queue.find(REQ_SYNC, self.head) < 0):
-            self.unsettled = False
+        if out.unsettled:
+            out.settle()  # no ReadyForQuery answers the Syncs that went into the COPY
 
     # ---- inside: stale statements
 
@@ -1528,12 +1672,13 @@ class ServerRelay(Relay):
         """Whether an error says that DDL made a cached statement stale, and the batch can be run
         again. All statements are prepared anew from now on.
         """
-        at: cython.Py_ssize_t = self.head
-        while at < len(self.queue) and self.queue[at] & FAKE:
+        out = self.outstanding
+        at: cython.Py_ssize_t = out.head
+        while at < len(out.queue) and out.queue[at] & FAKE:
             at += 1
-        if not self.prepared or total > INSPECT_MAX or at == len(self.queue):
+        if not self.prepared or total > INSPECT_MAX or at == len(out.queue):
             return False
-        if self.queue[at] & KIND == REQ_PARSE:
+        if out.queue[at] & KIND == REQ_PARSE:
             return False  # what is being prepared now can't be stale
         if not self.pool.control.is_stale_error(data[pos + 5 : pos + _size(total)]):
             return False
@@ -1550,15 +1695,15 @@ class ServerRelay(Relay):
         """
         self.again = self.replay
         self.replay = None
-        if self.queue.find(REQ_SYNC, self.head) < 0:
+        if not self.outstanding.has_sync():
             self.write(_header(SYNC, 4))
         self._drop_until(REQ_SYNC, client)
-        self.unsettled = False
+        self.outstanding.unsettled = False
         while self.answered:
             request, statement, name = self.answered.pop()
             self._undo(request, statement, name, client)
-        client.held = True
-        self.private = True
+        client.held = FOR_ANSWER
+        self.phase = PRIVATE
         self._process_private(data)
 
     # ---- inside: what the server sends to the pooler itself
@@ -1582,14 +1727,15 @@ class ServerRelay(Relay):
             if kind == PARAMETER_STATUS and total > PARAMETER_MAX:
                 raise ProtocolViolation("server", "failed to store ParameterStatus")
             if total > INSPECT_MAX and kind != PARAMETER_STATUS:
-                if not self.private and kind != NOTICE_RESPONSE and kind != NOTIFICATION:
+                is_dirty = self.phase != PRIVATE
+                if is_dirty and kind != NOTICE_RESPONSE and kind != NOTIFICATION:
                     raise ProtocolViolation("server", "idle server got dirty")
                 pos = self._step(pos, total, n)
                 continue
             if total > n - pos:
                 self._gather(data, pos, total)
                 break
-            if kind == READY_FOR_QUERY and total == 6 and self.private:
+            if kind == READY_FOR_QUERY and total == 6 and self.phase == PRIVATE:
                 status = data[pos + 5]
             elif self.again is None or kind == PARAMETER_STATUS:
                 self.pool.control.on_private_message(self, kind, data[pos + 5 : pos + _size(total)])
@@ -1602,8 +1748,7 @@ class ServerRelay(Relay):
     @cython.cfunc
     def _private_done(self, status: cython.int) -> None:
         client = self.link
-        self.private = False
-        self.ready = status == IDLE
+        self.phase = READY if status == IDLE else IDLE_TX
         if client is None:
             self.pool.control.on_private_ready(self)
             return
@@ -1615,7 +1760,6 @@ class ServerRelay(Relay):
             self.pool.control.on_vars_set(self, client)
             if self.closed or self.link is None:
                 return
-        self.idle_tx = not self.ready
         try:
             client.proceed()
         finally:
@@ -1630,19 +1774,3 @@ def _inspect_max(kind: cython.int) -> cython.longlong:
     if kind == PARAMETER_STATUS:
         return PARAMETER_MAX
     return INSPECT_MAX if kind in (COMMAND_COMPLETE, ERROR_RESPONSE) else 0
-
-
-@cython.cfunc
-def _is_notable(data: bytes, pos: cython.Py_ssize_t) -> cython.bint:
-    """A first look at a command tag: False for all that is common (SELECT, INSERT, UPDATE, DELETE,
-    COPY, BEGIN, COMMIT).
-    """
-    first: cython.int = data[pos + 5]
-    second: cython.int = data[pos + 6]
-    if first == 0x43 or first == 0x52:  # C, R
-        return second != 0x4F  # COMMIT, COPY, COMMENT; ROLLBACK
-    if first == 0x44:
-        return second != 0x45 or data[pos + 7] == 0x41  # DELETE; DEALLOCATE
-    if first == 0x53:
-        return data[pos + 7] == 0x54  # SELECT; SET
-    return first == 0x41 or (first == 0x49 and second == 0x4D)  # ALTER; IMPORT FOREIGN SCHEMA
