@@ -46,7 +46,7 @@ class PoolLists:
 
     idle = cython.declare(list, visibility="readonly")  # the server released last is the last one
     waiting = cython.declare(object, visibility="readonly")  # the queue, an OrderedDict
-    held = cython.declare(cython.bint, visibility="public")  # paused: nobody is given a server
+    held = cython.declare(cython.bint, visibility="public")  # paused; set by PoolControl.hold
     lists: list[dict[Any, None]]
     clients: dict[Any, None]
     dedicated: dict[Any, bool]

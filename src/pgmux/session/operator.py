@@ -53,7 +53,7 @@ def drop_database(pooler: Pooler, name: str) -> None:
         limit="dropping database",
     )
     for control in pooler.pools_of(name):
-        control.pool.lists.held = True  # who is still there till its turn comes gets nothing
+        control.hold(True)  # who is still there till its turn comes gets nothing
     kill(pooler, name, "database removed")
     for control in pooler.pools_of(name):
         pooler.drop_pool(control)
