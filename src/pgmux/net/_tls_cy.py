@@ -55,6 +55,7 @@ class TlsTransport:
     closing: cython.bint
     answers_len: cython.Py_ssize_t  # since the transport below was last seen empty
     tls: Any  # an ssl.SSLObject
+    stream: Any  # what that is around: the same methods, without a Python call each
     raw: Any
     protocol: Any
     receive: Callable[[bytes], None]
@@ -73,6 +74,7 @@ class TlsTransport:
         on_established: Callable[[], object] | None,
     ) -> None:
         self.tls = context.wrap_bio(_INCOMING, _OUTGOING, server_side, server_hostname)
+        self.stream = getattr(self.tls, "_sslobj", self.tls)
         self.established = self.partial = self.over = self.closing = False
         self.answers_len = 0
         self.error = None
@@ -129,7 +131,7 @@ class TlsTransport:
         if self.closing or not self.established or not data:
             return
         try:
-            sent: cython.Py_ssize_t = self.tls.write(data)
+            sent: cython.Py_ssize_t = self.stream.write(data)
             if sent < len(data):
                 self._encrypt(data, sent)
         except ssl.SSLError as error:
@@ -202,7 +204,8 @@ class TlsTransport:
             error = self.error
         protocol = self.protocol
         self.closing = True
-        self.protocol = self.raw = self.tls = self.on_established = self.error = None
+        self.protocol = self.raw = self.tls = self.stream = None
+        self.on_established = self.error = None
         self.receive = _nobody
         protocol.connection_lost(error)
 
@@ -213,19 +216,21 @@ class TlsTransport:
         """All that can be read now; the beginning of a record stays in OpenSSL."""
         pieces: list[bytes] | None = None
         plain = b""
-        tls = self.tls
+        stream = self.stream
         # Plaintext is shorter than its record; asking for no more than can come costs less.
         size: cython.Py_ssize_t = len(data)
         if self.partial or size > RECORD_LEN:
             size = RECORD_LEN
         self.partial = False
+        is_empty: cython.bint = not data  # _INCOMING is known to be
         _INCOMING.write(data)
         try:
             if not self.established:
-                tls.do_handshake()
+                stream.do_handshake()
                 self.established = True
-            while _INCOMING.pending:
-                piece: bytes = tls.read(size)
+                is_empty = not _INCOMING.pending
+            while not is_empty:
+                piece: bytes = stream.read(size)
                 if not piece:
                     self.over = True
                     break
@@ -235,12 +240,13 @@ class TlsTransport:
                     pieces = [plain, piece]
                 else:
                     pieces.append(piece)
+                is_empty = not _INCOMING.pending
         except ssl.SSLWantReadError:
             self.partial = True
         except ssl.SSLError as error:
             self._fail("read" if self.established else "handshake", error)
         finally:
-            if _INCOMING.pending:
+            if not is_empty and _INCOMING.pending:
                 _INCOMING.read()
         return plain if pieces is None else b"".join(pieces)
 
@@ -250,7 +256,7 @@ class TlsTransport:
         view = memoryview(data)
         size: cython.Py_ssize_t = len(data)
         while sent < size:
-            sent += self.tls.write(view[sent:])
+            sent += self.stream.write(view[sent:])
 
     @cython.cfunc
     def _send(self) -> None:
