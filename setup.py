@@ -27,6 +27,7 @@ CYTHON_MODULES = (
     "pgmux.net._tls_cy",
     "pgmux.net._transport_cy",
     "pgmux.pool._pool_cy",
+    "pgmux.session._entry_cy",
     "pgmux.session._relay_cy",
 )
 

@@ -46,7 +46,7 @@ class LoginLimit:
     allocated: int
 
 
-LOGIN = (LoginLimit(69, 11, 1340), LoginLimit(97, 11, 1470))
+LOGIN = (LoginLimit(40, 10, 1270), LoginLimit(78, 10, 1400))
 
 
 def chunk_count(shape: Shape) -> int:

@@ -25,11 +25,13 @@ from pgmux.net.rows import connection_row
 from pgmux.net.sockets import AcceptedAddresses
 from pgmux.net.tls import start_tls, tls_info
 from pgmux.net.verifier import Verification
+from pgmux.session._entry_cy import Entry
 from pgmux.session.client import UNTOLD, ClientLogin
 from pgmux.session.farewell import close_with
 from pgmux.session.identity import ClientInfo
 from pgmux.session.log import Name
 from pgmux.session.login_steps import (
+    ATTEMPTED,
     Answer,
     Attempted,
     Cancel,
@@ -115,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._closed:
-            self._advance(self._login.feed, data)
+            self._advance(self._read, data)
             if self._asked is not None:
                 self._hold_while_asked()
 
@@ -152,6 +154,31 @@ class ClientConnection(asyncio.Protocol):
         )
 
     # ---- the login
+
+    def _read(self, data: bytes) -> list[LoginStep]:
+        if self._login.awaits_startup and self._comes_in(data):
+            return []
+        return self._login.feed(data)
+
+    def _comes_in(self, packet: bytes) -> bool:
+        """Let the client in, if others have come in with the same packet and weren't asked for
+        anything. Raises: as `_enter`.
+        """
+        door, login = self._door, self._login
+        entry = door.entries.find_unasked(packet)
+        if entry is None or door.admission is not Admission.OPEN:
+            return False
+        login.user, login.database = entry.user, entry.database_name
+        login.check_place(door.pooler.config)
+        self._note_attempt(ATTEMPTED)
+        self._let_in(entry)
+        return True
+
+    def _let_in(self, entry: Entry) -> None:
+        client = self._door.entries.let_in(
+            entry, self._transport, self._id, self._addresses, self._login.tls, self.connect_time
+        )
+        self._hand_over(client)
 
     def _on_tls(self) -> None:
         self._login.tls = tls_info(self._transport)
@@ -268,6 +295,13 @@ class ClientConnection(asyncio.Protocol):
             raise PoolerError("pooler is shutting down", sqlstate="57P01")
         pooler = self._door.pooler
         startup = step.startup
+        entry = None
+        if step.way is not None:
+            has_keys = step.scram_keys is not None
+            entry = self._door.entries.find(startup, step.way, has_keys=has_keys)
+        if entry is not None:
+            self._let_in(entry)
+            return
         if pooler.find_database(startup.database) is None:
             self._log_unknown_database()
         user, parameters = self._login.user, startup.parameters

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgmux.net.compute import Computer
 from pgmux.net.verifier import Verifier
+from pgmux.session._entry_cy import Entries
 from pgmux.session.client import LoginContext
 from pgmux.session.identity import Ends
 from pgmux.session.login_steps import EnterConsole
@@ -53,6 +54,7 @@ class Door:
         "computer",
         "consoles",
         "context",
+        "entries",
         "logins",
         "lookups",
         "pooler",
@@ -71,6 +73,7 @@ class Door:
     ) -> None:
         self.pooler = pooler
         self.context = context
+        self.entries = Entries(pooler, context.startups)
         self.tls_context = tls_context  # None where clients have no TLS
         self.computer = computer
         self.verifier = verifier

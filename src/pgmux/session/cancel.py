@@ -62,21 +62,21 @@ class CancelKeys(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._by_pid: dict[int, tuple[tuple[bytes, T], ...]] = {}
+        self.by_pid: dict[int, tuple[tuple[bytes, T], ...]] = {}  # key and client
 
     def add(self, pid: int, key: bytes, client: T) -> bool:
         """Give `client` that key; False where it is taken: draw again."""
-        others = self._by_pid.get(pid, ())
+        others = self.by_pid.get(pid, ())
         if pid == 0 or (others and self.find(pid, key) is not None):
             return False
-        self._by_pid[pid] = (*others, (key, client))
+        self.by_pid[pid] = (*others, (key, client))
         return True
 
     def remove(self, pid: int, key: bytes) -> None:
         """Forget a client that has gone."""
-        entries = self._by_pid.pop(pid, ())
+        entries = self.by_pid.pop(pid, ())
         if len(entries) > 1 or (entries and entries[0][0] != key):
-            self._by_pid[pid] = tuple(entry for entry in entries if entry[0] != key)
+            self.by_pid[pid] = tuple(entry for entry in entries if entry[0] != key)
 
     def find(self, pid: int, key: bytes, *, passed_on: bool = False) -> T | None:
         """Whom a CancelRequest means, or None; keys are compared in constant time.
@@ -85,10 +85,10 @@ class CancelKeys(Generic[T]):
         there were peers is found as well.
         """
         meant = [key, _as_given(key)] if passed_on else [key]
-        for own, client in self._by_pid.get(pid, ()):
+        for own, client in self.by_pid.get(pid, ()):
             if any(hmac.compare_digest(own, each) for each in meant):
                 return client
         return None
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_pid.values()))
+        return sum(map(len, self.by_pid.values()))

@@ -103,6 +103,7 @@ class ClientLogin:
     _unseen: tuple[bytes, Config] | None = None  # its packet, to be remembered if it gets in
     _auth: ClientAuth | None = None
     _credentials: Credentials | None = None
+    _way: Way | None = None
     _method = Method("")
     _judged = ""
     _is_admin = False
@@ -123,7 +124,7 @@ class ClientLogin:
             return self._open(data, config, is_first=is_first)
         self._opening = None
         self.user, self.database = known.user, known.database
-        self._check_place(config)
+        self.check_place(config)
         return self._begin(known, config)
 
     def _open(self, data: bytes, config: Config, *, is_first: bool) -> list[LoginStep]:
@@ -228,6 +229,12 @@ class ClientLogin:
         return 0 if reader is None else reader.kept_len
 
     @property
+    def awaits_startup(self) -> bool:
+        """Whether its startup packet is still to come, to the first byte."""
+        opening = self._opening
+        return self._startup is None and (opening is None or opening.is_between_packets)
+
+    @property
     def awaits_tls(self) -> bool:
         """Whether the client would take what is written now for TLS."""
         return self._opening is not None and self._opening.awaits_tls
@@ -243,13 +250,13 @@ class ClientLogin:
         self.database = message.database
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
-        self._check_place(config)
+        self.check_place(config)
         startup = read_startup(message, config, str(self._peer))
         if config.settings.application_name_add_host:
             self._unseen = None  # it holds for this address alone
         return self._begin(startup, config)
 
-    def _check_place(self, config: Config) -> None:
+    def check_place(self, config: Config) -> None:
         """Whether anybody may log in there now, in that way. Raises: PoolerError."""
         is_exempt = self.tls is not None or self._peer.is_unix
         if not is_exempt and self._context.tls_mode() in TLS_NEEDED:
@@ -331,6 +338,7 @@ class ClientLogin:
 
     def _go(self, way: Way, config: Config) -> list[LoginStep]:
         """Do what the way says: the same each time, where the client isn't asked for anything."""
+        self._way = way
         self._method = way.method
         self._credentials = way.found
         if way.steps:
@@ -409,7 +417,7 @@ class ClientLogin:
             packet, config = self._unseen
             if config is self._context.config():
                 self._context.startups.add(packet, config, self._startup)
-        return Enter(self._startup, self._credentials, done.scram_keys)
+        return Enter(self._startup, self._credentials, done.scram_keys, self._way)
 
 
 def _offers_tls(context: LoginContext, peer: Peer) -> bool:

@@ -20,6 +20,7 @@ from pgmux.errors import (
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import CL_GONE, SV_GONE, SV_TESTED
 from pgmux.session import release
+from pgmux.session._entry_cy import leave
 from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
@@ -135,7 +136,9 @@ class PoolControl(StateKeeper):
 
     def on_client_terminate(self, client: ClientRelay) -> None:
         """The client said goodbye."""
-        self.close_client(client, "client close request", tell=False)
+        reason = "client close request"
+        if not leave(self, client, reason):
+            self.close_client(client, reason, tell=False)
 
     def on_client_violation(self, client: ClientRelay, message: str) -> None:
         """The client broke the protocol."""

@@ -23,6 +23,7 @@ from pgmux.config.ldap_options import LdapOptions
 from pgmux.config.model import ADMIN_DATABASE
 
 if TYPE_CHECKING:
+    from pgmux.session._entry_cy import Entry
     from pgmux.session.login_steps import LoginStep
 
 NONE = "none"  # no HBA line is for this login
@@ -79,6 +80,7 @@ class Way:
     method: Method
     found: Credentials
     steps: tuple[LoginStep, ...] = ()
+    entry: Entry | None = None  # where they come in
 
 
 def choose_method(config: Config, attempt: Attempt) -> Method:

@@ -12,6 +12,7 @@ from pgmux.auth.outside import OutsideLogin
 from pgmux.auth.scram import Pbkdf2, ScramKeys
 from pgmux.auth.tls_info import TlsInfo
 from pgmux.errors import PoolerError, ProtocolViolation, TlsError
+from pgmux.session.login_method import Way
 from pgmux.session.startup import Startup
 
 
@@ -92,11 +93,12 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Authenticated: let it into the pool."""
+    """Authenticated: let it into the pool; `way` is how others like it come in."""
 
     startup: Startup
     credentials: Credentials
     scram_keys: ScramKeys | None
+    way: Way | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,13 +128,14 @@ class VarSpace:
         # What a client wrote -> what the server made of it ("utf-8" -> "UTF8"); bounded, as clients
         # fill it.
         self.canonical: dict[tuple[str, str], str] = {}
+        self.version = 0  # of what `greet` returns
         self._greetings: dict[tuple[tuple[str, str], ...], tuple[Vars, bytes]] = {}
         self._tell(self.reported)
 
     def _tell(self, reported: dict[str, str]) -> None:
         """What clients that come from now on are told, and want unless they say otherwise."""
         self.reported = reported
-        self._greetings.clear()
+        self._outdate_greetings()
         self.defaults = self.from_reported(reported)
         # (index in `names`, -1 if it can't be set; the server's value; name; its ParameterStatus)
         self._statuses = [
@@ -217,6 +218,10 @@ class VarSpace:
         if len(self.canonical) >= 1000:
             self.canonical.clear()
         self.canonical[name.lower(), written] = value
+        self._outdate_greetings()
+
+    def _outdate_greetings(self) -> None:
+        self.version += 1
         self._greetings.clear()
 
 
