@@ -39,7 +39,7 @@ from pgmux.wire.parse import parse_execute
 MAX_MESSAGE_LEN = 16 * 1024
 MAX_HELD_LEN = 64 * 1024  # of what a client sends while it has to wait
 CHUNK_LEN = 64 * 1024
-MAX_STEPS = 64  # for one piece: rows of SHOW at about 20 µs each, while everybody else waits
+MAX_STEPS = 32  # for one piece: rows of SHOW at 20 to 40 µs each, while everybody else waits
 MAX_DETAIL_LEN = 4000
 _INT_MAX = 0x7FFFFFFF
 

@@ -9,6 +9,7 @@ SHOW SOCKETS has connections in the making, and none that is being canceled or h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from pgmux.config.model import ADMIN_DATABASE
@@ -59,10 +60,9 @@ class Connections:
 
     def clients(self) -> Iterator[ConnectionRow]:
         """SHOW CLIENTS; consoles are clients too."""
-        found: list[_Any] = []
-        for key in self._pool_keys():
-            found += self._clients_of(key)
-        return self._rows(found + [c for c in self._door.logins if c.state != "login"])
+        found: list[Iterable[_Any]] = [self._clients_of(key) for key in self._pool_keys()]
+        found.append([c for c in self._door.logins if c.state != "login"])
+        return self._rows(chain.from_iterable(found))
 
     def servers(self) -> Iterator[ConnectionRow]:
         """SHOW SERVERS, those in the making included."""
@@ -71,23 +71,23 @@ class Connections:
 
     def sockets(self) -> Iterator[SocketRow]:
         """SHOW SOCKETS: pool by pool its clients and servers; last the clients that log in."""
-        found: list[_Any] = []
+        found: list[Iterable[_Any]] = []
         for key in self._pool_keys():
-            found += self._clients_of(key)
-            found += self._servers_of(key)
-        found += [c for c in self._door.logins if c.state == "login"]
-        return self._sockets(found)
+            found += (self._clients_of(key), self._servers_of(key))
+        found.append([c for c in self._door.logins if c.state == "login"])
+        return self._sockets(chain.from_iterable(found))
 
     # ---- who is there
 
     def _pool_keys(self) -> list[PoolKey]:
         return sorted([*self._pooler.pools, CONSOLE_POOL])
 
-    def _clients_of(self, key: PoolKey) -> list[_Client]:
+    def _clients_of(self, key: PoolKey) -> Iterable[_Client]:
+        """Those of now; copied once and no more, as there may be thousands."""
         if key == CONSOLE_POOL:
             return list(self._consoles.open)
         lists = self._pooler.pools[key].pool.lists
-        return [*lists.active_clients(), *lists.waiting_clients()]
+        return chain(lists.active_clients(), lists.waiting_clients())
 
     def _servers_of(self, key: PoolKey) -> list[_Server]:
         control = self._pooler.pools.get(key)

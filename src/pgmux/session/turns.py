@@ -15,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 Later = Callable[[float, Callable[[], None]], object]  # as `Outside.later`
 
-SLICE = 50  # connections; their turn takes about a millisecond
+SLICE = 32  # connections; their turn takes about a millisecond
 
 
 def in_turns(later: Later, each: Iterable[T], do: Callable[[T], None]) -> None:
