@@ -82,14 +82,14 @@ def kill(pooler: Pooler, database: str | None, reason: str) -> None:
     of the loop.
     """
     controls = list(pooler.pools_of(database))
-    doomed: list[tuple[PoolControl, ClientRelay | ServerRelay]] = []
+    doomed = [
+        *((c, c.pool.lists.waiting_clients() + c.pool.lists.active_clients()) for c in controls),
+        *((c, c.pool.lists.all_servers()) for c in controls),
+    ]
     for control in controls:
-        lists = control.pool.lists
-        doomed += ((control, c) for c in lists.waiting_clients() + lists.active_clients())
-    for control in controls:
-        doomed += ((control, server) for server in control.pool.lists.all_servers())
         pooler.connects.drop_all(control, reason)
-    in_turns(pooler.outside.later, doomed, partial(_close, reason))
+    each = ((control, relay) for control, relays in doomed for relay in relays)
+    in_turns(pooler.outside.later, each, partial(_close, reason))
 
 
 def _close(reason: str, doomed: tuple[PoolControl, ClientRelay | ServerRelay]) -> None:
