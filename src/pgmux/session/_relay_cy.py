@@ -275,23 +275,19 @@ def _find_special(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -
     letters; applications that SET LOCAL in each transaction pay for a look at the last one.
     """
     start: cython.Py_ssize_t = _skip_blanks(data, pos, end)
-    if end - start < 7:
+    if end - start < 7 or not STATEMENT_1[data[start]] & STATEMENT_3[data[start + 2]]:
         return -1
     first: cython.int = data[start] | 0x20
-    second: cython.int = data[start + 1] | 0x20
-    if second == 0x65 and (first == 0x73 or first == 0x72):  # SET, RESET; not SELECT, RELEASE
-        third: cython.int = data[start + 2] | 0x20
-        if first == 0x72:
-            return start if third == 0x73 else -1
-        return start if third == 0x74 and _last_letter(data, start, end) == 0x74 else -1
-    if first == 0x64 and second == 0x72:  # DR
+    if first == 0x72:  # RESET
+        return start
+    if first == 0x73:  # SET
+        return start if _last_letter(data, start, end) == 0x74 else -1
+    if first == 0x64:  # DROP
         pos = start + 4
-    elif first == 0x63 and second == 0x72:  # CR
-        pos = start + 6
-    elif first == 0x61 and second == 0x6C:  # AL
+    elif first == 0x61:  # ALTER
         pos = start + 5
-    else:
-        return -1
+    else:  # CREATE
+        pos = start + 6
     pos = _skip_blanks(data, pos, end)
     return start if data[pos : pos + 8].lower() == b"database" else -1
 
@@ -717,23 +713,18 @@ class ClientRelay(Relay):
         start: cython.Py_ssize_t = 0  # what is before it has been dealt with
         linked_at: cython.Py_ssize_t = 0
         at: cython.Py_ssize_t
-        total: cython.longlong
-        name_end: cython.longlong
+        total: cython.longlong = 0
+        name_end: cython.longlong = 0
         kind: cython.int
         request: cython.int = 0
+        stopped: cython.bint = False
         parts: list[bytes] | None = None
-        refusal: str | None = None
         rewrite: cython.bint = pool.mode != SESSION and pool.max_prepared_statements > 0
         if self.skip > 0:
             pos = self._skipped(n)
-            if server is None:
-                start = pos  # the rest of a late CopyData
-            elif self.skip == 0 and server.phase == READY and pool.mode != SESSION:
-                # Its transaction is over; it only waited for the rest of this message.
-                server.write(data[:pos])
-                start = pos
-                server._release()
-                server = None
+            if server is None or server.phase == READY:
+                start = self._rest_sent(data, pos)
+                server = self.link
         while n - pos >= 5:
             if cython.compiled:
                 kind = data[pos]
@@ -742,24 +733,16 @@ class ClientRelay(Relay):
                 kind, total = _unpack_header(data, pos)
                 total += 1
             request = REQUESTS[kind]
-            if total < 5 or total > pool.max_packet_size:
-                refusal = f"bad packet header: '{data[pos : pos + 8].hex()}'"
-                break
-            if request == 0 or (kind == QUERY and pool.disable_pqexec):
-                refusal = "PQexec disallowed" if request else "unknown pkt"
-                break
+            stopped = total < 5 or total > pool.max_packet_size
             name_end = 0
             if request >= REQ_PARSE:
-                if request == TERMINATE:
-                    break
-                if rewrite and request <= REQ_CLOSE:
+                if rewrite and request <= REQ_CLOSE and not stopped:
                     name_end = _name_end(request, data, pos, total)
-                    if name_end == BROKEN:
-                        refusal = "failed to parse packet"
-                        break
-                    if name_end < 0:
-                        self._gather(data, pos, -name_end)
-                        break
+                stopped |= request == TERMINATE or name_end < 0
+            elif request == 0 or (kind == QUERY and pool.disable_pqexec):
+                stopped = True
+            if stopped:
+                break
             if server is None and (request >= REQ_COPY_END or (request == REQ_CLOSE and name_end)):
                 pos = start = self._alone(data, pos, total, name_end)
                 continue
@@ -797,12 +780,49 @@ class ClientRelay(Relay):
                 pos += total
         if server is not None:
             self._send(server, data, start, pos, parts, linked_at)
-        if refusal is not None:
-            raise ProtocolViolation("client", refusal)
+        if stopped:
+            self._stop(data, pos, total, request, name_end)
+        elif pos < n and self.gathered is None and self.held == FREE:
+            self._gather(data, pos, 5)
+
+    @cython.cfunc
+    def _rest_sent(self, data: bytes, pos: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Up to `pos` goes the rest of a message whose header has been seen; up to where it has
+        been dealt with.
+        """
+        server = self.link
+        if server is None:
+            return pos  # the rest of a late CopyData
+        if self.skip > 0 or self.pool.mode == SESSION:
+            return 0
+        # Its transaction is over; it only waited for the rest of this message.
+        server.write(data[:pos])
+        server._release()
+        return pos
+
+    @cython.cfunc
+    def _stop(
+        self,
+        data: bytes,
+        pos: cython.Py_ssize_t,
+        total: cython.longlong,
+        request: cython.int,
+        name_end: cython.longlong,
+    ) -> None:
+        """The message at `pos` goes no further: it is the last one, not yet whole, or wrong."""
+        if total < 5 or total > self.pool.max_packet_size:
+            header = data[pos : pos + 8].hex()
+            raise ProtocolViolation("client", f"bad packet header: '{header}'")
+        if request == 0:
+            raise ProtocolViolation("client", "unknown pkt")
+        if request == REQ_QUERY:
+            raise ProtocolViolation("client", "PQexec disallowed")
+        if name_end == BROKEN:
+            raise ProtocolViolation("client", "failed to parse packet")
         if request == TERMINATE:
             self.pool.control.on_client_terminate(self)
-        elif pos < n and self.gathered is None and not self.held:
-            self._gather(data, pos, 5)
+        else:
+            self._gather(data, pos, -name_end)
 
     @cython.cfunc
     def _look_at(self, data: bytes, pos: cython.Py_ssize_t, end: cython.longlong) -> None:
@@ -1396,9 +1416,11 @@ class ServerRelay(Relay):
     @cython.wraparound(False)
     def _process(self, data: bytes, client: ClientRelay) -> None:
         out = self.outstanding
+        queue = out.queue
         n: cython.Py_ssize_t = len(data)
         pos: cython.Py_ssize_t = 0
         start: cython.Py_ssize_t = 0  # what is before it has been dealt with
+        most: cython.longlong = self.pool.max_packet_size
         total: cython.longlong
         kind: cython.int
         answers: cython.int
@@ -1416,7 +1438,7 @@ class ServerRelay(Relay):
             else:
                 kind, total = _unpack_header(data, pos)
                 total += 1
-            if total < 5 or total > self.pool.max_packet_size:
+            if total < 5 or total > most:
                 self.violation = "bad pkt header"
                 break
             answers = RESPONSES[kind]
@@ -1431,35 +1453,27 @@ class ServerRelay(Relay):
                 if out.fakes > 0 and self._is_fake_due():
                     parts = self._cut(parts, data, start, pos, self._fakes())
                     start = pos
-                if kind == READY_FOR_QUERY:
-                    self._on_ready(data[pos + 5] if total == 6 else 0, client)
-                    if self.violation is not None:
-                        break
-                    pos += 6
-                    if self.phase == READY:
-                        if out.fakes > 0:
-                            parts = self._cut(parts, data, start, pos, self._fakes())
-                            start = pos
-                        if self.pool.mode != SESSION and client.skip == 0 and client.held == FREE:
-                            self._to_client(client, data, start, pos, parts)
-                            self._unlink()
-                            if pos < n:
-                                self._process_private(data[pos:])
-                            self._release()
-                            return
-                    continue
-                if answers == 0 or answers >= REQ_COPY_END:
-                    drop = self._on_message(kind, data, pos, total, client)
-                    if self.violation is not None:
-                        break
-                else:
+                if 0 < answers < REQ_COPY_END:
                     if answers == REQ_EXECUTE:
                         self._on_executed(kind, data, pos, total, client)
-                    request = out.queue[out.head] if out.head < len(out.queue) else 0
+                    request = queue[out.head] if out.head < len(queue) else 0
                     if request == answers:
                         out.head += 1
                     elif request != REQ_QUERY:
                         drop = self._answered(answers)
+                elif kind == READY_FOR_QUERY:
+                    self._on_ready(data[pos + 5] if total == 6 else 0, client)
+                    if self.phase == READY and self.violation is None:
+                        if out.fakes > 0:
+                            parts = self._cut(parts, data, start, pos + 6, self._fakes())
+                            start = pos + 6
+                        if self.pool.mode != SESSION and client.skip == 0 and client.held == FREE:
+                            self._part(client, data, start, pos + 6, parts)
+                            return
+                else:
+                    drop = self._on_message(kind, data, pos, total, client)
+                if self.violation is not None:
+                    break
                 if drop:
                     parts = self._cut(parts, data, start, pos, self.instead)
                     self.instead = None
@@ -1520,6 +1534,26 @@ class ServerRelay(Relay):
         if data:
             self.replay = None
             client.write(data)
+
+    @cython.cfunc
+    def _part(
+        self,
+        client: ClientRelay,
+        data: bytes,
+        start: cython.Py_ssize_t,
+        pos: cython.Py_ssize_t,
+        parts: list[bytes] | None,
+    ) -> None:
+        """The client's transaction ends at `pos`: the server is the next one's."""
+        n: cython.Py_ssize_t = len(data)
+        if parts is None and start == 0 and pos == n:
+            client.write(data)
+        else:
+            self._to_client(client, data, start, pos, parts)
+        self._unlink()
+        if pos < n:
+            self._process_private(data[pos:])
+        self._release()
 
     @cython.cfunc
     def _on_ready(self, status: cython.int, client: ClientRelay) -> None:
