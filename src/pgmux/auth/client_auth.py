@@ -217,6 +217,10 @@ class _Md5(ClientAuth):
         return Done()
 
 
+_OFFER = Send(build.build_authentication_sasl([MECHANISM]))
+_OFFER_WITH_BINDING = Send(build.build_authentication_sasl([MECHANISM_PLUS, MECHANISM]))
+
+
 class _ScramState(Enum):
     INITIAL_RESPONSE = "waits for SASLInitialResponse"
     COMPUTING = "waits for the salted password"
@@ -260,8 +264,7 @@ class _Scram(ClientAuth):
         self._state = _ScramState.INITIAL_RESPONSE
 
     def first(self) -> Step:
-        offered = [MECHANISM_PLUS, MECHANISM] if self._end_point else [MECHANISM]
-        return Send(build.build_authentication_sasl(offered))
+        return _OFFER_WITH_BINDING if self._end_point else _OFFER
 
     def on_password_message(self, body: bytes) -> Step:
         state, self._state = self._state, _ScramState.OVER

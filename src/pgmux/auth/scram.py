@@ -16,10 +16,10 @@ proof or wrong signature is a `ScramError`, whose text is for the log.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 
 MECHANISM = "SCRAM-SHA-256"
@@ -35,6 +35,12 @@ _MAX_ITERATIONS_DIGITS = 10
 _BINDING_FAILED = "SCRAM channel binding check failed: is somebody between us and the client?"
 _BOUND = b"p=tls-server-end-point"
 _UNBOUND = (b"n", b"y")
+_BAD_PROOF = "malformed proof in client-final-message"
+# What all clients send, taken apart at once; anything else is looked at part by part, so that it
+# can be said what is wrong with it.
+_USUAL_CLIENT_FIRST = re.compile(rb"([ny]),,(n=[^,\0]*,r=([!-+\--~]+))").fullmatch
+_USUAL_CLIENT_FINAL = re.compile(rb"(c=([^,\0]*),r=([^,\0]*)),p=([^,\0]*)").fullmatch
+_PRINTABLE = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x2C)
 
 
 class ScramError(ValueError):
@@ -117,7 +123,7 @@ class ScramVerifier:
     def challenge(self, secret: ScramSecret) -> bytes:
         """server-first for a user with this secret."""
         self._secret = secret
-        salt = base64.b64encode(secret.salt)
+        salt = _encode_base64(secret.salt)
         self._server_first = b"r=%b,s=%b,i=%d" % (self._nonce, salt, secret.iterations)
         return self._server_first
 
@@ -137,7 +143,7 @@ class ScramVerifier:
         client_key = _xor(final.proof, _hmac(secret.stored_key, auth_message))
         if not hmac.compare_digest(_sha256(client_key), secret.stored_key):
             raise ScramError("password authentication failed")
-        signature = base64.b64encode(_hmac(secret.server_key, auth_message))
+        signature = _encode_base64(_hmac(secret.server_key, auth_message))
         keys = ScramKeys(client_key, secret.server_key, secret.salt, secret.iterations)
         return b"v=" + signature, keys
 
@@ -186,7 +192,7 @@ class ScramProver:
         self._auth_message = b",".join((self._bare, self._server_first, without_proof))
         self._server_key = keys.server_key
         signature = _hmac(_sha256(keys.client_key), self._auth_message)
-        return without_proof + b",p=" + base64.b64encode(_xor(keys.client_key, signature))
+        return without_proof + b",p=" + _encode_base64(_xor(keys.client_key, signature))
 
     def on_server_final(self, server_final: bytes) -> None:
         """Check the server's signature. Raises BadServerSignature, or ScramError if malformed."""
@@ -225,6 +231,9 @@ class ClientFinal:
 
 def parse_client_first(data: bytes) -> ClientFirst:
     """Parse client-first. The user name in it is ignored, as PostgreSQL does."""
+    usual = _USUAL_CLIENT_FIRST(data)
+    if usual is not None:
+        return ClientFirst(usual[1], usual[2], usual[3])
     flag, authzid, bare = _split_gs2_header(data)
     if flag.startswith(b"p=") and flag != _BOUND:
         name = flag[2:].decode("ascii", "backslashreplace")
@@ -260,6 +269,10 @@ def parse_server_first(data: bytes) -> ServerFirst:
 
 def parse_client_final(data: bytes) -> ClientFinal:
     """Parse client-final; extensions between the nonce and the proof are allowed."""
+    usual = _USUAL_CLIENT_FINAL(data)
+    if usual is not None:
+        proof = _decode_base64(usual[4], _BAD_PROOF, KEY_LEN)
+        return ClientFinal(usual[2], usual[3], proof, usual[1])
     attributes = _attributes(data)
     channel_binding = _value(attributes, 0, b"c")
     nonce = _value(attributes, 1, b"r")
@@ -267,7 +280,7 @@ def parse_client_final(data: bytes) -> ClientFinal:
     return ClientFinal(
         channel_binding,
         nonce,
-        _decode_base64(proof, "malformed proof in client-final-message", KEY_LEN),
+        _decode_base64(proof, _BAD_PROOF, KEY_LEN),
         data[: -len(b",p=") - len(proof)],
     )
 
@@ -300,7 +313,7 @@ def _check_binding(flag: bytes, *, is_plus: bool, is_offered: bool) -> None:
 
 def _binding(flag: bytes, end_point: bytes) -> bytes:
     """The value of attribute "c"."""
-    return base64.b64encode(flag + b",," + (end_point if flag == _BOUND else b""))
+    return _encode_base64(flag + b",," + (end_point if flag == _BOUND else b""))
 
 
 def _split_gs2_header(data: bytes) -> tuple[bytes, bytes, bytes]:
@@ -328,6 +341,10 @@ def _value(attributes: list[bytes], index: int, name: bytes) -> bytes:
     return attributes[index][2:]
 
 
+def _encode_base64(value: bytes) -> bytes:
+    return binascii.b2a_base64(value, newline=False)
+
+
 def _decode_base64(value: bytes, problem: str, expected_len: int | None = None) -> bytes:
     try:
         decoded = binascii.a2b_base64(value, strict_mode=True)
@@ -339,7 +356,7 @@ def _decode_base64(value: bytes, problem: str, expected_len: int | None = None) 
 
 
 def _is_printable(value: bytes) -> bool:
-    return all(0x21 <= byte <= 0x7E and byte != 0x2C for byte in value)
+    return not value.translate(None, _PRINTABLE)
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:
@@ -351,4 +368,5 @@ def _sha256(data: bytes) -> bytes:
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+    """Of two of KEY_LEN bytes."""
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(KEY_LEN, "big")

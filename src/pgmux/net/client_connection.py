@@ -174,9 +174,10 @@ class ClientConnection(asyncio.Protocol):
         self._let_in(entry)
         return True
 
-    def _let_in(self, entry: Entry) -> None:
+    def _let_in(self, entry: Entry, answer: bytes = b"") -> None:
+        transport, tls = self._transport, self._login.tls
         client = self._door.entries.let_in(
-            entry, self._transport, self._id, self._addresses, self._login.tls, self.connect_time
+            entry, transport, self._id, self._addresses, tls, self.connect_time, answer
         )
         self._hand_over(client)
 
@@ -300,8 +301,10 @@ class ClientConnection(asyncio.Protocol):
             has_keys = step.scram_keys is not None
             entry = self._door.entries.find(startup, step.way, has_keys=has_keys)
         if entry is not None:
-            self._let_in(entry)
+            self._let_in(entry, step.answer)
             return
+        if step.answer:
+            self._transport.write(step.answer)
         if pooler.find_database(startup.database) is None:
             self._log_unknown_database()
         user, parameters = self._login.user, startup.parameters

@@ -122,8 +122,9 @@ class Entries:
         addresses: Ends,
         tls: TlsInfo | None,
         connect_time: float,
+        answer: bytes = b"",
     ) -> ClientRelay:
-        """Let a client in, and welcome it."""
+        """Let a client in, and welcome it; `answer` goes before that, in the same write."""
         startup, control, pooler = entry.startup, entry.control, self.pooler
         by_pid = pooler.cancel_keys.by_pid
         pid: cython.longlong = 0
@@ -149,7 +150,7 @@ class Entries:
         pooler.client_count += 1
         relay.counters.client_login_count += 1
         key_data = pid.to_bytes(4, "big") + info.cancel_key
-        transport.write(entry.welcome + key_data + READY_FOR_QUERY)
+        transport.write(answer + entry.welcome + key_data + READY_FOR_QUERY)
         return client
 
     # ---- inside

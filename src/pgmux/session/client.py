@@ -192,7 +192,8 @@ class ClientLogin:
             message = self._next_message(data)
             while message is not None:
                 steps += self._read_answer(*message)
-                message = self._next_message(b"")
+                # where nothing is kept it was the last one
+                message = None if self._messages is None else self._next_message(b"")
         except (PoolerError, ProtocolViolation) as error:
             steps.append(_refusal(error))
         return steps
@@ -397,8 +398,10 @@ class ClientLogin:
             self._is_waiting = True
             return [Verify(step.job)]
         self.is_done = True
-        answer: list[LoginStep] = [Answer(step.send)] if step.send else []
-        return [*answer, self._entered(step)]
+        entered = self._entered(step)
+        if step.send and isinstance(entered, EnterConsole):
+            return [Answer(step.send), entered]
+        return [entered]
 
     def _entered(self, done: Done | None) -> LoginStep:
         """Authenticated. Raises: PoolerError for who may not use the console."""
@@ -417,7 +420,8 @@ class ClientLogin:
             packet, config = self._unseen
             if config is self._context.config():
                 self._context.startups.add(packet, config, self._startup)
-        return Enter(self._startup, self._credentials, done.scram_keys, self._way)
+        keys, answer = done.scram_keys, done.send
+        return Enter(self._startup, self._credentials, keys, answer, self._way)
 
 
 def _offers_tls(context: LoginContext, peer: Peer) -> bool:

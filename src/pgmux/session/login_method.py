@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NONE = "none"  # no HBA line is for this login
 ASKING_NOTHING = ("trust", "peer", "cert")
 UNASKED = (AuthType.TRUST, AuthType.ANY)  # these ask nobody else, either
+# Those that are no more than an exchange of messages with the client.
+_EXCHANGES = frozenset(("any", "trust", "plain", "md5", "scram-sha-256"))
 _NAMES = {HbaMethod.PASSWORD: "plain"}  # where auth_type has another word for it
 
 
@@ -136,6 +138,8 @@ def settle(
 
     `os_user` is the name that belongs to a uid. Raises: AuthenticationFailed.
     """
+    if method.name in _EXCHANGES:
+        return None
     ident = None if method.rule is None else method.rule.ident
     match method.name:
         case AuthType.LDAP if method.ldap is None:

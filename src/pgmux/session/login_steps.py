@@ -93,11 +93,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Authenticated: let it into the pool; `way` is how others like it come in."""
+    """Authenticated: write `answer`, and let it into the pool; `way` is how others like it come
+    in.
+    """
 
     startup: Startup
     credentials: Credentials
     scram_keys: ScramKeys | None
+    answer: bytes = b""
     way: Way | None = None
 
 

@@ -216,8 +216,11 @@ def build_copy_out_response(column_formats: Sequence[int]) -> bytes:
 # Login, from a server
 
 
-def _authentication(code: int, *parts: bytes) -> bytes:
-    return _message(codes.AUTHENTICATION_REQUEST, struct.pack(">I", code), *parts)
+_pack_authentication = struct.Struct(">BII").pack
+
+
+def _authentication(code: int, data: bytes = b"") -> bytes:
+    return _pack_authentication(codes.AUTHENTICATION_REQUEST, 8 + len(data), code) + data
 
 
 def build_authentication_ok() -> bytes:
@@ -237,7 +240,7 @@ def build_authentication_md5_password(salt: bytes) -> bytes:
 
 def build_authentication_sasl(mechanisms: Sequence[str]) -> bytes:
     """Int32(10), String mechanism*, Byte1(0)."""
-    return _authentication(codes.AUTH_REQ_SASL, *map(_string, mechanisms), b"\0")
+    return _authentication(codes.AUTH_REQ_SASL, b"".join([*map(_string, mechanisms), b"\0"]))
 
 
 def build_authentication_sasl_continue(data: bytes) -> bytes:

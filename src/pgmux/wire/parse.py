@@ -388,5 +388,8 @@ def parse_password_message(body: bytes) -> bytes:
 
 def parse_sasl_initial_response(body: bytes) -> SASLInitialResponse:
     """String mechanism, Int32 length or -1, Byte* data."""
+    start = body.find(0) + 5
+    if start > 4 and len(body) == start + int.from_bytes(body[start - 4 : start], "big"):
+        return SASLInitialResponse(decode_text(body[: start - 5]), body[start:])
     reader = _Body(body, "client", "SASLInitialResponse")
     return reader.end(SASLInitialResponse(reader.text(), reader.value()))

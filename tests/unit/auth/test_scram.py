@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pgmux.auth import scram
 from pgmux.auth.scram import (
     MAX_ITERATIONS,
     BadServerSignature,
@@ -280,3 +281,32 @@ def test_no_changed_byte_of_a_proof_message_logs_in(position: int, byte: int) ->
         return
     with pytest.raises(ScramError):
         challenged().verify(bytes(changed))
+
+
+ATTRIBUTE = st.sampled_from(
+    [b"n=", b"r=abc", b"c=biws", b"p=AAAA", b"x=1", b"r=a\xff", b"r=", b"a"]
+)
+
+
+@given(
+    st.sampled_from([parse_client_first, parse_client_final]),
+    st.sampled_from([b"", b"n,,", b"y,,", b"n,a=x,", b"p=tls-server-end-point,,", b"z,,"]),
+    st.lists(ATTRIBUTE, max_size=5),
+    st.sampled_from([b"", b"\0", b"\n"]),
+)
+def test_a_usual_message_is_taken_for_what_it_is_part_by_part(
+    parse: Callable[[bytes], object], head: bytes, attributes: list[bytes], tail: bytes
+) -> None:
+    message = head + b",".join(attributes) + tail
+
+    def outcome() -> object:
+        try:
+            return parse(message)
+        except ScramError as error:
+            return str(error)
+
+    at_once = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scram, "_USUAL_CLIENT_FIRST", lambda data: None)
+        patch.setattr(scram, "_USUAL_CLIENT_FINAL", lambda data: None)
+        assert outcome() == at_once

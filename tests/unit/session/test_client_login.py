@@ -102,7 +102,8 @@ def compute(login: ClientLogin, steps: list[LoginStep]) -> list[LoginStep]:
 
 
 def answered(steps: list[LoginStep]) -> bytes:
-    return b"".join(step.data for step in steps if isinstance(step, Answer))
+    written = [step.data for step in steps if isinstance(step, Answer)]
+    return b"".join(written + [step.answer for step in steps if isinstance(step, Enter)])
 
 
 def entered(steps: list[LoginStep]) -> Enter:

@@ -98,6 +98,18 @@ def test_a_client_that_takes_the_short_way_is_like_any_other() -> None:
     assert pooler.cancel_keys.find(info.cancel_pid, info.cancel_key) is two.relay
 
 
+def test_what_a_password_exchange_ends_with_goes_before_the_welcome_in_one_write() -> None:
+    hall = ready()
+    entry = hall.find()
+    assert entry is not None
+    written: list[bytes] = []
+    transport = FakeTransport()
+    transport.write = written.append  # type: ignore[method-assign]
+    hall.entries.let_in(entry, transport, 8, FakeEnds(), None, 0.0, b"final")
+    (data,) = written
+    assert data.startswith(b"finalR\0\0\0\x08\0\0\0\0S")
+
+
 def test_it_gets_a_server_like_any_other() -> None:
     hall = ready()
     client = hall.enter()
