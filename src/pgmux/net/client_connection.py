@@ -12,7 +12,7 @@ closes its connection alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -117,7 +117,12 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._closed:
-            self._advance(self._read, data)
+            login = self._login
+            entry = self._door.entries.find_unasked(data) if login.awaits_startup else None
+            if entry is None:
+                self._advance(login.feed, data)
+            else:
+                self._advance(self._come_in, entry)
             if self._asked is not None:
                 self._hold_while_asked()
 
@@ -155,24 +160,21 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- the login
 
-    def _read(self, data: bytes) -> list[LoginStep]:
-        if self._login.awaits_startup and self._comes_in(data):
-            return []
-        return self._login.feed(data)
-
-    def _comes_in(self, packet: bytes) -> bool:
-        """Let the client in, if others have come in with the same packet and weren't asked for
-        anything. Raises: as `_enter`.
+    def _come_in(self, entry: Entry) -> tuple[()]:
+        """Where others have come in with the same packet and weren't asked for anything; nothing is
+        left to do then. Raises: as `_enter`.
         """
-        door, login = self._door, self._login
-        entry = door.entries.find_unasked(packet)
-        if entry is None or door.admission is not Admission.OPEN:
-            return False
+        login = self._login
         login.user, login.database = entry.user, entry.database_name
-        login.check_place(door.pooler.config)
+        login.check_place(self._door.pooler.config)
         self._note_attempt(ATTEMPTED)
+        self._check_admission()
         self._let_in(entry)
-        return True
+        return ()
+
+    def _check_admission(self) -> None:
+        if self._door.admission is Admission.SHUT or self.is_late:
+            raise PoolerError("pooler is shutting down", sqlstate="57P01")
 
     def _let_in(self, entry: Entry, answer: bytes = b"") -> None:
         transport, tls = self._transport, self._login.tls
@@ -212,7 +214,7 @@ class ClientConnection(asyncio.Protocol):
             raise result
         return self._login.on_looked_up(result)
 
-    def _advance(self, advance: Callable[[T], list[LoginStep]], what: T) -> None:
+    def _advance(self, advance: Callable[[T], Sequence[LoginStep]], what: T) -> None:
         """Do the steps that follow; whatever goes wrong ends this connection and no other."""
         try:
             for step in advance(what):
@@ -292,8 +294,7 @@ class ClientConnection(asyncio.Protocol):
         self._forward = self._door.cancel(step.pid, step.key, on_done)
 
     def _enter(self, step: Enter) -> None:
-        if self._door.admission is Admission.SHUT or self.is_late:
-            raise PoolerError("pooler is shutting down", sqlstate="57P01")
+        self._check_admission()
         pooler = self._door.pooler
         startup = step.startup
         entry = None
