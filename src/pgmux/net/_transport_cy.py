@@ -84,7 +84,7 @@ class Poller:
         if fd in self.keys:
             raise KeyError(f"{fileobj!r} is registered already")
         self.epoll.register(fd, _mask(events))
-        self.fresh.add(fd)
+        self._expect(fd)
         self.keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
         return key
 
@@ -106,7 +106,7 @@ class Poller:
         """Call this, right inside `select`, whenever the socket is readable. Raises: OSError."""
         fd = sock.fileno()
         self.epoll.register(fd, IN)
-        self.fresh.add(fd)
+        self._expect(fd)
         self.readers[fd] = callback
 
     def remove_reader(self, sock: socket.socket) -> None:
@@ -178,7 +178,7 @@ class Poller:
         """A descriptor is ready: serve it, or note it for the loop."""
         if self.fresh and fd in self.fresh:
             return
-        transport: Transport | None = self.transports[fd] if fd < len(self.transports) else None
+        transport: Transport | None = self.transports[fd]
         if transport is None:
             if fd in self.readers:
                 self._call(self.readers[fd])
@@ -195,13 +195,11 @@ class Poller:
             transport._fail(error)
 
     @cython.cfunc
-    def _add(self, transport: Transport) -> None:
-        """Serve it from the next poll on."""
-        fd: cython.int = transport.fd
+    def _expect(self, fd: cython.int) -> None:
+        """It is watched from the next poll on."""
         missing: cython.int = fd + 1 - len(self.transports)
         if missing > 0:
             self.transports.extend([None] * missing)
-        self.transports[fd] = transport
         self.fresh.add(fd)
 
     @cython.cfunc
@@ -298,7 +296,8 @@ class Transport:
         self.unsent_len = self.sent_len = 0
         self.backlog = None
         self.set_protocol(protocol)
-        poller._add(self)
+        poller._expect(self.fd)
+        poller.transports[self.fd] = self
         self._watch()
         try:
             protocol.connection_made(self)
