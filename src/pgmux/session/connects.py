@@ -89,6 +89,14 @@ class Connects:
             dedicated.link(pooler, control, server)
             pooler.launch(control)  # where the connect before it had failed, others have waited
             return
+        if control.has_newcomers:
+            self._welcome_all(control)
+        make_available(control, server)
+        pooler.launch(control)
+
+    def _welcome_all(self, control: PoolControl) -> None:
+        """Everybody who came before the pool's first server."""
+        control.has_newcomers = False
         newcomers = [
             client
             for client in control.pool.lists.waiting_clients()
@@ -96,9 +104,7 @@ class Connects:
         ]
         for client in newcomers:  # at once: nobody is to be given a server before his welcome
             control.pool.lists.stop_waiting(client)
-        in_turns(pooler.outside.later, newcomers, partial(self._welcome, control))
-        make_available(control, server)
-        pooler.launch(control)
+        in_turns(self._pooler.outside.later, newcomers, partial(self._welcome, control))
 
     def _welcome(self, control: PoolControl, client: ClientRelay) -> None:
         """A client that has waited for the pool's first server, and is held till now."""

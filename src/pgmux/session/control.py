@@ -55,6 +55,7 @@ class PoolControl(StateKeeper):
         self.dedicated: PoolRelay | None = None
         self.space: VarSpace | None = None
         self.special = False
+        self.has_newcomers = False  # clients wait for the pool's first server to be welcomed
         self.is_behind = False  # the janitor has more to do for its clients, in the next turn
         self.relay.held = pool.lists.held
         self.apply_limits()

@@ -179,6 +179,7 @@ class Pooler:
         if control.space is None:
             client.hold()
             client.wait_start = self.clock()
+            control.has_newcomers = True
             control.pool.lists.wait(client)
             control.on_client_waits(client)
         else:

@@ -11,6 +11,7 @@ from pgmux.config import Database, PoolMode
 from pgmux.pool.pool import Failure
 from pgmux.pool.states import SV_ACTIVE
 from pgmux.session import operator
+from pgmux.session.connects import Connects
 from pgmux.session.turns import SLICE, in_turns
 from tests.unit.session.rig import ClientEnd, Rig, configure, linked, with_databases
 
@@ -105,6 +106,20 @@ def test_the_welcome_of_all_who_waited_for_the_first_server_takes_turns() -> Non
     assert [client.kinds() for client in clients] == [*["RSSSKZ"] * (MANY - 2), "", "RSSSKZ"]
     assert server.asked() == ["SELECT 2"]
     assert rig.control().pool.lists.waiting_count() == 0
+
+
+def test_a_servers_login_looks_through_no_queue_where_all_are_welcomed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(configure(default_pool_size=2))
+    linked(rig)
+    for client in welcomed_clients(rig, 2):
+        client.query()
+    looked: list[object] = []
+    monkeypatch.setattr(Connects, "_welcome_all", lambda _, control: looked.append(control))
+    server = rig.log_in()
+    assert server.relay.linked_client is not None
+    assert looked == []
 
 
 def test_a_server_is_not_given_to_who_has_yet_to_be_welcomed() -> None:
