@@ -17,7 +17,7 @@ from typing import Any
 
 from pgmux import _pure
 from tests.cost.logins import Logins
-from tests.cost.pooler import RelayPair, SocketPair, packet_sockets
+from tests.cost.pooler import Relays, Sockets
 from tests.cost.shapes import SHAPES, Shape
 
 WARM_UP = 200
@@ -82,47 +82,38 @@ def left_by(work: Callable[[], object]) -> Counts:
 
 def relay_counts(shape: Shape) -> Counts:
     """Without sockets: which chunks are passed on as they are, clock reads, memory."""
-    to_client: list[bytes] = []
-    to_server: list[bytes] = []
-    pair = RelayPair(to_client.append, to_server.append)
-    pair.begin(shape)
-    pair.exchange(shape)
-    to_client.clear()
-    to_server.clear()
-    pair.rig.clock_reads = 0
-    pair.exchange(shape)
-    clock_reads = pair.rig.clock_reads
-    asked = [asked for asked, _ in shape.exchanges if asked]
-    answered = [answered for _, answered in shape.exchanges if answered]
-    quiet = RelayPair(callable, callable)  # which takes anything and allocates nothing
-    quiet.begin(shape)
-    exchange = partial(quiet.exchange, shape)
+    written: list[bytes] = []
+    relays = Relays(written.append)
+    relays.do(shape.begin)
+    relays.do(shape.steps)
+    written.clear()
+    relays.rig.clock_reads = 0
+    relays.do(shape.steps)
+    clock_reads = relays.rig.clock_reads
+    received = {id(data) for _, data in shape.steps}
+    quiet = Relays(callable)  # which takes anything and allocates nothing
+    quiet.do(shape.begin)
+    exchange = partial(quiet.do, shape.steps)
     for _ in range(WARM_UP):
         exchange()
     return {
         "clock reads": clock_reads,
-        "asked as it is": _same(asked, to_server),
-        "answered as it is": _same(answered, to_client),
+        "copied": sum(id(chunk) not in received for chunk in written),
         "bytes at a time": peak_in(exchange),
     }
 
 
-def _same(received: list[bytes], written: list[bytes]) -> bool:
-    """Whether the very objects were passed on."""
-    return [id(chunk) for chunk in received] == [id(chunk) for chunk in written]
-
-
 def socket_counts(shape: Shape) -> Counts:
     """With real transports: writes, Python's calls, what is scheduled, what is left behind."""
-    pair = SocketPair()
-    pair.begin(shape)
-    exchange = partial(pair.exchange, shape)
+    sockets = Sockets()
+    sockets.do(shape.begin)
+    exchange = partial(sockets.do, shape.steps)
     for _ in range(WARM_UP):
         exchange()
-    pair.loop.scheduled = 0
+    sockets.loop.scheduled = 0
     counts: Counts = {"writes": exchange(), "calls": calls_in(exchange), **left_by(exchange)}
-    counts["scheduled"] = pair.loop.scheduled
-    pair.close()
+    counts["scheduled"] = sockets.loop.scheduled
+    sockets.close()
     return counts
 
 
@@ -130,50 +121,43 @@ def login_counts() -> Counts:
     """A client that logs in, is idle, and leaves."""
     logins = Logins()
     for _ in range(WARM_UP):
-        _come_and_go(logins)
+        logins.come_and_go()
     return _one_login(logins) | _client_sizes(logins) | _left_by_clients(logins)
 
 
-def _come_and_go(logins: Logins) -> None:
-    ours, peer = packet_sockets()
-    logins.log_in((ours, peer))
-    logins.leave(peer)
-
-
 def _one_login(logins: Logins) -> Counts:
-    """What the login itself takes."""
-    ours, peer = packet_sockets()
+    """What it takes."""
+    peer = logins.new_client()
     writes: list[int] = []
     logins.loop.scheduled = 0
-    calls = calls_in(lambda: writes.append(logins.log_in((ours, peer))))
-    counts = {"writes": writes[0], "calls": calls, "scheduled": logins.loop.scheduled}
-    logins.leave(peer)
-    return counts
-
-
-def _client_sizes(logins: Logins) -> Counts:
-    """What one idle client is, in objects and memory, with its socket."""
-    gc.collect()
-    tracemalloc.start()
-    start = _now()
-    pairs = [packet_sockets() for _ in range(CLIENTS)]
-    before = _now()
-    for pair in pairs:
-        logins.log_in(pair)
-    gc.collect()
-    after = _now()
-    tracemalloc.stop()
-    for _, peer in pairs:
-        logins.leave(peer)
-    names = ("objects of a client", "bytes of a client")
-    return {  # half of the sockets are the clients' own
-        name: round((end - began + (began - first) / 2) / CLIENTS)
-        for name, first, began, end in zip(names, start, before, after, strict=True)
+    calls = calls_in(lambda: writes.append(logins.log_in(peer)))
+    calls_at_end = calls_in(lambda: logins.leave(peer))
+    return {
+        "writes": writes[0],
+        "calls": calls,
+        "calls at its end": calls_at_end,
+        "scheduled": logins.loop.scheduled,
     }
 
 
-def _now() -> tuple[int, int]:
-    return len(gc.get_objects()), tracemalloc.get_traced_memory()[0]
+def _client_sizes(logins: Logins) -> Counts:
+    """What one idle client is, in objects and memory."""
+    peers = [logins.new_client() for _ in range(CLIENTS)]
+    gc.collect()
+    tracemalloc.start()
+    objects, (allocated, _) = len(gc.get_objects()), tracemalloc.get_traced_memory()
+    for peer in peers:
+        logins.log_in(peer)
+    gc.collect()
+    objects = len(gc.get_objects()) - objects
+    allocated = tracemalloc.get_traced_memory()[0] - allocated
+    tracemalloc.stop()
+    for peer in peers:
+        logins.leave(peer)
+    return {
+        "objects of a client": round(objects / CLIENTS),
+        "bytes of a client": round(allocated / CLIENTS),
+    }
 
 
 def _left_by_clients(logins: Logins) -> Counts:
@@ -183,7 +167,7 @@ def _left_by_clients(logins: Logins) -> Counts:
     try:
         objects = len(gc.get_objects())
         for _ in range(CLIENTS):
-            _come_and_go(logins)
+            logins.come_and_go()
         left = len(gc.get_objects()) - objects
         return {"objects left": left, "garbage": gc.collect()}
     finally:

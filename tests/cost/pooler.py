@@ -5,14 +5,15 @@ that do nothing, or on the real ones, driven by hand through the poller.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgmux.auth.credentials import Credentials
 from pgmux.net.loop import Loop, Transport
 from pgmux.session.identity import ClientInfo, ServerInfo
-from tests.cost.shapes import CHUNK_LEN, Shape
+from tests.cost.shapes import CHUNK_LEN, CLIENT, OTHER_CLIENT, Step
 from tests.unit.session.rig import REPORTED, FakeEnds, Rig, configure
 
 
@@ -56,30 +57,19 @@ def add_server(rig: Rig, transport: Any) -> Any:
     return server
 
 
-class RelayPair:
-    """A client and a server without sockets; `to_client` and `to_server` get what is written."""
+class Relays:
+    """Two clients and their server without sockets; `write` gets all that is written."""
 
-    def __init__(
-        self, to_client: Callable[[bytes], Any], to_server: Callable[[bytes], Any]
-    ) -> None:
-        self.rig = CountingRig()
-        client = enter(self.rig, Sink(to_client))
-        server = add_server(self.rig, Sink(to_server))
-        self._ask = client.data_received
-        self._answer = server.data_received
+    def __init__(self, write: Callable[[bytes], Any]) -> None:
+        self.rig = CountingRig(default_pool_size=1)
+        clients = [enter(self.rig, Sink(write)) for _ in (CLIENT, OTHER_CLIENT)]
+        relays = [*clients, add_server(self.rig, Sink(write))]
+        self._receive = [relay.data_received for relay in relays]
 
-    def begin(self, shape: Shape) -> None:
-        self._do(shape.begin)
-
-    def exchange(self, shape: Shape) -> None:
-        self._do(shape.exchanges)
-
-    def _do(self, exchanges: tuple[tuple[bytes, bytes], ...]) -> None:
-        for asked, answered in exchanges:
-            if asked:
-                self._ask(asked)
-            if answered:
-                self._answer(answered)
+    def do(self, steps: Sequence[Step]) -> None:
+        """Have each chunk come from whom it is."""
+        for who, data in steps:
+            self._receive[who](data)
 
 
 class CountingLoop(Loop):
@@ -98,7 +88,7 @@ class CountingLoop(Loop):
         return super().call_at(*args, **named)
 
     def serve(self) -> None:
-        """What transports have to do now is done; the loop itself stands still."""
+        """Transports do what they can do now; the loop itself stands still."""
         self.poller.select(0)
 
     def turn(self) -> None:
@@ -111,78 +101,63 @@ class _Newcomer(asyncio.Protocol):
     """The protocol of a transport before it has a relay."""
 
 
-class SocketPair:
-    """The same with real transports. Each write is one packet, so the peers see what was a write of
-    its own.
+class Sockets:
+    """The same on real transports. Each write is one packet, so the peers see what was a write of
+    its own. They use sendmsg and recvmsg, which pgmux doesn't: strace can tell who did what.
     """
 
     def __init__(self) -> None:
         self.loop = CountingLoop()
-        self.loop.set_exception_handler(_fail)
-        self.rig = CountingRig()
-        self.client_peer, transport = self._connect()
-        transport.set_protocol(enter(self.rig, transport))
-        self.server_peer, transport = self._connect()
-        add_server(self.rig, transport)
-        self._receive(self.client_peer)  # the welcome
+        self.loop.set_exception_handler(fail)
+        self.rig = CountingRig(default_pool_size=1)
+        self._peers: list[socket.socket] = []
+        for _ in (CLIENT, OTHER_CLIENT):
+            transport = self._connect()
+            transport.set_protocol(enter(self.rig, transport))
+        add_server(self.rig, self._connect())
+        self._receive()  # the welcome
 
     def close(self) -> None:
-        self.client_peer.close()
-        self.server_peer.close()
+        """All connections."""
+        for peer in self._peers:
+            peer.close()
         self.loop.serve()
         self.loop.turn()
         self.loop.close()
 
-    def _connect(self) -> tuple[socket.socket, Any]:
-        ours, theirs = packet_sockets()
-        protocol = _Newcomer()
-        return theirs, Transport(self.loop.poller, self.loop, ours, protocol)
-
-    def begin(self, shape: Shape) -> None:
-        self._do(shape.begin)
-
-    def exchange(self, shape: Shape) -> int:
-        """The number of packets that arrived, which is that of the writes."""
-        return self._do(shape.exchanges)
-
-    def _do(self, exchanges: tuple[tuple[bytes, bytes], ...]) -> int:
+    def do(self, steps: Sequence[Step]) -> int:
+        """Have each chunk come from whom it is; returns the number of packets that arrived, which
+        is that of the writes.
+        """
         writes = 0
-        for asked, answered in exchanges:
-            if asked:
-                self.client_peer.send(asked)
-                self.loop.serve()
-                writes += self._receive(self.server_peer)
-            if answered:
-                self.server_peer.send(answered)
-                self.loop.serve()
-                writes += self._receive(self.client_peer)
+        for who, data in steps:
+            self._peers[who].sendmsg([data])
+            self.loop.serve()
+            writes += self._receive()
         return writes
 
-    def _receive(self, sock: socket.socket) -> int:
-        """How many packets have come; at least one has."""
-        sock.recv(2 * CHUNK_LEN)
-        count = 1
-        while _is_readable(sock):
-            sock.recv(2 * CHUNK_LEN)
+    def _connect(self) -> Any:
+        ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        for sock in (ours, peer):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * CHUNK_LEN)
+        self._peers.append(peer)
+        return Transport(self.loop.poller, self.loop, ours, _Newcomer())
+
+    def _receive(self) -> int:
+        return sum(map(packets_of, self._peers))
+
+
+def packets_of(peer: socket.socket) -> int:
+    """How many have come, which are received. Raises: EOFError."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while peer.recvmsg(2 * CHUNK_LEN, 0, socket.MSG_DONTWAIT)[0]:
             count += 1
-        return count
+        raise EOFError
+    return count
 
 
-def packet_sockets() -> tuple[socket.socket, socket.socket]:
-    """Connected; what is sent at once is received at once. The first doesn't block."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    for sock in (ours, theirs):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * CHUNK_LEN)
-    return ours, theirs
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    try:
-        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except BlockingIOError:
-        return False
-
-
-def _fail(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def fail(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A loop's exception handler."""
     raise context.get("exception") or AssertionError(context["message"])

@@ -11,20 +11,26 @@ from tests.forms import messages as m
 CHUNK_LEN = 65536  # of one read
 
 
+CLIENT, OTHER_CLIENT, SERVER = range(3)
+Step = tuple[int, bytes]  # who sends what, in one chunk
+
+
 @dataclass(frozen=True)
 class Shape:
-    """`exchanges` are what is done again and again: what the client sends in one chunk, then what
-    the server answers in one; either may be missing. `begin` are the same, done once before.
-    """
+    """`steps` are done again and again, `begin` once before them."""
 
     name: str
-    exchanges: tuple[tuple[bytes, bytes], ...]
-    begin: tuple[tuple[bytes, bytes], ...] = ()
-    is_rewritten: bool = False  # what the client sends goes on with another statement's name
-    size: int = 1  # of the exchange, in what `name` counts
+    steps: tuple[Step, ...]
+    begin: tuple[Step, ...] = ()
+    rewritten: int = 0  # chunks that go on with another statement's name
+    waits: int = 0  # clients that have waited for the server
 
 
-def _copy_data() -> bytes:
+def _ask(asked: bytes, answer: bytes) -> tuple[Step, Step]:
+    return (CLIENT, asked), (SERVER, answer)
+
+
+def _middle() -> bytes:
     """The middle of a message whose beginning is in `_BIG`."""
     return b"x" * CHUNK_LEN
 
@@ -36,45 +42,58 @@ def _small_rows() -> bytes:
 
 
 _BIG = (1 << 30).to_bytes(4, "big")  # bytes, of a message that is still to come
-_NAMED = (m.P("s") + m.D("s") + m.S, m.one + m.parameters + m.columns + m.IDLE)
+_NAMED = _ask(m.P("s") + m.D("s") + m.S, m.one + m.parameters + m.columns + m.IDLE)
+_PORTAL = m.D(kind=m.PORTAL)
 _BOUND = m.two + m.columns + m.row() + m.done()
 
 SHAPES = (
-    Shape("simple query", ((m.Q(), m.rows + m.IDLE),)),
+    Shape("simple query", _ask(m.Q(), m.rows + m.IDLE)),
     Shape(
         "extended query",
-        ((m.P() + m.B() + m.D(kind=m.PORTAL) + m.E + m.S, m.one + _BOUND + m.IDLE),),
+        _ask(m.P() + m.B() + _PORTAL + m.E + m.S, m.one + _BOUND + m.IDLE),
     ),
     Shape(
         "prepared statement",
-        ((m.B("s") + m.D(kind=m.PORTAL) + m.E + m.S, _BOUND + m.IDLE),),
-        begin=(_NAMED,),
-        is_rewritten=True,
+        _ask(m.B("s") + _PORTAL + m.E + m.S, _BOUND + m.IDLE),
+        begin=_NAMED,
+        rewritten=1,
     ),
     Shape(
         "transaction of 3 queries",
+        _ask(m.Q("BEGIN"), m.done("BEGIN") + m.BLOCK)
+        + _ask(m.Q(), m.rows + m.BLOCK)
+        + _ask(m.Q("COMMIT"), m.done("COMMIT") + m.IDLE),
+    ),
+    Shape(
+        "two clients, one of which waits",
         (
-            (m.Q("BEGIN"), m.done("BEGIN") + m.BLOCK),
-            (m.Q(), m.rows + m.BLOCK),
-            (m.Q("COMMIT"), m.done("COMMIT") + m.IDLE),
+            (CLIENT, m.Q()),
+            (OTHER_CLIENT, m.Q()),
+            (SERVER, m.rows + m.IDLE),
+            (SERVER, m.rows + m.IDLE),
         ),
+        waits=1,
     ),
     Shape(
         "pipeline of 10 prepared statements",
-        (((m.B("s") + m.D(kind=m.PORTAL) + m.E) * 10 + m.S, _BOUND * 10 + m.IDLE),),
-        begin=(_NAMED,),
-        is_rewritten=True,
+        _ask((m.B("s") + _PORTAL + m.E) * 10 + m.S, _BOUND * 10 + m.IDLE),
+        begin=_NAMED,
+        rewritten=1,
     ),
-    Shape("64 KiB of 100-byte rows", ((b"", _small_rows()),), begin=((m.Q(), m.columns),)),
+    Shape(
+        "64 KiB of 100-byte rows",
+        ((SERVER, _small_rows()),),
+        begin=_ask(m.Q(), m.columns),
+    ),
     Shape(
         "64 KiB within one row",
-        ((b"", _copy_data()),),
-        begin=((m.Q(), m.columns + b"D" + _BIG),),
+        ((SERVER, _middle()),),
+        begin=_ask(m.Q(), m.columns + b"D" + _BIG),
     ),
     Shape(
         "64 KiB of COPY in",
-        ((_copy_data(), b""),),
-        begin=((m.Q("COPY"), m.copy_in), (b"d" + _BIG, b"")),
+        ((CLIENT, _middle()),),
+        begin=(*_ask(m.Q("COPY"), m.copy_in), (CLIENT, b"d" + _BIG)),
     ),
 )
 

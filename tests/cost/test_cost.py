@@ -21,6 +21,7 @@ from tests.cost.limits import (
     CALLS_PER_CHUNK,
     LEFT,
     LOGIN,
+    LOGIN_SYSTEM_CALLS,
     QUERIES,
     chunk_count,
     tables,
@@ -31,6 +32,9 @@ from tests.fixtures.tools import require_tool
 ROOT = Path(__file__).parents[2]
 FORMS = ("compiled", "uncompiled")
 LIMIT = "; if it is worth that, raise its limit in tests/cost/limits.py and say why"
+
+# Of the other ends, in tests/cost/pooler.py and logins.py.
+PEERS_CALLS = ("sendmsg", "recvmsg", "socket", "connect")
 
 each_form = pytest.mark.parametrize("form", FORMS)
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
@@ -73,17 +77,16 @@ def test_a_chunk_is_one_write(form: str, shape: Shape) -> None:
 @each_form
 @each_shape
 def test_what_is_not_rewritten_is_passed_on_as_the_very_object(form: str, shape: Shape) -> None:
-    counts = query(form, shape)
-    assert counts["answered as it is"], "the server's chunk is copied: write `data` itself"
-    assert counts["asked as it is"] or shape.is_rewritten, (
-        "the client's chunk is copied, though no statement's name is rewritten: write `data` itself"
+    assert query(form, shape)["copied"] == shape.rewritten, (
+        "a chunk is copied, though no statement's name in it is rewritten: write `data` itself"
     )
 
 
 @each_form
 @each_shape
 def test_a_chunk_is_one_look_at_the_clock(form: str, shape: Shape) -> None:
-    assert query(form, shape)["clock reads"] <= chunk_count(shape), (
+    # Who has waited is served by somebody else's chunk: till when did it wait, when does it ask?
+    assert query(form, shape)["clock reads"] <= chunk_count(shape) + 2 * shape.waits, (
         "the clock is read more than once a chunk: take the relay's `request_time`"
     )
 
@@ -131,20 +134,23 @@ def test_a_query_leaves_nothing_behind(form: str, shape: Shape) -> None:
 
 
 def system_calls(form: str) -> dict[str, Counter[str]]:
-    """By shape: what `exchanges.COUNT` exchanges ask of the system, the peers' share included."""
+    """What one exchange of a shape asks of the system, or one login and its end; without what the
+    peers do.
+    """
     strace = (str(require_tool("strace")), "-qq", "-o", "/dev/stdout", "-e", "signal=none")
     done = run(form, *strace, sys.executable, "-m", "tests.cost.exchanges")
     assert done.returncode == 0, done.stderr
     found: dict[str, Counter[str]] = {}
     current: Counter[str] = Counter()
     for line in done.stdout.splitlines():
+        called = line.partition("(")[0]
         if exchanges.END in line:
             current = Counter()
         elif exchanges.BEGIN in line:
             name = line.partition(exchanges.BEGIN)[2].partition('"')[0]
             current = found[name] = Counter()
-        else:
-            current[line.partition("(")[0]] += 1
+        elif called not in PEERS_CALLS:
+            current[called] += 1
     return found
 
 
@@ -152,11 +158,9 @@ def system_calls(form: str) -> dict[str, Counter[str]]:
 @each_shape
 def test_a_chunk_is_three_system_calls(form: str, shape: Shape) -> None:
     calls = system_calls(form)[shape.name]
-    by_peers = 3 * chunk_count(shape)  # one sends it, the other receives it and looks for more
-    each = {name: count / exchanges.COUNT for name, count in calls.items()}
-    assert sum(each.values()) - by_peers <= CALLS_PER_CHUNK * chunk_count(shape), (
+    assert calls.total() <= CALLS_PER_CHUNK * chunk_count(shape) * exchanges.COUNT, (
         "a chunk is to be one wait (epoll_wait), one read and one write, which is nine tenths of"
-        f" what a query costs; these are they, the peers' own sends and receives included: {each}"
+        f" what a query costs; so many times as here are these called: {calls}"
     )
 
 
@@ -165,9 +169,25 @@ def test_a_chunk_is_three_system_calls(form: str, shape: Shape) -> None:
 
 @each_form
 def test_a_login_calls_no_more_of_python(form: str) -> None:
-    assert measured(form)["login"]["calls"] <= LOGIN[FORMS.index(form)].calls, (
+    counts, limit = measured(form)["login"], LOGIN[FORMS.index(form)]
+    assert counts["calls"] <= limit.calls, (
         "a login makes more calls of Python functions than it did: net/client_connection.py,"
         f" session/client.py, session/pooler.py{LIMIT}"
+    )
+    assert counts["calls at its end"] <= limit.calls_at_end, (
+        f"a client's end makes more calls of Python functions than it did{LIMIT}"
+    )
+
+
+@each_form
+@pytest.mark.parametrize("kind", LOGIN_SYSTEM_CALLS)
+def test_a_login_asks_the_system_no_more(form: str, kind: str) -> None:
+    calls = Counter(system_calls(form)[kind])
+    calls["close"] -= exchanges.COUNT  # the client's own
+    del calls["epoll_wait"]  # one is for many, where many come
+    assert calls.total() <= LOGIN_SYSTEM_CALLS[kind] * exchanges.COUNT, (
+        "a client that comes and goes costs more system calls than it did, most of what it costs;"
+        f" these are {exchanges.COUNT} clients: {calls}{LIMIT}"
     )
 
 
