@@ -23,7 +23,7 @@ ARGS ?=
 # process, for a debugger.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo build test lint unit e2e sanitize bench soak dist ci-deps clean
+.PHONY: demo build test lint unit e2e sanitize bench bench-micro soak dist ci-deps clean
 
 demo: $(VENV)/demo-installed
 	@$(BIN)/pgmux demo $(ARGS)
@@ -55,8 +55,12 @@ sanitize: $(VENV)/built
 	PYTHONPATH=build/sanitize/lib UBSAN_OPTIONS=print_stacktrace=1 \
 	  $(BIN)/python -m pytest tests/forms --capture=sys $(PARALLEL) --max-worker-restart 0 $(ARGS)
 
+# PGBOUNCER=/path is the yardstick: PGBOUNCER=/opt/pgbouncer/bin/pgbouncer make bench
 bench: $(VENV)/built
 	$(BIN)/python -m bench $(ARGS)
+
+bench-micro: $(VENV)/built
+	$(BIN)/python -m bench.micro $(ARGS)
 
 soak: $(VENV)/built
 	$(BIN)/python -m pytest -m soak $(ARGS)
