@@ -46,7 +46,7 @@ WIDTH = 150  # of the tables in a file
 @click.option(
     "--seconds",
     type=float,
-    help="About how long one run takes; below 1, less is copied and fewer are idle.  [default: 1]",
+    help="About how long one run takes; below 1, copies and crowds are smaller.  [default: 1]",
 )
 @click.option("--rounds", type=click.IntRange(1), help="[default: 5]")
 @click.option("--quick", is_flag=True, help="3 rounds of 0.3 s, without Debian's PgBouncer.")

@@ -6,19 +6,24 @@ Errors: `BenchError` where the pooler closes or refuses.
 
 from __future__ import annotations
 
+import gc
+import resource
 import socket
 import ssl
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bench import BenchError
 from bench.poolers import USER, Pooler, Setup
 from pgmux.wire import build
 
 READY = b"Z\0\0\0\5I"  # ReadyForQuery, the end of each answer
-QUERY = build.build_query("SELECT 1")
+QUERY = build.build_query("SELECT abalance FROM pgbench_accounts WHERE aid = 4711;")
 TIMEOUT = 60.0
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 _BUFFER = 1 << 20
+_DESCRIPTORS = 200  # for everything else that this process has open
 
 
 class Client:
@@ -27,9 +32,9 @@ class Client:
     def __init__(self, pooler: Pooler, setup: Setup = Setup.TRUST) -> None:
         self._pooler = pooler
         where = (pooler.process.host, pooler.process.port)
-        self._socket: socket.socket = socket.create_connection(where, timeout=TIMEOUT)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.send = self._socket.sendall
+        self.socket: socket.socket = socket.create_connection(where, timeout=TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send = self.socket.sendall
         if setup is Setup.TLS:
             self._start_tls()
         self.send(_startup_packet())
@@ -43,7 +48,10 @@ class Client:
 
     def close(self) -> None:
         """Without a word, as clients mostly go."""
-        self._socket.close()
+        self.socket.close()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
 
     def ask(self) -> None:
         """A query, and its answer."""
@@ -55,7 +63,7 @@ class Client:
         end = b""
         buffer = bytearray(_BUFFER)
         while not end.endswith(until):
-            count = self._socket.recv_into(buffer)
+            count = self.socket.recv_into(buffer)
             end = (end + buffer[max(0, count - 200) : count])[-200:]
             if not count:
                 raise BenchError(f"{self._pooler.name} closed a client: {end!r}")
@@ -63,12 +71,31 @@ class Client:
 
     def _start_tls(self) -> None:
         self.send(_SSL_REQUEST)
-        self._socket.recv(1)
+        self.socket.recv(1)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        self._socket = context.wrap_socket(self._socket)
-        self.send = self._socket.sendall
+        self.socket = context.wrap_socket(self.socket)
+        self.send = self.socket.sendall
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """This process's own garbage collector would be taken for the pooler's."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def make_room(clients: int) -> None:
+    """Raises this process's limit of open files. Raises: BenchError where that is forbidden."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = clients + _DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise BenchError(f"{clients} clients need a limit of {needed} open files: `ulimit -n`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
 def _startup_packet() -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bench import BenchError
 from bench.client import Client
 from bench.poolers import Bed, Pooler, Setup
-from bench.workload import MEGA, Quantity, Sample, Workload
+from bench.workload import MEGA, Quantity, Sample, Workload, part_of
 from pgmux.wire import build
 
 WHOLE_MB = 500
@@ -32,7 +32,7 @@ _COPY_IN_RESPONSE = b"G\0\0\0\x09\x01\0\x01\0\x01"
 
 @dataclass(frozen=True, slots=True)
 class CopyLoad(Workload):
-    """One client; a run of a second or more is `WHOLE_MB`, a shorter one its part of them."""
+    """One client."""
 
     name: str
     quantities: tuple[Quantity, ...]
@@ -41,7 +41,7 @@ class CopyLoad(Workload):
     def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
         """The MB of a run."""
         bed.postgres.psql(f"CREATE UNLOGGED TABLE IF NOT EXISTS {_TABLE} (x text)", bed.database)
-        size = WHOLE_MB * min(1.0, seconds)
+        size = part_of(WHOLE_MB, seconds)
         self.run(bed, pooler, min(size, _WARM_UP_MB))
         return size
 

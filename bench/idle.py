@@ -7,30 +7,24 @@ and dropped, so that a garbage collector would have its turn.
 
 from __future__ import annotations
 
-import gc
-import resource
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench import BenchError
-from bench.client import Client
+from bench.client import Client, make_room, no_collection
 from bench.poolers import Bed, Pooler, Setup
-from bench.workload import MEGA, Quantity, Sample, Workload
+from bench.workload import MEGA, MS, Quantity, Sample, Workload, latency_figures, part_of
 
 _FIRST = 200  # clients before those counted: they fill what is allocated once
-_DESCRIPTORS = 200  # for everything else that this process has open
 _PROBED_SECONDS = 5.0  # where a run is a second
 _QUERIES_PER_LOGIN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class IdleLoad(Workload):
-    """So many `clients`, of which a run shorter than a second has its part; once for each pooler,
-    whose memory is to be that of its first ones.
-    """
+    """So many `clients`; once for each pooler, whose memory is to be that of its first ones."""
 
     name: str
     clients: int
@@ -40,12 +34,12 @@ class IdleLoad(Workload):
 
     def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
         """The seconds of a run."""
-        _make_room(self.clients + _FIRST)
+        make_room(self.clients + _FIRST)
         return seconds
 
     def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
-        clients = max(1, round(self.clients * min(1.0, size)))
-        with ExitStack() as stack, _no_collection():
+        clients = part_of(self.clients, size)
+        with ExitStack() as stack, no_collection():
             prober = stack.enter_context(Client(pooler))
             prober.ask()
             for _ in range(_FIRST):
@@ -61,10 +55,9 @@ class IdleLoad(Workload):
         return {
             "start_mb": pooler.start_bytes / MEGA,
             "bytes_per_client": weight,
-            "worst_login_ms": 1000 * max(logins),
-            "worst_ms": 1000 * round_trips[-1],
-            "p50_ms": 1000 * round_trips[len(round_trips) // 2],
-            "p99_ms": 1000 * round_trips[len(round_trips) * 99 // 100],
+            "worst_login_ms": MS * max(logins),
+            "worst_ms": MS * round_trips[-1],
+            **latency_figures(round_trips),
         }
 
 
@@ -78,22 +71,3 @@ def _probe(pooler: Pooler, prober: Client, seconds: float) -> Iterator[float]:
             start = time.perf_counter()
             prober.ask()
             yield time.perf_counter() - start
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """This process's own collector would be taken for the pooler's."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _make_room(clients: int) -> None:
-    """Raises this process's limit of open files. Raises: BenchError where that is forbidden."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = clients + _DESCRIPTORS
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise BenchError(f"{clients} clients need a limit of {needed} open files: `ulimit -n`")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))

@@ -83,8 +83,9 @@ def measure(
             if program.has_prepared or not workload.needs_prepared
         ]
         size, poolers = _warm_up(workload, bed, poolers, seconds, measured)
-        for _ in range(rounds):
-            for pooler in poolers:
+        for number in range(rounds):
+            # Each is as often before another as behind it.
+            for pooler in reversed(poolers) if number % 2 else poolers:
                 if pooler.name not in measured.failures:
                     _run(workload, bed, pooler, size, measured)
                 on_run()

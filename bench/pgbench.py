@@ -1,7 +1,8 @@
 """Loads that pgbench makes: its own SELECT, or a script; a run is a number of transactions.
 
 Source: PostgreSQL's chapter "pgbench". Latencies are those of its log of each transaction, whose
-third column is µs; writing it costs pgbench time, the same for all poolers.
+third column is µs; writing it costs pgbench time, the same for all poolers. What pgbench's clients
+cost before their second transaction (connecting, preparing) is measured beside and subtracted.
 Errors: `BenchError` where pgbench fails, or one transaction does.
 """
 
@@ -10,20 +11,19 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import BenchError
 from bench.poolers import USER, Bed, Pooler, Setup
-from bench.workload import Quantity, Sample, Workload, cpu_figures
+from bench.workload import USEC, Quantity, Sample, Workload, cpu_figures, latency_figures
 
 CPU = Quantity("cpu_us")
 _WARM_UP = 0.2  # seconds
 _TRIAL = 20  # transactions per client, to learn how many fill a second
 _TIMEOUT = 120.0
-_MS = 1000  # µs
 
 _PROCESSED = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 _FAILED = re.compile(r"^number of failed transactions: ([1-9]\d*)", re.MULTILINE)
@@ -47,7 +47,6 @@ class PgbenchLoad(Workload):
     setup: Setup = Setup.TRUST
     database: str = ""
     script: str = ""
-    threads: int = 1
     trial: int = _TRIAL
     quantities: tuple[Quantity, ...] = (CPU,)
 
@@ -62,12 +61,16 @@ class PgbenchLoad(Workload):
         return self._count(self._pgbench(bed, pooler, count).tps, seconds)
 
     def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
+        start = pooler.cpu()
+        if not self.connect:
+            self._pgbench(bed, pooler, 1)
         before = pooler.cpu()
-        done = self._pgbench(bed, pooler, round(size))
-        figures = cpu_figures(before, pooler.cpu(), done.transactions) | {"tps": done.tps}
-        if done.connect_ms is not None:
-            return figures | {"connect_ms": done.connect_ms}
-        return figures | done.latencies()
+        done = self._pgbench(bed, pooler, round(size) + 1)
+        used = pooler.cpu() - before
+        if self.connect:
+            return cpu_figures(used, done.transactions) | done.figures()
+        figures = cpu_figures(used - (before - start), done.transactions - self.clients)
+        return figures | done.figures()
 
     def _count(self, tps: float, seconds: float) -> int:
         return max(1, round(tps * seconds / self.clients))
@@ -75,7 +78,7 @@ class PgbenchLoad(Workload):
     def _pgbench(self, bed: Bed, pooler: Pooler, count: int) -> _Done:
         with TemporaryDirectory(dir=bed.scratch) as name:
             command = [str(bed.pgbench), "-n", "-M", self.mode, "-c", str(self.clients)]
-            command += ["-j", str(self.threads), "-t", str(count), "-U", USER]
+            command += ["-t", str(count), "-U", USER]
             command += ["-h", pooler.host(self.transport), "-p", str(pooler.process.port)]
             command += ["-C"] if self.connect else ["-l", f"--log-prefix={name}/log"]
             command += self._script(Path(name))
@@ -117,21 +120,19 @@ class _Done:
     transactions: int
     tps: float
     connect_ms: float | None
-    sorted_us: array[int]
+    latencies: Sequence[float]  # seconds, ascending
 
-    def latencies(self) -> dict[str, float]:
-        p50, p99 = self._percentile(50), self._percentile(99)
-        return {"p50_ms": p50 / _MS, "p99_ms": p99 / _MS, "p99_to_p50": p99 / p50 if p50 else 0.0}
+    def figures(self) -> dict[str, float]:
+        """Of a sample; where each transaction connects there is no log of theirs."""
+        if self.connect_ms is not None:
+            return {"tps": self.tps, "connect_ms": self.connect_ms}
+        return {"tps": self.tps, **latency_figures(self.latencies)}
 
-    def _percentile(self, percent: int) -> int:
-        return self.sorted_us[(len(self.sorted_us) - 1) * percent // 100]
 
-
-def _read_log(directory: Path) -> array[int]:
-    """Each transaction's µs, ascending, of all threads' files."""
-    latencies = [
-        int(line.split(b" ", 3)[2])
+def _read_log(directory: Path) -> list[float]:
+    """How long each transaction took, of all threads' files."""
+    return sorted(
+        int(line.split(b" ", 3)[2]) / USEC
         for path in directory.glob("log.*")
         for line in path.read_bytes().splitlines()
-    ]
-    return array("q", sorted(latencies))
+    )

@@ -47,6 +47,14 @@ class Cpu:
     user: float
     kernel: float
 
+    def __sub__(self, other: Cpu) -> Cpu:
+        """What was used in between, in no part less than nothing."""
+        return Cpu(
+            max(0.0, self.total - other.total),
+            max(0.0, self.user - other.user),
+            max(0.0, self.kernel - other.kernel),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Pooler:

@@ -51,7 +51,10 @@ def find_programs(
 
 def pgmux_forms(wanted: Sequence[str]) -> list[Program]:
     """pgmux in the forms asked for, by default the compiled one. Raises: BenchError."""
-    built = _pure.form()
+    try:
+        built = _pure.form()
+    except ImportError as error:
+        raise BenchError(str(error)) from None
     if built != "compiled" and (not wanted or "compiled" in wanted):
         if wanted:
             raise BenchError(f"the modules are {built}: `make .venv/built` compiles them")

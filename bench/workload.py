@@ -7,7 +7,7 @@ A run on a pooler is a `Sample`: figures by key, for which `FIGURES` has unit an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ Sample = Mapping[str, float]
 
 USEC = 1e6
 MEGA = 1e6
+MS = 1000  # in a second
 
 # Of a sample; not every load has all.
 FIGURES = {
@@ -73,17 +74,29 @@ class Workload(ABC):
 
     @abstractmethod
     def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
-        """Have the pooler connected and its code run; the size that a run of `seconds` has."""
+        """Have the pooler connected and its code run; the size that a run of `seconds` has, in
+        whatever unit `run` takes.
+        """
 
     @abstractmethod
     def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
         """One run. Raises: BenchError with what the client said."""
 
 
-def cpu_figures(before: Cpu, after: Cpu, transactions: int) -> dict[str, float]:
+def part_of(whole: float, seconds: float) -> int:
+    """What is copied, or connected, is less in a run that is to be shorter than a second."""
+    return max(1, round(whole * min(1.0, seconds)))
+
+
+def cpu_figures(used: Cpu, transactions: int) -> dict[str, float]:
     """`cpu_us` and its two parts."""
-    total = after.total - before.total
-    user, kernel = after.user - before.user, after.kernel - before.kernel
-    share = user / (user + kernel) if user + kernel > 0 else 0.0
-    each = USEC * total / transactions
+    share = used.user / (used.user + used.kernel) if used.user + used.kernel > 0 else 0.0
+    each = USEC * used.total / transactions
     return {"cpu_us": each, "user_us": each * share, "kernel_us": each * (1 - share)}
+
+
+def latency_figures(sorted_seconds: Sequence[float]) -> dict[str, float]:
+    """Of some latencies, ascending."""
+    last = len(sorted_seconds) - 1
+    p50, p99 = sorted_seconds[last * 50 // 100], sorted_seconds[last * 99 // 100]
+    return {"p50_ms": MS * p50, "p99_ms": MS * p99, "p99_to_p50": p99 / p50}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import product
 
 from bench.copy import WHOLE_MB, CopyIn, CopyOut
+from bench.crowd import CrowdLoad
 from bench.idle import IdleLoad
 from bench.pgbench import CPU, PgbenchLoad
 from bench.poolers import Setup
@@ -82,15 +83,7 @@ def _crowds() -> list[Workload]:
     fairness = Quantity("p99_to_p50", "p99/p50", goal=Goal(1.00))
     return [
         PgbenchLoad("tcp exhausted 100 on 2", "tcp", "simple", 100, database="small"),
-        PgbenchLoad(
-            "tcp crowd 2000 on 20",
-            "tcp",
-            "simple",
-            2000,
-            threads=4,
-            trial=2,
-            quantities=(CPU, fairness),
-        ),
+        CrowdLoad("tcp crowd 2000 on 20", 2000, (CPU, fairness)),
     ]
 
 

@@ -26,6 +26,7 @@ CAPTION = (
     "µs of CPU per transaction, where no other unit stands; a ratio is to {yardstick}, the median "
     "of {rounds} rounds and their spread, and less is better but at ↑"
 )
+SHORTER = "; runs of {seconds:g} s: of what is copied and connected only that part"
 DETAIL_CAPTION = (
     "transactions/s, median/99th percentile of their latency, the share of the CPU time in user "
     "space, the most memory"
@@ -98,6 +99,9 @@ def _detail(result: Measured, name: str) -> str:
         parts.append(f"{tps:.0f}/s")
     if p50 is not None and p99 is not None:
         parts.append(f"{number(p50)}/{number(p99)} ms")
+    connect = result.median(name, "connect_ms")
+    if connect is not None:
+        parts.append(f"{number(connect)} ms to connect")
     user, cpu = result.median(name, "user_us"), result.median(name, "cpu_us")
     if user is not None and cpu:
         parts.append(f"{user / cpu:.0%}")

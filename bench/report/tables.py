@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report.cells import CAPTION, DETAIL_CAPTION, Cells, comparison, details
+from bench.report.cells import CAPTION, DETAIL_CAPTION, SHORTER, Cells, comparison, details
 from bench.report.data import Report
 
 
@@ -26,7 +26,8 @@ def markdown_tables(report: Report) -> str:
 
 def _caption(report: Report) -> str:
     yardstick = next(iter(report.results[0].samples))
-    return CAPTION.format(yardstick=yardstick, rounds=report.rounds)
+    caption = CAPTION.format(yardstick=yardstick, rounds=report.rounds)
+    return caption + (SHORTER.format(seconds=report.seconds) if report.seconds < 1 else "")
 
 
 def _table(cells: Cells, title: str, caption: str) -> Table:
