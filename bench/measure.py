@@ -15,7 +15,9 @@ from statistics import median
 
 from bench import BenchError
 from bench.poolers import Bed, Pooler
-from bench.workload import Quantity, Sample, Workload
+from bench.workload import UNCOMPILED_LIMIT, Goal, Quantity, Sample, Workload
+
+PURE = "pgmux pure"
 
 
 @dataclass(slots=True)
@@ -57,6 +59,13 @@ class Row:
 
     def median(self, name: str) -> float | None:
         return self.measured.median(name, self.quantity.figure)
+
+    def goal(self, name: str) -> Goal | None:
+        """What is aimed at by a form of pgmux."""
+        goal = self.quantity.goal
+        if goal is not None and self.quantity.figure == "cpu_us" and name == PURE:
+            return Goal(max(goal.limit, UNCOMPILED_LIMIT))
+        return goal
 
     def ratios(self, name: str) -> list[float]:
         """A pooler's figure to the yardstick's, round by round, ascending."""

@@ -28,11 +28,6 @@ class Program:
     is_pgmux: bool = False
     has_prepared: bool = True  # statements, in transaction mode
 
-    @property
-    def form(self) -> str:
-        """pgmux's: "compiled" or "pure"."""
-        return self.name.partition(" ")[2] if self.is_pgmux else ""
-
 
 def find_programs(
     pgbouncer: str | None, forms: Sequence[str], *, with_second: bool
@@ -57,7 +52,7 @@ def pgmux_forms(wanted: Sequence[str]) -> list[Program]:
         raise BenchError(str(error)) from None
     if built != "compiled" and (not wanted or "compiled" in wanted):
         if wanted:
-            raise BenchError(f"the modules are {built}: `make .venv/built` compiles them")
+            raise BenchError(f"the modules are {built}: `make build` compiles them")
         wanted = ("pure",)
     return [
         # env ends in exec, so the pid stays the pooler's.

@@ -15,6 +15,8 @@ from bench.poolers import Bed, Cpu, Pooler, Setup
 
 Sample = Mapping[str, float]
 
+UNCOMPILED_LIMIT = 1.6  # of the CPU time of pgmux's pure form
+
 USEC = 1e6
 MEGA = 1e6
 MS = 1000  # in a second

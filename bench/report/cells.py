@@ -82,9 +82,13 @@ def _ratio(ratios: list[float]) -> str:
 
 
 def _goal(row: Row) -> str:
-    goal: Goal | None = row.quantity.goal
-    if goal is None:
-        return ""
+    """Of each form of pgmux that was measured, in their order."""
+    names = [name for name in row.measured.samples if name.startswith("pgmux")]
+    goals = [goal for goal in map(row.goal, names) if goal is not None]
+    return " / ".join(dict.fromkeys(_limit(row, goal) for goal in goals))
+
+
+def _limit(row: Row, goal: Goal) -> str:
     sign = "≥" if row.quantity.more_is_better else "≤"
     if goal.is_ratio:
         return f"{sign} {goal.limit:.2f}"

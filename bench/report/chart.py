@@ -29,6 +29,7 @@ class Bar:
     """A pooler's ratios at one row of the table, ascending."""
 
     row: Row
+    name: str
     label: str
     ratios: list[float]
 
@@ -38,7 +39,7 @@ class Bar:
 
     @property
     def goal(self) -> float | None:
-        goal = self.row.quantity.goal
+        goal = self.row.goal(self.name)
         return goal.limit if goal is not None and goal.is_ratio else None
 
     @property
@@ -100,7 +101,7 @@ def _bars(results: Sequence[Measured]) -> Iterator[Bar]:
             if ratios and name in row.others():
                 form = f" ({name.partition(' ')[2]})" if len(names) > 1 else ""
                 more = " ↑" if row.quantity.more_is_better else ""
-                yield Bar(row, f"{row.name}{form}{more}", ratios)
+                yield Bar(row, name, f"{row.name}{form}{more}", ratios)
 
 
 def _key(svg: Element) -> None:

@@ -79,6 +79,14 @@ def test_without_a_yardstick_the_first_pooler_is_shown_alone() -> None:
     assert line[1] == "12.0"
 
 
+def test_the_uncompiled_form_has_a_goal_of_its_own() -> None:
+    result = selects()
+    result.samples["pgmux pure"] = result.samples[COMPILED]
+    assert comparison([result])[1][-1] == "≤ 1.10 / ≤ 1.60"
+    del result.samples[COMPILED]
+    assert comparison([result])[1][-1] == "≤ 1.60"
+
+
 def test_the_details_leave_out_what_a_load_has_not() -> None:
     assert details([selects()])[1][1:] == ["8 MB", "10000/s, 1.00/2.00 ms, 25%, 42 MB"]
     assert details([copies()])[1][1:] == ["–", "–"]
