@@ -14,6 +14,7 @@ from typing import Any, cast
 from bench.micro.bed import ANSWERED, COLUMNS, QUERY, ROW, STARTUP, Bed, Side, extended, parse
 from pgmux.auth.scram import Pbkdf2, ScramProver, derive_keys, derive_secret
 from pgmux.config import AuthType
+from pgmux.pool.states import SV_ACTIVE, SV_IDLE
 from pgmux.session.client import ClientLogin
 from pgmux.session.login_steps import Answer
 from pgmux.wire import build
@@ -76,9 +77,14 @@ def _hand_over() -> Call:
 
 def _lists() -> Call:
     """The pool's lists alone."""
-    lists = Bed(servers=20).lists
-    find, release = lists.find_server, lists.release_server
-    return lambda: release(find())
+    bed = Bed(servers=20)
+    move, server = bed.lists.move_server, bed.servers[10]
+
+    def call() -> None:
+        move(server, SV_ACTIVE)
+        move(server, SV_IDLE)
+
+    return call
 
 
 def _rows() -> Call:
@@ -137,7 +143,7 @@ OPERATIONS = (
     Operation("prepared statement", _prepared),
     Operation("link and release", _link),
     Operation("wait and be handed a server", _hand_over, size=2),
-    Operation("find and release a server", _lists),
+    Operation("move a server, and back", _lists),
     Operation(f"row of a chunk of {_ROWS}", _rows, size=_ROWS),
     Operation("login with trust, and leaving", _login_trust),
     Operation("login with SCRAM, and leaving", _login_scram),
