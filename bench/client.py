@@ -53,10 +53,13 @@ class Client:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def ask(self) -> None:
-        """A query, and its answer."""
-        self.send(QUERY)
-        self.receive()
+    def say(self, messages: bytes) -> None:
+        """What is answered up to a ReadyForQuery, and the answer; nothing at all is answered by
+        nothing.
+        """
+        if messages:
+            self.send(messages)
+            self.receive()
 
     def receive(self, until: bytes = READY) -> bytes:
         """Drops what comes until it ends in `until`; its last bytes, a few dozen at least."""

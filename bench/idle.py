@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.client import Client, make_room, no_collection
+from bench.client import QUERY, Client, make_room, no_collection
 from bench.poolers import Bed, Pooler, Setup
 from bench.workload import MEGA, MS, Quantity, Sample, Workload, latency_figures, part_of
 
@@ -41,7 +41,7 @@ class IdleLoad(Workload):
         clients = part_of(self.clients, size)
         with ExitStack() as stack, no_collection():
             prober = stack.enter_context(Client(pooler))
-            prober.ask()
+            prober.say(QUERY)
             for _ in range(_FIRST):
                 stack.enter_context(Client(pooler, self.setup))
             before = pooler.memory()
@@ -69,5 +69,5 @@ def _probe(pooler: Pooler, prober: Client, seconds: float) -> Iterator[float]:
             yield time.perf_counter() - now
         for _ in range(_QUERIES_PER_LOGIN):
             start = time.perf_counter()
-            prober.ask()
+            prober.say(QUERY)
             yield time.perf_counter() - start

@@ -18,9 +18,8 @@ from tempfile import TemporaryDirectory
 
 from bench import BenchError
 from bench.poolers import USER, Bed, Pooler, Setup
-from bench.workload import USEC, Quantity, Sample, Workload, cpu_figures, latency_figures
+from bench.workload import CPU, USEC, Quantity, Sample, Workload, cpu_figures, latency_figures
 
-CPU = Quantity("cpu_us")
 _WARM_UP = 0.2  # seconds
 _TRIAL = 20  # transactions per client, to learn how many fill a second
 _TIMEOUT = 120.0
@@ -47,7 +46,6 @@ class PgbenchLoad(Workload):
     setup: Setup = Setup.TRUST
     database: str = ""
     script: str = ""
-    trial: int = _TRIAL
     quantities: tuple[Quantity, ...] = (CPU,)
 
     @property
@@ -56,7 +54,7 @@ class PgbenchLoad(Workload):
 
     def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
         """The transactions per client of a run."""
-        tps = self._pgbench(bed, pooler, self.trial).tps
+        tps = self._pgbench(bed, pooler, _TRIAL).tps
         count = self._count(tps, min(_WARM_UP, seconds))
         return self._count(self._pgbench(bed, pooler, count).tps, seconds)
 

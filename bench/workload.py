@@ -61,6 +61,9 @@ class Quantity:
     is_charted: bool = True
 
 
+CPU = Quantity("cpu_us")
+
+
 class Workload(ABC):
     """One kind of load, run on each pooler in turn, several times."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from itertools import product
 
 from bench.copy import WHOLE_MB, CopyIn, CopyOut
-from bench.crowd import CrowdLoad
 from bench.idle import IdleLoad
-from bench.pgbench import CPU, PgbenchLoad
+from bench.pgbench import PgbenchLoad
 from bench.poolers import Setup
-from bench.workload import Goal, Quantity, Workload
+from bench.raw import RawLoad
+from bench.workload import CPU, Goal, Quantity, Workload
+from pgmux.wire import build, codes
 
 TRANSPORTS = ("tcp", "unix")
 _GOALS = {"tcp": Goal(1.10), "unix": Goal(1.20), "tls": Goal(1.15)}
@@ -67,10 +68,16 @@ def _sizes() -> list[Workload]:
     rows: list[Workload] = [
         PgbenchLoad(f"tcp row {kb} kB 16", "tcp", "simple", 16, script=_row(kb)) for kb in (1, 4)
     ]
-    pipeline = "\n".join(["\\startpipeline", *["SELECT 1;"] * 100, "\\endpipeline", ""])
-    return rows + [
-        PgbenchLoad(f"tcp pipeline {mode} 16", "tcp", mode, 16, script=pipeline, trial=5)
-        for mode in ("extended", "prepared")
+    return [
+        *rows,
+        RawLoad("tcp pipeline extended 16", 16, ask=_pipeline(_parse("") + _bind(""))),
+        RawLoad(
+            "tcp pipeline prepared 16",
+            16,
+            ask=_pipeline(_bind("s")),
+            begin=_parse("s") + build.build_sync(),
+            is_prepared=True,
+        ),
     ]
 
 
@@ -78,12 +85,26 @@ def _row(kb: int) -> str:
     return f"SELECT repeat('x', {kb * 1024});\n"
 
 
+def _pipeline(query: bytes) -> bytes:
+    return query * 100 + build.build_sync()
+
+
+def _parse(statement: str) -> bytes:
+    return build.build_parse(statement, "SELECT abalance FROM pgbench_accounts WHERE aid = $1;")
+
+
+def _bind(statement: str) -> bytes:
+    """And Describe and Execute, as libpq sends them."""
+    describe = build.build_describe(codes.KIND_PORTAL, "")
+    return build.build_bind("", statement, [b"4711"]) + describe + build.build_execute()
+
+
 def _crowds() -> list[Workload]:
     """More clients than servers, by far."""
     fairness = Quantity("p99_to_p50", "p99/p50", goal=Goal(1.00))
     return [
         PgbenchLoad("tcp exhausted 100 on 2", "tcp", "simple", 100, database="small"),
-        CrowdLoad("tcp crowd 2000 on 20", 2000, (CPU, fairness)),
+        RawLoad("tcp crowd 2000 on 20", 2000, quantities=(CPU, fairness)),
     ]
 
 

@@ -1,8 +1,9 @@
-"""Far more clients than servers, all of which ask as soon as they are answered.
+"""Clients of our own that ask as soon as they are answered, in one loop over their sockets.
 
-pgbench would need five times as much CPU at so many clients, taken from the poolers, and would log
-them in anew for each run: this is one loop over their sockets. What is measured begins when all
-have been answered once, so neither logins nor the first rush are in it.
+For what pgbench can't do without doing much else: at 2,000 clients it takes several times as much
+CPU as this, which the poolers lack then, and a pipeline of prepared statements it prepares anew in
+each run. What is measured begins when all have been answered once, so that logins, statements and
+the first rush are not in it.
 """
 
 from __future__ import annotations
@@ -16,36 +17,55 @@ from dataclasses import dataclass
 from bench import BenchError
 from bench.client import QUERY, READY, Client, make_room, no_collection
 from bench.poolers import Bed, Pooler, Setup
-from bench.workload import Quantity, Sample, Workload, cpu_figures, latency_figures, part_of
+from bench.workload import CPU, Quantity, Sample, Workload, cpu_figures, latency_figures, part_of
 
 _WARM_UP = 0.2  # seconds
 _LONGER = 2  # than other runs, for each client to be answered several times
 _BUFFER = 65536
+_MANY = 100  # clients
 _STUCK = 30.0  # seconds
+_DONE = b"SELECT 1\0" + READY  # the end of an answer that is none of an error
 
 
 @dataclass(frozen=True, slots=True)
-class CrowdLoad(Workload):
-    """`clients` that ask over TCP; a run is a number of transactions of all together."""
+class RawLoad(Workload):
+    """`clients` that `ask` over TCP, having once said `begin`; a run's size is its seconds. Where
+    they are many, a short run has fewer.
+    """
 
     name: str
     clients: int
-    quantities: tuple[Quantity, ...]
+    ask: bytes = QUERY
+    begin: bytes = b""
+    is_prepared: bool = False
     setup: Setup = Setup.TRUST
+    quantities: tuple[Quantity, ...] = (CPU,)
+
+    @property
+    def needs_prepared(self) -> bool:
+        return self.is_prepared
 
     def warm_up(self, bed: Bed, pooler: Pooler, seconds: float) -> float:
         make_room(self.clients)
+        with Client(pooler, self.setup) as client:
+            client.say(self.begin)
+            client.send(self.ask)
+            answer = client.receive()
+        if not answer.endswith(_DONE):
+            raise BenchError(f"{self.name} on {pooler.name}: {answer!r}")
         self.run(bed, pooler, min(_WARM_UP, seconds))
         return seconds
 
     def run(self, bed: Bed, pooler: Pooler, size: float) -> Sample:
-        count = part_of(self.clients, size)
+        count = part_of(self.clients, size) if self.clients > _MANY else self.clients
         with ExitStack() as stack, no_collection():
             clients = [stack.enter_context(Client(pooler, self.setup)) for _ in range(count)]
-            crowd = _Crowd(pooler, clients)
-            crowd.ask(0.0)
+            for client in clients:
+                client.say(self.begin)
+            crowd = _Crowd(pooler, clients, self.ask)
+            crowd.run(0.0)
             start, before = time.perf_counter(), pooler.cpu()
-            latencies = crowd.ask(size * _LONGER)
+            latencies = crowd.run(size * _LONGER)
             after, end = pooler.cpu(), time.perf_counter()
         return {
             **cpu_figures(after - before, len(latencies)),
@@ -55,23 +75,24 @@ class CrowdLoad(Workload):
 
 
 class _Crowd:
-    """All clients; each has a query under way from the beginning on."""
+    """All clients; each has a question under way from the beginning on."""
 
-    def __init__(self, pooler: Pooler, clients: list[Client]) -> None:
+    def __init__(self, pooler: Pooler, clients: list[Client], ask: bytes) -> None:
         self._pooler = pooler
+        self._ask = ask
         self._epoll = select.epoll()
         self._sockets = {client.fileno(): client.socket for client in clients}
         for fd in self._sockets:
             self._epoll.register(fd, select.EPOLLIN)
         self._asked = dict.fromkeys(self._sockets, time.perf_counter())
         for client in clients:
-            client.send(QUERY)
+            client.send(ask)
 
-    def ask(self, seconds: float) -> array[float]:
+    def run(self, seconds: float) -> array[float]:
         """For so long, at least till as many have been answered as there are; how many seconds each
         of them took.
         """
-        clock, sockets, asked = time.perf_counter, self._sockets, self._asked
+        clock, sockets, asked, ask = time.perf_counter, self._sockets, self._asked, self._ask
         latencies = array("d")
         end = clock() + seconds
         while clock() < end or len(latencies) < len(sockets):
@@ -87,5 +108,5 @@ class _Crowd:
                 now = clock()
                 latencies.append(now - asked[fd])
                 asked[fd] = now
-                sockets[fd].sendall(QUERY)
+                sockets[fd].sendall(ask)
         return latencies
