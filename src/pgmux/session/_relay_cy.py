@@ -718,6 +718,7 @@ class ClientRelay(Relay):
         kind: cython.int
         request: cython.int = 0
         stopped: cython.bint = False
+        counted: cython.bint = self.query_start != 0
         parts: list[bytes] | None = None
         rewrite: cython.bint = pool.mode != SESSION and pool.max_prepared_statements > 0
         if self.skip > 0:
@@ -746,8 +747,9 @@ class ClientRelay(Relay):
             if server is None and (request >= REQ_COPY_END or (request == REQ_CLOSE and name_end)):
                 pos = start = self._alone(data, pos, total, name_end)
                 continue
-            if self.query_start == 0 and request < REQ_COPY_END:
+            if not counted and request < REQ_COPY_END:
                 self._count()
+                counted = True
             if server is None:
                 server = self._acquire(data, pos)
                 if server is None:
@@ -757,13 +759,12 @@ class ClientRelay(Relay):
                 at = pos + 5 if kind == QUERY else _nul(data, pos + 5, n) + 1
                 if at > pos and at + 2 < n and STATEMENT_1[data[at]] & STATEMENT_3[data[at + 2]]:
                     self._look_at(data, at, min(n, pos + total))
-            if name_end > 0:
+            if name_end:
                 if server.outstanding.unsettled:
                     self.held = FOR_NAMES
                     self._keep(data[pos:])
                     break
-                if parts is None:
-                    parts = []
+                parts = parts or []
                 if start < pos:
                     parts.append(_piece(data, start, pos))
                 start = self._rewrite(server, request, data, pos, total, _size(name_end), parts)
@@ -1450,7 +1451,7 @@ class ServerRelay(Relay):
                 if kind == ERROR_RESPONSE and self._is_stale(data, pos, total):
                     self._retry(data[pos:], client)
                     return
-                if out.fakes > 0 and self._is_fake_due():
+                if out.fakes and self._is_fake_due():
                     parts = self._cut(parts, data, start, pos, self._fakes())
                     start = pos
                 if 0 < answers < REQ_COPY_END:
@@ -1463,7 +1464,9 @@ class ServerRelay(Relay):
                         drop = self._answered(answers)
                 elif kind == READY_FOR_QUERY:
                     self._on_ready(data[pos + 5] if total == 6 else 0, client)
-                    if self.phase == READY and self.violation is None:
+                    if self.violation is not None:
+                        break
+                    if self.phase == READY:
                         if out.fakes > 0:
                             parts = self._cut(parts, data, start, pos + 6, self._fakes())
                             start = pos + 6
@@ -1472,8 +1475,8 @@ class ServerRelay(Relay):
                             return
                 else:
                     drop = self._on_message(kind, data, pos, total, client)
-                if self.violation is not None:
-                    break
+                    if self.violation is not None:
+                        break
                 if drop:
                     parts = self._cut(parts, data, start, pos, self.instead)
                     self.instead = None
@@ -1489,12 +1492,18 @@ class ServerRelay(Relay):
             parts = self._cut(parts, data, start, pos, self._fakes())
             start = pos
         self._to_client(client, data, start, pos, parts)
+        if self.violation is not None or pos < n or client.held == FOR_NAMES:
+            self._after_chunk(client, data, pos)
+
+    @cython.cfunc
+    def _after_chunk(self, client: ClientRelay, data: bytes, pos: cython.Py_ssize_t) -> None:
+        """What comes before `pos` has been forwarded, and there is more to do."""
         if self.violation is not None:
             self.pool.control.on_server_violation(self, self.violation)
             return
-        if pos < n and self.gathered is None:
+        if pos < len(data) and self.gathered is None:
             self._gather(data, pos, 5)
-        if client.held == FOR_NAMES and not out.unsettled:
+        if client.held == FOR_NAMES and not self.outstanding.unsettled:
             client.proceed()
 
     @cython.cfunc
