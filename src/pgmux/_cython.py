@@ -28,11 +28,13 @@ bint = bool
 int = int  # noqa: A001  the C type of that name
 double = float
 longlong = int
+uint = int
 char: Any = None  # char[n] is an array
 uchar: Any = None
 p_char = Any
 compiled = False
-EAGAIN = EINTR = errno = 0  # libc's; used by compiled code alone, as the system calls below are
+# libc's; used by compiled code alone, as the system calls below are
+EAGAIN = ECONNABORTED = EINTR = errno = 0
 nogil: Any = None
 epoll_event: Any = None  # epoll_event[n] is an array
 
@@ -87,6 +89,11 @@ def address(value: Any) -> Any:
 
 def epoll_wait(fd: _int, events: Any, most: _int, timeout: _int) -> _int:
     """epoll_wait(2)."""
+    raise NotImplementedError
+
+
+def accept4(fd: _int, sockaddr: Any, size: Any) -> _int:
+    """accept4(2), non-blocking and close-on-exec."""
     raise NotImplementedError
 
 

@@ -6,6 +6,7 @@ import array
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import socket
 import struct
@@ -13,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +43,7 @@ def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
     module = load(request.param)
     monkeypatch.setattr(loop_module, "Poller", module.Poller)
     monkeypatch.setattr(loop_module, "Transport", module.Transport)
+    monkeypatch.setattr(loop_module, "accept", module.accept)
     return module
 
 
@@ -464,6 +467,89 @@ def test_a_protocol_may_ask_for_its_socket_when_it_is_lost(run: Run, kind: str) 
         assert transport.get_extra_info("socket") is None, "it is closed now"
 
     run(case())
+
+
+# ---- accepted connections
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", None])
+def test_an_accepted_connection_knows_both_its_sides(
+    run: Run, module: ModuleType, host: str | None, tmp_path: Path
+) -> None:
+    async def case() -> None:
+        loop: Any = asyncio.get_running_loop()
+        made: list[Recorder] = []
+
+        def factory() -> Recorder:
+            made.append(Recorder())
+            return made[-1]
+
+        with listen(host, tmp_path) as listening, socket.socket(listening.family) as peer:
+            peer.connect(listening.getsockname())
+            module.accept(loop.poller, loop, listening, factory, 9, False)
+            (recorder,) = made
+            sock = recorder.transport.get_extra_info("socket")
+            assert recorder.transport.get_extra_info("peername") == peer.getsockname()
+            assert sock.getsockname() == listening.getsockname()
+            assert os.get_blocking(sock.fileno()) is False
+            assert os.get_inheritable(sock.fileno()) is False
+            peer.send(b"hello")
+            await recorder.until_received(5)
+            recorder.transport.abort()
+            await recorder.lost.wait()
+
+    run(case())
+
+
+@pytest.mark.parametrize("end", ["nothing", "pauses", "closes", "fails"])
+def test_who_has_spoken_is_read_at_once(
+    run: Run, module: ModuleType, end: str, failures: list[Exception], tmp_path: Path
+) -> None:
+    class Ending(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if end == "pauses":
+                transport.pause_reading()
+            elif end == "closes":
+                transport.close()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if end == "fails":
+                raise ValueError("a bug")
+
+    async def case() -> None:
+        loop: Any = asyncio.get_running_loop()
+        ending = Ending()
+        with listen("127.0.0.1", tmp_path) as listening, socket.socket() as peer:
+            peer.connect(listening.getsockname())
+            peer.send(b"hello")
+            module.accept(loop.poller, loop, listening, lambda: ending, 1, True)
+            assert ending.received == (b"hello" if end in ("nothing", "fails") else b"")
+            if end == "pauses":
+                ending.transport.resume_reading()
+                await ending.until_received(5)
+            elif end == "nothing":
+                peer.send(b"again")
+                await ending.until_received(10)
+        await ending.lost.wait()
+        assert [str(failure) for failure in failures] == (["a bug"] if end == "fails" else [])
+        failures.clear()
+
+    run(case())
+
+
+def listen(host: str | None, directory: Path) -> socket.socket:
+    """A listening socket; None is a Unix socket."""
+    if host is None:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(directory / "s"))
+        sock.listen()
+    else:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, 0), family=family)
+    sock.setblocking(False)
+    return sock
 
 
 # ---- reading

@@ -17,6 +17,7 @@ import os
 import select
 import selectors
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
@@ -24,15 +25,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgmux import _cython as cython
-    from pgmux._cython import EAGAIN, EINTR, epoll_event, epoll_wait, errno, recv, send
+    from pgmux._cython import (
+        EAGAIN,
+        ECONNABORTED,
+        EINTR,
+        accept4,
+        epoll_event,
+        epoll_wait,
+        errno,
+        recv,
+        send,
+    )
 else:
     try:
         import cython
     except ModuleNotFoundError:
         from pgmux import _cython as cython
     if cython.compiled:
-        from cython.cimports.libc.errno import EAGAIN, EINTR, errno
-        from cython.cimports.pgmux.net._system import epoll_event, epoll_wait, recv, send
+        from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, errno
+        from cython.cimports.pgmux.net._system import (
+            accept4,
+            epoll_event,
+            epoll_wait,
+            recv,
+            send,
+        )
 
 CHUNK_LEN = cython.declare(cython.int, 65536)  # of one read; the buffer below has that length
 HIGH_WATER = cython.declare(cython.int, 65536)  # unsent bytes, from which on the writer is paused
@@ -40,6 +57,7 @@ LOW_WATER = cython.declare(cython.int, 16384)  # and until when
 MAX_EVENTS = cython.declare(cython.int, 64)  # of one turn: as many logins take 5 ms
 IN = cython.declare(cython.int, 0x001)  # EPOLLIN; EPOLLERR and EPOLLHUP always come with it
 OUT = cython.declare(cython.int, 0x004)  # EPOLLOUT
+ADDRESS_LEN = cython.declare(cython.uint, 128)  # struct sockaddr_storage
 MAX_TIMEOUT = cython.declare(cython.double, 86400.0)  # seconds of one poll
 CLOSE_TIMEOUT = 10.0  # seconds that a closed connection has to take what is still unsent
 
@@ -322,7 +340,7 @@ class Transport:
                 self.sock.setblocking(False)  # it doesn't know
             return self.sock
         if name == "peername" and self.peername is not None:
-            return self.peername
+            return _address(self.peername) if isinstance(self.peername, bytes) else self.peername
         return default
 
     def is_closing(self) -> bool:
@@ -517,3 +535,76 @@ class Transport:
 
 def _nobody(data: bytes) -> None:
     """Where bytes go that a closed connection still had."""
+
+
+def accept(
+    poller: Poller,
+    loop: Any,
+    sock: socket.socket,
+    factory: Callable[[], Any],
+    most: cython.int,
+    has_spoken: cython.bint,
+) -> None:
+    """Accept the connections that wait, `most` of them at most; each gets a protocol and a
+    transport. Who `has_spoken` is read at once. Raises: OSError.
+    """
+    while most > 0:
+        most -= 1
+        fd, peername = _accept_one(poller, sock)
+        if fd == _NOBODY_WAITS:
+            return
+        if fd == _GONE_AGAIN:
+            continue
+        try:
+            protocol = factory()
+        except BaseException:
+            os.close(fd)
+            raise
+        transport: Transport = Transport(poller, loop, None, protocol, fd, peername)
+        if has_spoken and transport.mask & IN:
+            try:
+                transport._receive()
+            except Exception as error:
+                transport._fail(error)
+
+
+_NOBODY_WAITS, _GONE_AGAIN = -1, -2
+
+
+@cython.cfunc
+def _accept_one(poller: Poller, sock: socket.socket) -> tuple[int, object]:
+    """A new connection's descriptor, or one of the two above, and its peer's address."""
+    if cython.compiled:
+        size: cython.uint = ADDRESS_LEN
+        fd: cython.int = accept4(sock.fileno(), poller.buffer, cython.address(size))
+        number: cython.int = errno
+        if fd >= 0:
+            return fd, poller.buffer[:size]
+        if number in (EAGAIN, EINTR):
+            return _NOBODY_WAITS, None
+        if number == ECONNABORTED:
+            return _GONE_AGAIN, None
+        raise OSError(number, os.strerror(number))
+    try:
+        # What socket.accept() is made of: no object is made for the connection.
+        listening: Any = sock
+        connection, peername = listening._accept()
+        os.set_blocking(connection, False)
+        return connection, peername
+    except ConnectionAbortedError:
+        return _GONE_AGAIN, None
+    except (BlockingIOError, InterruptedError):
+        return _NOBODY_WAITS, None
+
+
+def _address(sockaddr: bytes) -> object:
+    """What accept() has filled in, as Python has it: (host, port[, flow info, scope]), or ""."""
+    family = int.from_bytes(sockaddr[:2], sys.byteorder)
+    port = int.from_bytes(sockaddr[2:4], "big")
+    if family == socket.AF_INET:
+        return socket.inet_ntop(family, sockaddr[4:8]), port
+    if family == socket.AF_INET6:
+        flow_info = int.from_bytes(sockaddr[4:8], "big")
+        scope = int.from_bytes(sockaddr[24:28], sys.byteorder)
+        return socket.inet_ntop(family, sockaddr[8:24]), port, flow_info, scope
+    return ""

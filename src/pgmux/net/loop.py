@@ -10,13 +10,12 @@ public methods. Errors: OSError.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from contextvars import Context
-from typing import Protocol, TypeVarTuple, cast
+from typing import Protocol, TypeVarTuple
 
-from pgmux.net._transport_cy import Poller, Transport
+from pgmux.net._transport_cy import Poller, Transport, accept
 from pgmux.session.log import Log
 
 Ts = TypeVarTuple("Ts")
@@ -107,13 +106,6 @@ class OtherServer:
         """Nothing that can be done here."""
 
 
-class _Listening(Protocol):
-    """What `socket.socket.accept` is made of: no object is made for the connection."""
-
-    def _accept(self) -> tuple[int, object]:
-        """The descriptor, and the peer's address. Raises: OSError."""
-
-
 class Acceptor:
     """Accepts on one listening socket until it is closed."""
 
@@ -132,6 +124,8 @@ class Acceptor:
         self._log = log
         self._retry: asyncio.TimerHandle | None = None
         sock.setblocking(False)
+        # TCP_DEFER_ACCEPT: who is accepted has sent something. A look in vain costs little.
+        self._has_spoken = sock.family != socket.AF_UNIX
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # what it accepts has it
         loop.poller.add_reader(sock, self._accept)
@@ -142,31 +136,16 @@ class Acceptor:
 
     def accept_rest(self) -> None:
         """See `Server`."""
-        self._accept_some(self._backlog + 1)  # what Linux's queue holds
+        self._accept_some(self._backlog + 1, has_spoken=False)  # what Linux's queue holds
 
     def _accept(self) -> None:
-        self._accept_some(_ACCEPTS)
+        self._accept_some(_ACCEPTS, has_spoken=self._has_spoken)
 
-    def _accept_some(self, most: int) -> None:
-        loop, poller, factory = self._loop, self._loop.poller, self._factory
-        accept = cast(_Listening, self._sock)._accept
-        for _ in range(most):
-            try:
-                fd, peername = accept()
-                os.set_blocking(fd, False)
-            except ConnectionAbortedError:
-                continue
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                self._rest(error)
-                return
-            try:
-                protocol = factory()
-            except BaseException:
-                os.close(fd)
-                raise
-            Transport(poller, loop, None, protocol, fd, peername)
+    def _accept_some(self, most: int, *, has_spoken: bool) -> None:
+        try:
+            accept(self._loop.poller, self._loop, self._sock, self._factory, most, has_spoken)
+        except OSError as error:
+            self._rest(error)
 
     def _rest(self, error: OSError) -> None:
         """The connections wait in the backlog, and are tried again soon."""

@@ -74,13 +74,21 @@ class AcceptedAddresses:
     `transport` knows its "socket" and its "peername"; `port` is what a Unix socket is known by.
     """
 
-    __slots__ = ("_peer", "_port", "_transport", "is_unix")
+    __slots__ = ("_peer", "_port", "_transport")
 
     def __init__(self, transport: TransportLike, port: int) -> None:
         self._transport = transport
         self._port = port
         self._peer: Address | None = None
-        self.is_unix = _is_unix(transport)
+
+    @property
+    def is_unix(self) -> bool:
+        peername = self._transport.get_extra_info("peername")
+        if peername is not None:
+            return not isinstance(peername, tuple)
+        # of another loop, and gone again already
+        sock: SocketLike = self._transport.get_extra_info("socket")
+        return sock.family == socket.AF_UNIX
 
     @property
     def peer(self) -> Address:
@@ -253,14 +261,6 @@ def _side(family: int, ask: Callable[[], SockAddr]) -> Address:
 
 def _gone(family: int = socket.AF_INET) -> Address:
     return Address(family, "unknown", 0, ("", 0))
-
-
-def _is_unix(transport: TransportLike) -> bool:
-    peername = transport.get_extra_info("peername")
-    if peername is not None:
-        return not isinstance(peername, tuple)
-    sock: SocketLike = transport.get_extra_info("socket")  # of another loop, and gone again already
-    return sock.family == socket.AF_UNIX
 
 
 def _tcp_address(sockaddr: SockAddr) -> Address:

@@ -259,8 +259,8 @@ class ClientLogin:
 
     def check_place(self, config: Config) -> None:
         """Whether anybody may log in there now, in that way. Raises: PoolerError."""
-        is_exempt = self.tls is not None or self._peer.is_unix
-        if not is_exempt and self._context.tls_mode() in TLS_NEEDED:
+        needs_tls = self.tls is None and self._context.tls_mode() in TLS_NEEDED
+        if needs_tls and not self._peer.is_unix:
             raise PoolerError("SSL required")
         is_full = self._context.connection_count() > config.settings.max_client_conn
         if is_full and self.database != ADMIN_DATABASE:

@@ -502,7 +502,7 @@ def test_nothing_is_accepted_once_it_is_closed(
         with new_socket(listening) as sock:
             sock.setblocking(True)
             if is_resting:
-                monkeypatch.setattr(loop_module.socket.socket, "_accept", _no_descriptors)
+                monkeypatch.setattr(loop_module, "accept", _no_descriptors)
                 sock.connect(listening.getsockname())
                 while not log.lines:
                     await asyncio.sleep(0)
@@ -519,5 +519,5 @@ def test_nothing_is_accepted_once_it_is_closed(
     run(case())
 
 
-def _no_descriptors(sock: socket.socket) -> None:
+def _no_descriptors(*_: object) -> None:
     raise OSError(24, "Too many open files")

@@ -189,7 +189,7 @@ def test_what_is_read_later_is_the_same(family: int, host: str) -> None:
         with client, accepted:
             transport = Accepted(accepted, peername)
             later = AcceptedAddresses(transport, 6432)
-            assert transport.asked == ["peername"], "nothing else has been asked for"
+            assert transport.asked == []
             at_once = read_addresses(accepted, 6432)
             assert (later.peer, later.local) == (at_once.peer, at_once.local)
             assert (later.host, later.is_unix, later.uid) == (host, False, -1)
