@@ -24,6 +24,7 @@ REQUIRED = (
 IS_REQUIRED = os.environ.get("PGMUX_REQUIRE_CYTHON") == "1"
 
 CYTHON_MODULES = (
+    "pgmux.net._client_connection_cy",
     "pgmux.net._tls_cy",
     "pgmux.net._transport_cy",
     "pgmux.pool._pool_cy",

@@ -9,7 +9,7 @@ from functools import partial
 
 from pgmux.config import AuthType
 from pgmux.config.model import SslMode
-from pgmux.net.client_connection import ClientConnection
+from pgmux.net._client_connection_cy import ClientConnection
 from pgmux.net.door import Door
 from pgmux.net.loop import Acceptor
 from pgmux.session.client import LoginContext

@@ -171,7 +171,7 @@ def test_a_chunk_is_three_system_calls(form: str, shape: Shape) -> None:
 def test_a_login_calls_no_more_of_python(form: str) -> None:
     counts, limit = measured(form)["login"], LOGIN[FORMS.index(form)]
     assert counts["calls"] <= limit.calls, (
-        "a login makes more calls of Python functions than it did: net/client_connection.py,"
+        "a login makes more calls of Python functions than it did: net/_client_connection_cy.py,"
         f" session/client.py, session/pooler.py{LIMIT}"
     )
     assert counts["calls at its end"] <= limit.calls_at_end, (

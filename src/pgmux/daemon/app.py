@@ -28,7 +28,7 @@ from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.systemd import ServiceManager
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import stats_fields, stats_line
-from pgmux.net.client_connection import ClientConnection
+from pgmux.net._client_connection_cy import ClientConnection
 from pgmux.net.compute import Computer
 from pgmux.net.connector import Connector, ConnectRequest
 from pgmux.net.console_connection import Consoles
@@ -122,7 +122,8 @@ class App:
             lambda: self._tls.client.context,
         )
         self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
-        factory = partial(ClientConnection, self.door)
+        # has the methods; a compiled class can't inherit asyncio.Protocol
+        factory: Any = partial(ClientConnection, self.door)
         self._listener = Listener(config.settings, log, factory, manager.sockets)
         self._collector = Collector()
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.metrics.snapshot import ConnectionRow, SocketRow
-from pgmux.net.client_connection import ClientConnection
+from pgmux.net._client_connection_cy import ClientConnection
 from pgmux.net.connector import Attempt
 from pgmux.net.console_connection import ConsoleConnection, Consoles
 from pgmux.net.door import Door

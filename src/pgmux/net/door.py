@@ -23,7 +23,7 @@ from pgmux.session.pooler import OnCancelled, Pooler
 from pgmux.session.turns import in_turns
 
 if TYPE_CHECKING:
-    from pgmux.net.client_connection import ClientConnection
+    from pgmux.net._client_connection_cy import ClientConnection
 
 
 class Consoles(Protocol):

@@ -1,6 +1,6 @@
 """What a client's login asks of its caller, in the order in which it is to be done.
 
-`session.client` returns these; `net.client_connection` does them.
+`session.client` returns these; `net._client_connection_cy` does them.
 """
 
 from __future__ import annotations
