@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def test_a_unix_socket_is_named_by_its_port(directory: str, place: str, sockaddr
     address = unix_address(directory, 6432)
     assert (address.place, address.sockaddr) == (place, sockaddr)
     assert (str(address), address.host, address.is_unix) == ("unix:6432", "unix", True)
-    assert str(replace(address, pid=4711)) == "unix(4711):6432"
+    assert str(address._replace(pid=4711)) == "unix(4711):6432"
 
 
 def test_an_abstract_name_as_the_kernel_tells_it_has_the_same_place() -> None:

@@ -16,10 +16,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
-from pgmux.session.log import Fields, Name
+from pgmux.session.log import NONE, Fields, Name
 
 _MAX_TEXT = 2047
 _WIDEST = 4  # bytes of a character
@@ -35,17 +35,12 @@ class Level(Enum):
     DEBUG = ("DEBUG", 7)
     NOISE = ("NOISE", 8)  # syslog has nothing below DEBUG
 
-    @property
-    def tag(self) -> str:
-        return self.value[0]
-
-    @property
-    def severity(self) -> int:
-        return min(self.value[1], 7)
+    def __init__(self, tag: str, severity: int) -> None:
+        self.tag = tag
+        self.severity = min(severity, 7)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What is to be said. `at` is Unix time; `fields` are parts of the text as values of their own;
     `traceback` are the continuation lines.
     """
@@ -54,7 +49,7 @@ class Line:
     level: Level
     text: str
     about: Name | None = None
-    fields: Fields = field(default_factory=dict)
+    fields: Fields = NONE
     traceback: tuple[str, ...] = ()
 
     @property
@@ -65,6 +60,8 @@ class Line:
     @property
     def whole(self) -> str:
         """The same with the traceback."""
+        if not self.traceback:
+            return self.message
         return "\n\t".join([self.message, *map(one_line, self.traceback)])
 
 
