@@ -53,7 +53,7 @@ class LoginLimit:
     allocated: int
 
 
-LOGIN = (LoginLimit(45, 13, 10, 1200), LoginLimit(92, 35, 10, 1400))
+LOGIN = (LoginLimit(27, 16, 10, 1230), LoginLimit(97, 41, 10, 1350))
 
 
 def chunk_count(shape: Shape) -> int:
