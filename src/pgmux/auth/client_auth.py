@@ -27,10 +27,12 @@ from pgmux.auth.scram import (
     ScramVerifier,
     derive_secret,
 )
+from pgmux.auth.scram_usual import KnownScram, UsualScram
 from pgmux.auth.secrets import Secret, SecretKind, encode_text
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step, Verify
 from pgmux.errors import LocalProtocolError, ProtocolViolation
 from pgmux.wire import build, parse
+from pgmux.wire.messages import HEADER_LEN
 
 ScramCache = dict[str, tuple[Secret, ScramSecret]]
 
@@ -63,6 +65,11 @@ class ClientAuth:
     def on_verified(self, problem: str) -> Step:
         """Who was asked by the last Verify says what is wrong; "" is that the password is right."""
         raise LocalProtocolError(f"{type(self).__name__} waits for nobody's answer")
+
+    def known_scram(self, done: Done) -> KnownScram | None:
+        """What this user's next logins may go by, after the Done of a SCRAM exchange."""
+        del done
+        return None
 
 
 def start_client_auth(
@@ -97,6 +104,16 @@ def start_client_auth(
     if auth_type in ("md5", "scram-sha-256"):
         return _Scram(user, secret, scram_iterations, nonce, mock_key, scram_cache, end_point)
     raise LocalProtocolError(f"no password exchange for auth_type {auth_type!r}")
+
+
+def resume_scram(user: str, usual: UsualScram) -> ClientAuth:
+    """The exchange where `usual` doesn't go on: with the same secret and nonce, so that what has
+    been said so far holds.
+    """
+    auth = _Scram(user, usual.known.secret, 0, usual.nonce, b"", {}, b"")
+    if usual.first:
+        auth.on_password_message(usual.first[HEADER_LEN:])
+    return auth
 
 
 class _Unasked(ClientAuth):
@@ -217,7 +234,7 @@ class _Md5(ClientAuth):
         return Done()
 
 
-_OFFER = Send(build.build_authentication_sasl([MECHANISM]))
+SCRAM_OFFER = Send(build.build_authentication_sasl([MECHANISM]))
 _OFFER_WITH_BINDING = Send(build.build_authentication_sasl([MECHANISM_PLUS, MECHANISM]))
 
 
@@ -264,7 +281,7 @@ class _Scram(ClientAuth):
         self._state = _ScramState.INITIAL_RESPONSE
 
     def first(self) -> Step:
-        return _OFFER_WITH_BINDING if self._end_point else _OFFER
+        return _OFFER_WITH_BINDING if self._end_point else SCRAM_OFFER
 
     def on_password_message(self, body: bytes) -> Step:
         state, self._state = self._state, _ScramState.OVER
@@ -285,6 +302,12 @@ class _Scram(ClientAuth):
         adhoc = derive_secret(result, self._own_salt(), self._iterations)
         self._cache[self._user] = (self._secret, adhoc)
         return self._challenge(adhoc)
+
+    def known_scram(self, done: Done) -> KnownScram | None:
+        scram = None if self._verifier is None else self._verifier.secret
+        if self._secret is None or scram is None:
+            return None
+        return KnownScram(self._secret, scram, done.scram_keys)
 
     def _on_initial_response(self, body: bytes) -> Step:
         response = parse.parse_sasl_initial_response(body)

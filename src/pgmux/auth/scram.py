@@ -105,7 +105,7 @@ def derive_keys(salted_password: bytes, salt: bytes, iterations: int) -> ScramKe
 class ScramVerifier:
     """The server's side: read client-first, challenge, read client-final."""
 
-    __slots__ = ("_binding", "_client_first", "_nonce", "_secret", "_server_first")
+    __slots__ = ("_binding", "_client_first", "_nonce", "_server_first", "secret")
 
     def __init__(
         self, nonce: str, client_first: bytes, *, is_plus: bool = False, end_point: bytes = b""
@@ -117,19 +117,19 @@ class ScramVerifier:
         _check_binding(self._client_first.flag, is_plus=is_plus, is_offered=bool(end_point))
         self._binding = _binding(self._client_first.flag, end_point)
         self._nonce = self._client_first.nonce + nonce.encode()
-        self._secret: ScramSecret | None = None
+        self.secret: ScramSecret | None = None  # what the challenge was made with
         self._server_first = b""
 
     def challenge(self, secret: ScramSecret) -> bytes:
         """server-first for a user with this secret."""
-        self._secret = secret
+        self.secret = secret
         salt = _encode_base64(secret.salt)
         self._server_first = b"r=%b,s=%b,i=%d" % (self._nonce, salt, secret.iterations)
         return self._server_first
 
     def verify(self, client_final: bytes) -> tuple[bytes, ScramKeys]:
         """server-final, and the keys that the client has shown to have. Raises ScramError."""
-        secret = self._secret
+        secret = self.secret
         if secret is None:
             raise ScramError("client-final-message before the challenge")
         final = parse_client_final(client_final)

@@ -16,9 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from pgmux.auth.client_auth import ClientAuth, OutsideAuth, ScramCache, start_client_auth
+from pgmux.auth.client_auth import (
+    SCRAM_OFFER,
+    ClientAuth,
+    OutsideAuth,
+    ScramCache,
+    resume_scram,
+    start_client_auth,
+)
 from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
 from pgmux.auth.hba import Attempt
+from pgmux.auth.scram_usual import UsualScram
 from pgmux.auth.secrets import plain_secret
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
 from pgmux.auth.steps import Verify as VerifyStep
@@ -102,6 +110,7 @@ class ClientLogin:
     _messages: MessageReader | None = None
     _unseen: tuple[bytes, Config] | None = None  # its packet, to be remembered if it gets in
     _auth: ClientAuth | None = None
+    _usual: UsualScram | None = None  # instead, as long as the client does as others have
     _credentials: Credentials | None = None
     _way: Way | None = None
     _method = Method("")
@@ -115,6 +124,8 @@ class ClientLogin:
 
     def feed(self, data: bytes) -> list[LoginStep]:
         """The steps that these bytes lead to. Raises: PoolerError, ProtocolViolation, TlsError."""
+        if self._usual is not None:
+            return self._read_usual_answer(self._usual, data)
         if self._startup is not None:
             return self._read_answers(data)
         config = self._context.config()
@@ -197,6 +208,24 @@ class ClientLogin:
         except (PoolerError, ProtocolViolation) as error:
             steps.append(_refusal(error))
         return steps
+
+    def _read_usual_answer(self, usual: UsualScram, data: bytes) -> list[LoginStep]:
+        """One of SCRAM's messages; anything else is read as everybody's."""
+        startup, credentials = self._startup, self._credentials
+        assert startup is not None and credentials is not None
+        if not usual.first:
+            challenge = usual.on_first(data)
+            if challenge is not None:
+                return [Answer(challenge)]
+        else:
+            signature = usual.on_final(data)
+            if signature is not None:
+                self._usual = None
+                self.is_done = True
+                return [Enter(startup, credentials, usual.known.keys, signature, self._way)]
+        self._usual = None
+        self._auth = resume_scram(credentials.user, usual)
+        return self._read_answers(data)
 
     def _next_message(self, data: bytes) -> tuple[int, bytes] | None:
         """The next one to be read now, `data` behind what is kept."""
@@ -345,6 +374,10 @@ class ClientLogin:
         if way.steps:
             self.is_done = True
             return list(way.steps)
+        if way.scram is not None and (self.tls is None or not self.tls.end_point):
+            self._judged = way.method.origin
+            self._usual = UsualScram(way.scram, self._context.random(_NONCE_LEN).hex())
+            return list(way.question)
         steps = self._authenticate(way.found, config)
         if self.is_done and way.method.name in UNASKED and self.database != ADMIN_DATABASE:
             way.steps = tuple(steps)
@@ -420,12 +453,22 @@ class ClientLogin:
             packet, config = self._unseen
             if config is self._context.config():
                 self._context.startups.add(packet, config, self._startup)
+        if self._way is not None and self._auth is not None and self._way.scram is None:
+            _learn_scram(self._way, self._auth, done)
         keys, answer = done.scram_keys, done.send
         return Enter(self._startup, self._credentials, keys, answer, self._way)
 
 
 def _offers_tls(context: LoginContext, peer: Peer) -> bool:
     return not peer.is_unix and context.tls_mode() is not SslMode.DISABLE
+
+
+def _learn_scram(way: Way, auth: ClientAuth, done: Done) -> None:
+    """The next who come this way are asked at once, if they are asked for SCRAM."""
+    way.scram = auth.known_scram(done)
+    rule = way.method.rule
+    judged = () if rule is None else (Judged(rule.place, rule.method),)
+    way.question = (ATTEMPTED, *judged, Answer(SCRAM_OFFER.data))
 
 
 def _refusal(error: PoolerError | ProtocolViolation) -> Refuse:

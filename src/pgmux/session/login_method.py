@@ -7,13 +7,14 @@ Errors: PoolerError, mostly AuthenticationFailed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pgmux.auth.credentials import Credentials
 from pgmux.auth.external import check_certificate, check_peer
 from pgmux.auth.hba import Attempt, find_rule, is_refused_anyway
 from pgmux.auth.outside import LdapLogin, OutsideLogin, PamLogin
+from pgmux.auth.scram_usual import KnownScram
 from pgmux.auth.secrets import parse_secret
 from pgmux.auth.steps import AuthenticationFailed, Done
 from pgmux.auth.tls_info import TlsInfo
@@ -76,12 +77,16 @@ class Method:
 @dataclass(slots=True)
 class Way:
     """How a client is let in of whom nothing has to be asked of others: the method, and whose
-    secret counts. `steps` are all there is to do, where the client isn't asked for anything.
+    secret counts. `steps` are all there is to do, where the client isn't asked for anything;
+    `question` is what to do up to its answer where that is SCRAM, and has been right before:
+    `scram`.
     """
 
     method: Method
     found: Credentials
     steps: tuple[LoginStep, ...] = ()
+    question: tuple[LoginStep, ...] = ()
+    scram: KnownScram | None = field(default=None, repr=False)
     entry: Entry | None = None  # where they come in
 
 

@@ -25,14 +25,20 @@ class StartupCache:
 
     def find(self, packet: bytes, config: Config) -> Startup | None:
         """What the packet says under this configuration, where that is known."""
-        return self._startups.get(packet) if config is self._config else None
+        if config is not self._config:
+            self._forget(config)
+        return self._startups.get(packet)
 
     def add(self, packet: bytes, config: Config, startup: Startup) -> None:
         """Remember what the packet says. Where there are too many, the oldest goes."""
         if config is not self._config:
-            self._config = config
-            self._startups = {}
+            self._forget(config)
         if len(packet) <= MAX_PACKET_LEN:
             while len(self._startups) >= MAX_PACKETS:
                 del self._startups[next(iter(self._startups))]
             self._startups[packet] = startup
+
+    def _forget(self, config: Config) -> None:
+        """All that was found under another configuration, secrets too."""
+        self._config = config
+        self._startups = {}

@@ -301,3 +301,11 @@ def test_a_login_that_a_reload_overtakes_is_remembered_by_nobody() -> None:
     process.config = replace(process.config, databases={"app": Database("app", "other")})
     assert isinstance(login.feed(build.build_password_message("pencil"))[-1], Enter)
     assert not process.knows(startup())
+
+
+def test_after_a_reload_nothing_of_the_old_secrets_is_kept_once_a_client_comes() -> None:
+    process = Process(config())
+    process.feed(startup())
+    old, process.config = process.config, replace(process.config)
+    process.feed(startup(user="root"))
+    assert process.startups.find(startup(), old) is None
