@@ -172,7 +172,7 @@ class Entries:
         if database is None or startup.long_key or startup.replication is not PLAIN:
             return None
         entrance = database.entrances.get(way.found.user)
-        if entrance is None or entrance.known is None or entrance.known[0] is not way.found:
+        if entrance is None or entrance.known is None or entrance.known[0] != way.found:
             return None
         if entrance.control.space is None or entrance.control.pool.limits.links_at_login:
             return None

@@ -47,7 +47,8 @@ def on_client(
     key = entrance.control.pool.key
     if entrance.known is not None:
         before, had_keys, login = entrance.known
-        if credentials is before and (had_keys or keys is None) and pooler.logins.get(key) is login:
+        # Equal, not identical: clients with other startup packets have come in another way.
+        if credentials == before and (had_keys or keys is None) and pooler.logins.get(key) is login:
             return  # the same secret, and with it the same keys
     _remember(pooler, entrance.control, _login_of(pooler, key.database, credentials, keys))
     entrance.known = credentials, keys is not None, pooler.logins[key]

@@ -110,6 +110,19 @@ def test_what_a_password_exchange_ends_with_goes_before_the_welcome_in_one_write
     assert data.startswith(b"finalR\0\0\0\x08\0\0\0\0S")
 
 
+def test_two_applications_of_one_user_dont_get_in_each_others_way() -> None:
+    hall = ready()
+    other = Startup("bob", "app", {"application_name": "other"})
+    found = Credentials("bob", parse_secret("pw"))  # found anew for another startup packet
+    other.ways[None] = Way(Method("trust"), found, (ATTEMPTED,))
+    hall.startups.add(b"another packet", hall.rig.pooler.config, other)
+    info = ClientInfo(9, "app", "bob", FakeEnds(), other.parameters)
+    hall.rig.pooler.enter(FakeTransport(), info, found, None, long_key=False)
+    for _ in range(2):
+        assert hall.find() is not None
+        assert hall.entries.find_unasked(b"another packet") is not None
+
+
 def test_it_gets_a_server_like_any_other() -> None:
     hall = ready()
     client = hall.enter()
