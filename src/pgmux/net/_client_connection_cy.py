@@ -2,7 +2,8 @@
 `session.client.ClientLogin`.
 
 Where clients come for one transaction each this is a large part of what they cost, so it is
-compiled; and who sends what others have sent and came in by, comes in without a `ClientLogin`.
+compiled; and who sends what others have sent and came in by, comes in without a `ClientLogin`, with
+SCRAM as without a password.
 
 At the end of the login the connection becomes the relay's (or the console's): `set_protocol`, and
 what came behind the login goes with it. A connection that is still here after client_login_timeout
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pgmux.auth.client_auth import SCRAM_OFFER
 from pgmux.auth.credentials import Credentials
 from pgmux.config.tls import TLS_NEEDED
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, PoolerError, ProtocolViolation, TlsError
@@ -68,6 +70,8 @@ _TLS_ERROR = "TLS handshake error"
 
 _LOST = "client unexpected eof"
 
+_OFFER = cython.declare(bytes, SCRAM_OFFER.data)
+
 T = TypeVar("T")
 
 
@@ -82,6 +86,9 @@ class ClientConnection:
     transport: Any
     addresses: Any
     begun: ClientLogin | None
+    usual: Any  # `UsualScram`, while the client is asked without a login
+    startup: Any  # likewise
+    way: Any  # likewise
     asked: Lookup | Verification | None
     forward: Forward | None  # its cancel request, where that is for a peer
     closed: cython.bint
@@ -95,6 +102,7 @@ class ClientConnection:
         self.id = next(pooler.ids)
         self.connect_time = pooler.clock()
         self.transport = self.addresses = self.begun = self.asked = self.forward = None
+        self.usual = self.startup = self.way = None
         self.closed = self.attempt_unsaid = self.is_held = self.is_canceling = False
         self.is_late = False
 
@@ -135,7 +143,10 @@ class ClientConnection:
         if self.closed:
             return
         try:
-            if not ((self.begun is None or self.begun.awaits_startup) and self._comes_in(data)):
+            if self.usual is not None and self.begun is None:
+                if not self._proves(data):
+                    self._do(self.login.read_otherwise(data))
+            elif not ((self.begun is None or self.begun.awaits_startup) and self._comes_in(data)):
                 self._do(self.login.feed(data))
         except Exception as error:
             self._fail(error)
@@ -181,17 +192,22 @@ class ClientConnection:
         """Made when something has to be found out or remembered."""
         if self.begun is None:
             self.begun = ClientLogin(self.door.context, self.addresses)
+            if self.usual is not None:
+                self.begun.resume(self.startup, self.way, self.usual)
         return self.begun
 
     @cython.cfunc
     def _comes_in(self, packet: bytes) -> cython.bint:
         """Let the client in, if others have come in with the same packet and weren't asked for
-        anything; who is to be refused goes the ordinary way.
+        anything, or ask for SCRAM as they were; who is to be refused goes the ordinary way.
         """
         door, login = self.door, self.begun
         pooler = door.pooler
-        entry = door.entries.find_unasked(packet)
-        if entry is None or door.admission is not Admission.OPEN:
+        entry: Any = door.entries.find_unasked(packet)
+        startup = (
+            None if entry is not None or login is not None else door.entries.find_asked(packet)
+        )
+        if (entry is None and startup is None) or door.admission is not Admission.OPEN:
             return False
         settings = pooler.config.settings
         if pooler.client_count + len(door.logins) > settings.max_client_conn:
@@ -199,11 +215,44 @@ class ClientConnection:
         tls = None if login is None else login.tls
         if tls is None and door.context.tls_mode() in TLS_NEEDED and not self.addresses.is_unix:
             return False
+        if startup is not None:
+            self._ask(startup)
+            return True
         if settings.log_connections or pooler.log.is_debug:
             login = self.login
             login.user, login.database = entry.user, entry.database_name
             self._note_attempt(ATTEMPTED)
         self._let_in(entry, tls, b"")
+        return True
+
+    @cython.cfunc
+    def _ask(self, startup: Any) -> None:
+        self.startup = startup
+        self.way = way = startup.ways[None]
+        self.usual = self.door.context.ask(way.scram)
+        self._note_attempt(ATTEMPTED)
+        self.transport.write(_OFFER)
+
+    @cython.cfunc
+    def _proves(self, message: bytes) -> cython.bint:
+        """Do as the client's next message in SCRAM says, if it is as usual."""
+        usual = self.usual
+        if not usual.first:
+            answer = usual.on_first(message)
+            if answer is not None:
+                self.transport.write(answer)
+            return answer is not None
+        answer = usual.on_final(message)
+        if answer is None:
+            return False
+        startup, way, keys = self.startup, self.way, usual.known.keys
+        entry = None
+        if self.door.admission is Admission.OPEN:
+            entry = self.door.entries.find(startup, way, has_keys=keys is not None)
+        if entry is None:
+            self._enter(Enter(startup, way.found, keys, answer, way))
+        else:
+            self._let_in(entry, None, answer)
         return True
 
     @cython.cfunc

@@ -107,6 +107,16 @@ class Entries:
             return None
         return self._find(startup, way)
 
+    def find_asked(self, packet: bytes) -> Startup | None:
+        """The startup of a client with that packet, if it is asked for SCRAM as those were who have
+        come in; None: in the ordinary way.
+        """
+        startup: Startup | None = self.startups.find(packet, self.pooler.config)
+        if startup is None or startup.negotiation:
+            return None
+        way = startup.ways.get(None)
+        return None if way is None or way.scram is None else startup
+
     def find(self, startup: Startup, way: Way, *, has_keys: bool) -> Entry | None:
         """Where a client comes in that has been let in that way, with SCRAM keys or without; None:
         in the ordinary way.

@@ -26,7 +26,7 @@ from pgmux.auth.client_auth import (
 )
 from pgmux.auth.credentials import Credentials, find_client_login, is_looked_up
 from pgmux.auth.hba import Attempt
-from pgmux.auth.scram_usual import UsualScram
+from pgmux.auth.scram_usual import KnownScram, UsualScram
 from pgmux.auth.secrets import plain_secret
 from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send, Step
 from pgmux.auth.steps import Verify as VerifyStep
@@ -92,6 +92,10 @@ class LoginContext:
     mock_key: bytes = field(repr=False)
     scram_cache: ScramCache = field(default_factory=dict, repr=False)
     startups: StartupCache = field(default_factory=StartupCache, repr=False)
+
+    def ask(self, known: KnownScram) -> UsualScram:
+        """An exchange with who seems to be known."""
+        return UsualScram(known, self.random(_NONCE_LEN).hex())
 
 
 class ClientLogin:
@@ -223,9 +227,26 @@ class ClientLogin:
                 self._usual = None
                 self.is_done = True
                 return [Enter(startup, credentials, usual.known.keys, signature, self._way)]
+        return self.read_otherwise(data)
+
+    def read_otherwise(self, data: bytes) -> list[LoginStep]:
+        """These bytes are not what a client usually says there."""
+        usual, credentials = self._usual, self._credentials
+        assert usual is not None and credentials is not None
         self._usual = None
         self._auth = resume_scram(credentials.user, usual)
         return self._read_answers(data)
+
+    def resume(self, startup: Startup, way: Way, usual: UsualScram) -> None:
+        """Go on where the client has been asked for SCRAM by its packet alone."""
+        self.user, self.database = startup.user, startup.database
+        self._startup = startup
+        self.replication = startup.replication
+        self._usual = usual
+        self._way = way
+        self._method = way.method
+        self._judged = way.method.origin
+        self._credentials = way.found
 
     def _next_message(self, data: bytes) -> tuple[int, bytes] | None:
         """The next one to be read now, `data` behind what is kept."""
@@ -376,7 +397,7 @@ class ClientLogin:
             return list(way.steps)
         if way.scram is not None and (self.tls is None or not self.tls.end_point):
             self._judged = way.method.origin
-            self._usual = UsualScram(way.scram, self._context.random(_NONCE_LEN).hex())
+            self._usual = self._context.ask(way.scram)
             return list(way.question)
         steps = self._authenticate(way.found, config)
         if self.is_done and way.method.name in UNASKED and self.database != ADMIN_DATABASE:
