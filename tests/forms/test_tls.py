@@ -508,6 +508,53 @@ def test_a_broken_connection_disturbs_no_other(module: ModuleType, authority: Au
     assert other.to_client() == other.protocol.received == b"hello"
 
 
+class Failing:
+    """A TLS connection that fails, at a step, otherwise than TLS does; with bytes in both BIOs."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *_: object) -> Any:
+        self.incoming, self.outgoing = incoming, outgoing
+        return self
+
+    def do_handshake(self) -> None:
+        self._at("handshake")
+
+    def read(self, size: int) -> bytes:
+        self._at("read")
+        return self.incoming.read(size)
+
+    def write(self, data: bytes) -> int:
+        self._at("write")
+        return len(data)
+
+    def _at(self, step: str) -> None:
+        if step == self._step:
+            self.outgoing.write(b"a record")
+            raise MemoryError
+
+
+@pytest.mark.parametrize("step", ["handshake", "read", "write"])
+def test_whatever_fails_nothing_of_it_reaches_the_next_connection(
+    module: ModuleType, step: str
+) -> None:
+    wire, context = Wire(), Failing(step)
+    tls: Any = module.TlsTransport(
+        wire,
+        Protocol(),
+        context,
+        server_side=True,
+        server_hostname=None,
+        on_established=None,
+    )
+    with pytest.raises(MemoryError):
+        tls.data_received(b"hello")
+        tls.write(b"answer")
+    assert (context.incoming.pending, context.outgoing.pending) == (0, 0)
+    assert (wire.take(), wire.end) == (b"", "abort" if step == "write" else "")
+
+
 def test_nothing_comes_after_the_protocol_has_closed(pair: Pair) -> None:
     pair.protocol.on_data = lambda data: pair.transport.close()
     pair.to_server(pair.client.say(b"one"))

@@ -139,6 +139,10 @@ class TlsTransport:
             self._send()
             self._end()
             return
+        except Exception:
+            _OUTGOING.read()  # or the next connection would send it
+            self.abort()
+            raise
         self.raw.write(_OUTGOING.read())
 
     def close(self) -> None:
@@ -245,6 +249,9 @@ class TlsTransport:
             self.partial = True
         except ssl.SSLError as error:
             self._fail("read" if self.established else "handshake", error)
+        except Exception:  # ends this connection; the next one is not to send what it had to say
+            _OUTGOING.read()
+            raise
         finally:
             if not is_empty and _INCOMING.pending:
                 _INCOMING.read()
