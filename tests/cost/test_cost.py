@@ -27,7 +27,7 @@ from tests.cost.limits import (
     tables,
 )
 from tests.cost.shapes import SHAPES, Shape
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_strace
 
 ROOT = Path(__file__).parents[2]
 FORMS = ("compiled", "uncompiled")
@@ -137,7 +137,7 @@ def system_calls(form: str) -> dict[str, Counter[str]]:
     """What one exchange of a shape asks of the system, or one login and its end; without what the
     peers do.
     """
-    strace = (str(require_tool("strace")), "-qq", "-o", "/dev/stdout", "-e", "signal=none")
+    strace = (str(require_strace()), "-qq", "-o", "/dev/stdout", "-e", "signal=none")
     done = run(form, *strace, sys.executable, "-m", "tests.cost.exchanges")
     assert done.returncode == 0, done.stderr
     found: dict[str, Counter[str]] = {}
