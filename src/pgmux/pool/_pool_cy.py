@@ -95,7 +95,7 @@ class PoolLists:
         return [server for server in self.lists[state] if server.state == state]
 
     def oldest_server(self, state: int) -> Any:
-        """The server that has been in a state for longest, or None."""
+        """The first of them, or None: of unused ones the one that has been so for longest."""
         servers = self.servers(state)
         return servers[0] if servers else None
 

@@ -161,7 +161,7 @@ def _header(kind: cython.int, length: cython.longlong) -> bytes:
 
 
 @cython.cfunc
-@cython.boundscheck(False)  # the two loops that call it make sure of five bytes
+@cython.boundscheck(False)  # who calls it has made sure of five bytes
 @cython.wraparound(False)
 def _message_len(data: bytes, pos: cython.Py_ssize_t) -> cython.longlong:
     """Bytes of the message whose header starts at `pos`, type byte included.
