@@ -15,8 +15,9 @@ from pgmux.auth.scram import ScramKeys
 from pgmux.config import AuthType, Config, Database, Settings
 from pgmux.config.model import PoolMode, SslMode
 from pgmux.pool.pool import PoolKey
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.client import ClientLogin, LoginContext
-from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.identity import ServerInfo
 from pgmux.session.log import Log
 from pgmux.session.login_steps import Enter, LoginStep
 from pgmux.session.pooler import Outside, Pooler

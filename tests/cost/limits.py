@@ -53,7 +53,8 @@ class LoginLimit:
     allocated: int
 
 
-LOGIN = (LoginLimit(27, 16, 10, 1230), LoginLimit(97, 41, 10, 1350))
+# Uncompiled, the fields of a ClientInfo are in a dict, as other compiled classes' are.
+LOGIN = (LoginLimit(27, 16, 10, 1230), LoginLimit(97, 41, 10, 1420))
 
 
 def chunk_count(shape: Shape) -> int:

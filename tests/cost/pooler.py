@@ -12,7 +12,8 @@ from typing import Any
 
 from pgmux.auth.credentials import Credentials
 from pgmux.net.loop import Loop, Transport
-from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session._entry_cy import ClientInfo
+from pgmux.session.identity import ServerInfo
 from tests.cost.shapes import CHUNK_LEN, CLIENT, OTHER_CLIENT, Step
 from tests.unit.session.rig import REPORTED, FakeEnds, Rig, configure
 

@@ -44,10 +44,11 @@ from pgmux.net.verifier import Verifier
 from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.session import operator
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.client import LoginContext
 from pgmux.session.connects import Attempt
 from pgmux.session.control import PoolControl
-from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.identity import ServerInfo
 from pgmux.session.log import Name
 from pgmux.session.maintenance import maintain
 from pgmux.session.pooler import OnCancelled, Outside, Pooler

@@ -29,9 +29,9 @@ from pgmux.net.door import Admission
 from pgmux.net.rows import connection_row
 from pgmux.net.sockets import AcceptedAddresses
 from pgmux.net.tls import start_tls, tls_info
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.client import UNTOLD, ClientLogin
 from pgmux.session.farewell import close_with
-from pgmux.session.identity import ClientInfo
 from pgmux.session.log import Name
 from pgmux.session.login_steps import (
     ATTEMPTED,
@@ -71,6 +71,7 @@ _TLS_ERROR = "TLS handshake error"
 _LOST = "client unexpected eof"
 
 _OFFER = cython.declare(bytes, SCRAM_OFFER.data)
+_OPEN = cython.declare(object, Admission.OPEN)  # an Enum's member is slow to find
 
 T = TypeVar("T")
 
@@ -113,7 +114,7 @@ class ClientConnection:
         door = self.door
         port = door.pooler.config.settings.listen_port
         self.addresses = AcceptedAddresses(transport, port)
-        if door.admission is not Admission.OPEN:
+        if door.admission is not _OPEN:
             # The Unix socket stays open in a shutdown, for the console alone.
             self.is_late = self.addresses.is_unix
         door.logins[self] = None
@@ -202,15 +203,12 @@ class ClientConnection:
         anything, or ask for SCRAM as they were; who is to be refused goes the ordinary way.
         """
         door, login = self.door, self.begun
-        pooler = door.pooler
-        entry: Any = door.entries.find_unasked(packet)
-        startup = (
-            None if entry is not None or login is not None else door.entries.find_asked(packet)
-        )
-        if (entry is None and startup is None) or door.admission is not Admission.OPEN:
+        pooler, entries = door.pooler, door.entries
+        entry: Any = entries.find_unasked(packet)
+        startup = None if entry is not None or login is not None else entries.find_asked(packet)
+        if (entry is None and startup is None) or door.admission is not _OPEN:
             return False
-        settings = pooler.config.settings
-        if pooler.client_count + len(door.logins) > settings.max_client_conn:
+        if pooler.client_count + len(door.logins) > entries.max_client_conn:
             return False
         tls = None if login is None else login.tls
         if tls is None and door.context.tls_mode() in TLS_NEEDED and not self.addresses.is_unix:
@@ -218,7 +216,7 @@ class ClientConnection:
         if startup is not None:
             self._ask(startup)
             return True
-        if settings.log_connections or pooler.log.is_debug:
+        if entries.log_connections or pooler.log.is_debug:
             login = self.login
             login.user, login.database = entry.user, entry.database_name
             self._note_attempt(ATTEMPTED)
@@ -247,7 +245,7 @@ class ClientConnection:
             return False
         startup, way, keys = self.startup, self.way, usual.known.keys
         entry = None
-        if self.door.admission is Admission.OPEN:
+        if self.door.admission is _OPEN:
             entry = self.door.entries.find(startup, way, has_keys=keys is not None)
         if entry is None:
             self._enter(Enter(startup, way.found, keys, answer, way))

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pgmux.auth.tls_info import TlsInfo
-from pgmux.pool.limits import Quota
-from pgmux.session.varcache import Vars
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.wire.replication import Replication
 
 if TYPE_CHECKING:
@@ -39,57 +38,6 @@ class Ends(Protocol):
     def local(self) -> Side: ...
 
 
-class ClientInfo:
-    """A logged-in client. `startup` are the parameters of its StartupMessage: those that follow it,
-    or, with replication, all that its own server begins with.
-    """
-
-    is_lookup: ClassVar[bool] = False
-
-    __slots__ = (
-        "addresses",
-        "cancel_key",
-        "cancel_pid",
-        "database",
-        "has_reset",
-        "id",
-        "is_authenticated",
-        "links_at_login",
-        "long_key",
-        "notified_wait",
-        "quotas",
-        "replication",
-        "startup",
-        "startup_vars",
-        "tls",
-        "user",
-        "welcomed",
-    )
-
-    def __init__(
-        self, id_: int, database: str, user: str, addresses: Ends, startup: Mapping[str, str]
-    ) -> None:
-        self.id = id_
-        self.database = database
-        self.user = user
-        self.addresses = addresses
-        self.startup = startup
-        self.startup_vars: Vars | None = (
-            None  # as `startup`, once its pool knows what the server tracks
-        )
-        self.replication = Replication.NONE
-        self.tls: TlsInfo | None = None
-        self.cancel_pid = 0
-        self.cancel_key = b""
-        self.long_key = False  # it can take a long cancel key
-        self.links_at_login = False  # it gets its server first, and is welcomed with that
-        self.is_authenticated = False  # and has been told so, before its welcome
-        self.welcomed = False
-        self.has_reset = False  # and is to be told the values that it has got back
-        self.notified_wait = 0.0  # start of the last wait that it was told of
-        self.quotas: tuple[Quota, ...] = ()  # that it counts for: its database's, its user's
-
-
 @dataclass(frozen=True, slots=True)
 class _Here:
     """Both ends of what never leaves the process."""
@@ -114,10 +62,10 @@ class LookupInfo(ClientInfo):
     """
 
     __slots__ = ()
-    is_lookup: ClassVar[bool] = True
 
     def __init__(self, id_: int, database: str, user: str) -> None:
         super().__init__(id_, database, user, _Here(), {})
+        self.is_lookup = True
         self.welcomed = True  # it waits for a server, not for parameters
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
-from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.identity import ServerInfo
 from pgmux.session.release import make_available
 from pgmux.session.varcache import Vars, VarSpace
 from pgmux.wire.build import build_authentication_ok, build_parameter_status

@@ -15,9 +15,9 @@ from pgmux.pool import janitor
 from pgmux.pool.pool import Failure
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_USED
 from pgmux.session import operator, places
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session._relay_cy import ClientRelay
 from pgmux.session.control import PoolControl
-from pgmux.session.identity import ClientInfo
 from pgmux.session.pooler import Pooler
 from pgmux.session.turns import SLICE
 from pgmux.wire.build import build_notice_response

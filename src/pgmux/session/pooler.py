@@ -22,12 +22,13 @@ from pgmux.pool.limits import check_client
 from pgmux.pool.pool import Pool, PoolKey, limits_of
 from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
 from pgmux.session import database_ddl, dedicated, linking, logins, places
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.connects import Attempt, Connects
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState, Entrance
-from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.identity import ServerInfo
 from pgmux.session.log import Log, Name
 from pgmux.session.peers import Forward, Peers
 from pgmux.session.prepare import Statements

@@ -16,8 +16,9 @@ from pgmux.auth.secrets import parse_secret
 from pgmux.config import Config, Database, PoolMode, Settings
 from pgmux.pool.pool import Failure, PoolKey
 from pgmux.session import operator
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.control import PoolControl
-from pgmux.session.identity import ClientInfo, ServerInfo
+from pgmux.session.identity import ServerInfo
 from pgmux.session.log import NONE, Fields, Name
 from pgmux.session.maintenance import maintain
 from pgmux.session.peers import Forward

@@ -13,7 +13,7 @@ from pgmux.config import Database, PoolMode
 from pgmux.config.model import User
 from pgmux.errors import PoolerError
 from pgmux.pool.pool import PoolKey
-from pgmux.session.identity import ClientInfo
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.pooler import MAX_ENTRANCES
 from tests.unit.session.rig import FakeEnds, FakeTransport, Rig, configure, idle
 

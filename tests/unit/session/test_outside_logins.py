@@ -13,8 +13,8 @@ from pgmux.auth.steps import AuthenticationFailed
 from pgmux.config import AuthType, Config, Database
 from pgmux.config.ldap_options import parse_ldap_options
 from pgmux.errors import PoolerError
+from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.client import ClientLogin
-from pgmux.session.identity import ClientInfo
 from pgmux.session.login_steps import (
     Answer,
     Attempted,

@@ -16,9 +16,8 @@ from pgmux.auth.secrets import parse_secret
 from pgmux.config import Config, Database, PoolMode
 from pgmux.config.model import PgmuxSettings, SessionLink
 from pgmux.pool.pool import PoolKey
-from pgmux.session._entry_cy import Entries, Entry
+from pgmux.session._entry_cy import ClientInfo, Entries, Entry
 from pgmux.session._relay_cy import ClientRelay
-from pgmux.session.identity import ClientInfo
 from pgmux.session.login_method import Method, Way
 from pgmux.session.login_steps import ATTEMPTED
 from pgmux.session.startup import Startup
@@ -80,7 +79,8 @@ def seen(client: ClientEnd) -> tuple[list[tuple[str, bytes]], dict[str, Any]]:
     """What the client is told but for its key, and what is known of it but for who it is."""
     told = [(kind, b"" if kind == "K" else body) for kind, body in client.messages()]
     relay: ClientRelay = client.relay
-    names = [name for name in ClientInfo.__slots__ if name not in ("id", "addresses")]
+    names = [name for name in vars(ClientInfo) if name[0] != "_"]
+    names = [name for name in names if name not in ("id", "addresses")]
     info = {name: getattr(relay.owner, name) for name in names if not name.startswith("cancel")}
     return told, info | {"vars": relay.vars, "relay": relay.pool_relay, "state": relay.state}
 
