@@ -291,7 +291,8 @@ class App:
 
     def _on_change(self) -> None:
         """Something has ended: is it what somebody waits for?"""
-        self.consoles.on_change()
+        if self.consoles.open:
+            self.consoles.on_change()
         if self._shutdown is not None and self._is_over() and not self._closed.done():
             self.log.log(_LAST_TEXTS[self._shutdown])
             self._end()

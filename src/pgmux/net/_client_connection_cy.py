@@ -450,7 +450,8 @@ class ClientConnection:
     @cython.cfunc
     def _leave(self) -> None:
         """This is no login any more."""
-        self.door.logins.pop(self, None)
+        logins: dict[Any, None] = self.door.logins
+        logins.pop(self, None)
         if self.asked is not None:
             self.asked.cancel()
             self.asked = None

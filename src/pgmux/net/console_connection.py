@@ -58,11 +58,7 @@ class Consoles:
         Looked at in the loop's next turn: the commands behind one that waited (KILL, RELOAD) must
         not run in the middle of what has just ended.
         """
-        if (
-            self.open
-            and not self._is_scheduled
-            and any(connection.is_waiting for connection in self.open)
-        ):
+        if not self._is_scheduled and any(connection.is_waiting for connection in self.open):
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._check_waiting)
 

@@ -11,6 +11,7 @@ Errors: none.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from pgmux.pool import states
@@ -38,7 +39,8 @@ else:
         from pgmux import _cython as cython
 
 CL_ACTIVE = cython.declare(cython.int, states.CL_ACTIVE)
-KEY_LEN = cython.declare(cython.int, 8)  # process id and key of protocol 3.0
+KEY = cython.declare(object, Struct("4s4s"))  # process id and key of protocol 3.0
+KEY_LEN = cython.declare(cython.int, 8)
 KEYS = cython.declare(cython.int, 256)  # that are drawn at a time
 POSITIVE = cython.declare(bytes, bytes(byte & 0x7F for byte in range(256)))  # a process id's first
 MAX_PACKETS = cython.declare(cython.int, 256)  # as in the `StartupCache`
@@ -164,14 +166,16 @@ class Entries:
     unasked: dict[bytes, Entry]  # by startup packet
     logins: dict[Any, Any]  # the pooler's
     by_pid: dict[int, Any]  # the clients' cancel keys
-    keys: list[bytes]  # to be given out
+    drawn: bytes  # keys to be given out
+    drawn_at: cython.Py_ssize_t
 
     def __init__(self, pooler: Any, startups: StartupCache) -> None:
         self.pooler = pooler
         self.startups = startups
         self.logins = pooler.logins
         self.by_pid = pooler.cancel_keys.by_pid
-        self.keys = []
+        self.drawn = b""
+        self.drawn_at = 0
         self._use_config(pooler.config)
 
     def find_unasked(self, packet: bytes) -> Entry | None:
@@ -225,30 +229,31 @@ class Entries:
         answer: bytes = b"",
     ) -> ClientRelay:
         """Let a client in, and welcome it; `answer` goes before that, in the same write."""
+        pid_bytes: bytes = b""
+        key: bytes = b""
         pid: cython.longlong = 0
         while pid == 0 or pid in self.by_pid:
-            key: bytes = self._draw_key()
-            pid = key[0]
-            pid = pid << 24 | key[1] << 16 | key[2] << 8 | key[3]
+            pid_bytes, key = self._draw_key()
+            pid = pid_bytes[0]
+            pid = pid << 24 | pid_bytes[1] << 16 | pid_bytes[2] << 8 | pid_bytes[3]
         startup = entry.startup
         info = ClientInfo(id_, entry.database_name, entry.user, addresses, startup.parameters)
         info.startup_vars = entry.vars
         info.tls = tls
         info.quotas = entry.quotas
         info.cancel_pid = pid
-        info.cancel_key = key[4:]
+        info.cancel_key = key
         info.welcomed = True
         client = ClientRelay(entry.relay, transport, info)
         client.vars = entry.vars
         client.connect_time = connect_time
         entry.lists.add_client(client)
-        self.by_pid[pid] = ((info.cancel_key, client),)
+        self.by_pid[pid] = ((key, client),)
         for quota in entry.quotas:
             quota.client_count += 1
         self.pooler.client_count += 1
         entry.relay.counters.client_login_count += 1
-        welcome = entry.welcome + key + READY_FOR_QUERY
-        transport.write(answer + welcome if answer else welcome)
+        transport.write(b"".join((answer, entry.welcome, pid_bytes, key, READY_FOR_QUERY)))
         return client
 
     # ---- inside
@@ -307,14 +312,16 @@ class Entries:
         )
 
     @cython.cfunc
-    def _draw_key(self) -> bytes:
+    def _draw_key(self) -> tuple[bytes, bytes]:
         """Process id and key, as the client is told them."""
-        if not self.keys:
+        if self.drawn_at == len(self.drawn):
             random = bytearray(self.pooler.outside.random(KEYS * KEY_LEN))
             random[::KEY_LEN] = random[::KEY_LEN].translate(POSITIVE)
-            drawn = bytes(random)
-            self.keys = [drawn[at : at + KEY_LEN] for at in range(0, len(drawn), KEY_LEN)]
-        return self.keys.pop()
+            self.drawn = bytes(random)
+            self.drawn_at = 0
+        key: tuple[bytes, bytes] = KEY.unpack_from(self.drawn, self.drawn_at)
+        self.drawn_at += KEY_LEN
+        return key
 
 
 def leave(control: Any, client: Any, reason: str) -> bool:
