@@ -205,12 +205,12 @@ class ClientConnection:
         door, login = self.door, self.begun
         pooler, entries = door.pooler, door.entries
         entry: Any = entries.find_unasked(packet)
-        startup = None if entry is not None or login is not None else entries.find_asked(packet)
+        tls = None if login is None else login.tls
+        startup = None if entry is not None or tls is not None else entries.find_asked(packet)
         if (entry is None and startup is None) or door.admission is not _OPEN:
             return False
         if pooler.client_count + len(door.logins) > entries.max_client_conn:
             return False
-        tls = None if login is None else login.tls
         if tls is None and door.context.tls_mode() in TLS_NEEDED and not self.addresses.is_unix:
             return False
         if startup is not None:
@@ -225,6 +225,7 @@ class ClientConnection:
 
     @cython.cfunc
     def _ask(self, startup: Any) -> None:
+        self.begun = None  # it asked for encryption before, maybe
         self.startup = startup
         self.way = way = startup.ways[None]
         self.usual = self.door.context.ask(way.scram)

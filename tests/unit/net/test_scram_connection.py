@@ -14,7 +14,7 @@ from pgmux.net.door import Admission, Door
 from pgmux.session.client import LoginContext
 from pgmux.wire.messages import MessageReader
 from tests.unit.session.rig import FakeTransport, Rig
-from tests.unit.session.test_client_login import QUERY, startup
+from tests.unit.session.test_client_login import QUERY, SSL, startup
 from tests.unit.session.test_usual_scram import (
     CHALLENGE,
     FINALS,
@@ -119,6 +119,11 @@ def test_a_wrong_password_is_told_the_log_as_ever() -> None:
         logs.append([line.partition(" ")[2] for line in hall.rig.log.lines[before:]])
     assert any("password authentication failed" in line for line in logs[0])
     assert logs[0] == logs[1]
+
+
+def test_a_client_that_was_declined_encryption_is_asked_and_let_in() -> None:
+    _, transport = Hall().come(SSL, startup(), initial(), final(CHALLENGE))
+    assert transport.protocol is not None and transport.written.startswith(b"NR")
 
 
 def test_a_client_that_is_asked_has_a_name_already() -> None:
