@@ -81,7 +81,7 @@ class Poller:
     if cython.compiled:
         fd = cython.declare(cython.int)
         buffer = cython.declare(cython.char[65536])
-        events = cython.declare(epoll_event[256])
+        events = cython.declare(epoll_event[64])
 
     def __init__(self, on_error: Callable[[Any, Exception], None]) -> None:
         self.epoll = select.epoll()

@@ -855,6 +855,9 @@ class ClientRelay(Relay):
     ) -> None:
         """One write of `parts` and what is between `start` and `pos`."""
         out = server.outstanding
+        if out.head > ANSWERED_MAX:  # now and then, not for every transaction
+            del out.queue[: out.head]
+            out.head = 0
         count: cython.Py_ssize_t = len(out.queue) - out.head
         if count > 0 and (count > out.fakes or server.phase == READY):
             server.phase = BUSY
@@ -1582,9 +1585,6 @@ class ServerRelay(Relay):
         out.failed = False
         if out.unsettled:
             out.settle()
-        if out.head > ANSWERED_MAX:  # now and then, not for every transaction
-            del out.queue[: out.head]
-            out.head = 0
         if self.ddl and status == IDLE:
             self.ddl = False
             self.pool.statements.outdate()

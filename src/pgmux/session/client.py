@@ -374,8 +374,8 @@ class ClientLogin:
                 self._is_waiting = True
                 return [LookUp(self.database, self.user)]
             found = find_client_login(method.name, self.user, database, config.userlist)
-            if len(startup.ways) >= MAX_WAYS:
-                startup.ways.clear()
+            while len(startup.ways) >= MAX_WAYS:  # the oldest goes
+                del startup.ways[next(iter(startup.ways))]
             way = startup.ways[origin] = Way(method, found)
         return self._go(way, config)
 
@@ -474,8 +474,10 @@ class ClientLogin:
             packet, config = self._unseen
             if config is self._context.config():
                 self._context.startups.add(packet, config, self._startup)
-        if self._way is not None and self._auth is not None and self._way.scram is None:
-            _learn_scram(self._way, self._auth, done)
+        way, auth = self._way, self._auth
+        is_console = self.database == ADMIN_DATABASE  # where more is to be asked each time
+        if way is not None and auth is not None and way.scram is None and not is_console:
+            _learn_scram(way, auth, done)
         keys, answer = done.scram_keys, done.send
         return Enter(self._startup, self._credentials, keys, answer, self._way)
 

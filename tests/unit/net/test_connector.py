@@ -396,10 +396,15 @@ def test_the_next_host_is_tried_at_once(
     run: Run, log: RecordingLog, first: Script | None, why: str
 ) -> None:
     async def scenario() -> None:
-        async with tcp_server(saying(WELCOME), "127.0.0.2") as second, AsyncExitStack() as stack:
-            port = second.sock.getsockname()[1]
-            if first is not None:
-                await stack.enter_async_context(tcp_server(first, "127.0.0.1", port))
+        async with AsyncExitStack() as stack:
+            if first is None:  # a port that nobody listens on, nor can
+                taken = stack.enter_context(socket.socket())
+                taken.bind(("127.0.0.1", 0))
+            else:
+                taken = (await stack.enter_async_context(tcp_server(first))).sock
+            port = taken.getsockname()[1]
+            second = tcp_server(saying(WELCOME), "127.0.0.2", port)
+            await stack.enter_async_context(second)
             client = Client(log)
             client.start(second, "127.0.0.1", "127.0.0.2")
             await client.logged_in()
