@@ -115,6 +115,10 @@ class Quota:
         """No place for another server."""
         return 0 < self.max_servers <= self.server_count
 
+    def is_full_of_clients(self) -> bool:
+        """No place for another client."""
+        return 0 < self.max_clients <= self.client_count
+
     def has_too_many(self) -> bool:
         """The limit was lowered below what was there."""
         return 0 < self.max_servers < self.server_count
@@ -183,9 +187,9 @@ def full_quotas(pool: Pool) -> list[Quota]:
 
 def check_client(database: Quota, user: Quota) -> None:
     """Raises: PoolerError where one client more would be one too many."""
-    if 0 < database.max_clients <= database.client_count:
+    if database.is_full_of_clients():
         raise PoolerError("client connections exceeded (max_db_client_connections)")
-    if 0 < user.max_clients <= user.client_count:
+    if user.is_full_of_clients():
         raise PoolerError("client connections exceeded (max_user_client_connections)")
 
 

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from pgmux.pool import states
+from pgmux.session import startup_cache
 from pgmux.session._relay_cy import ClientRelay
 from pgmux.wire.build import (
     build_authentication_ok,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pgmux.session.identity import Ends
     from pgmux.session.login_method import Way
     from pgmux.session.startup import Startup
-    from pgmux.session.startup_cache import StartupCache
 else:
     try:
         import cython
@@ -43,7 +43,7 @@ KEY = cython.declare(object, Struct("4s4s"))  # process id and key of protocol 3
 KEY_LEN = cython.declare(cython.int, 8)
 KEYS = cython.declare(cython.int, 256)  # that are drawn at a time
 POSITIVE = cython.declare(bytes, bytes(byte & 0x7F for byte in range(256)))  # a process id's first
-MAX_PACKETS = cython.declare(cython.int, 256)  # as in the `StartupCache`
+MAX_PACKETS = cython.declare(cython.int, startup_cache.MAX_PACKETS)
 
 AUTHENTICATION_OK = cython.declare(bytes, build_authentication_ok())
 KEY_HEAD = cython.declare(bytes, build_backend_key_data(0, bytes(4))[:5])
@@ -169,7 +169,7 @@ class Entries:
     drawn: bytes  # keys to be given out
     drawn_at: cython.Py_ssize_t
 
-    def __init__(self, pooler: Any, startups: StartupCache) -> None:
+    def __init__(self, pooler: Any, startups: startup_cache.StartupCache) -> None:
         self.pooler = pooler
         self.startups = startups
         self.logins = pooler.logins
@@ -306,10 +306,7 @@ class Entries:
         if not entry.is_limited:
             return True
         database, user = entry.quotas
-        return not (
-            0 < database.max_clients <= database.client_count
-            or 0 < user.max_clients <= user.client_count
-        )
+        return not (database.is_full_of_clients() or user.is_full_of_clients())
 
     @cython.cfunc
     def _draw_key(self) -> tuple[bytes, bytes]:

@@ -139,7 +139,7 @@ class ClientLogin:
             return self._open(data, config, is_first=is_first)
         self._opening = None
         self.user, self.database = known.user, known.database
-        self.check_place(config)
+        self._check_place(config)
         return self._begin(known, config)
 
     def _open(self, data: bytes, config: Config, *, is_first: bool) -> list[LoginStep]:
@@ -301,14 +301,17 @@ class ClientLogin:
         self.database = message.database
         if len(self.user.encode("utf-8", "surrogateescape")) >= MAX_USERNAME:
             raise PoolerError("username too long")
-        self.check_place(config)
+        self._check_place(config)
         startup = read_startup(message, config, str(self._peer))
         if config.settings.application_name_add_host:
             self._unseen = None  # it holds for this address alone
         return self._begin(startup, config)
 
-    def check_place(self, config: Config) -> None:
-        """Whether anybody may log in there now, in that way. Raises: PoolerError."""
+    def _check_place(self, config: Config) -> None:
+        """Whether anybody may log in there now, in that way. Raises: PoolerError.
+
+        Whom this refuses, `ClientConnection._comes_in` has to send here.
+        """
         needs_tls = self.tls is None and self._context.tls_mode() in TLS_NEEDED
         if needs_tls and not self._peer.is_unix:
             raise PoolerError("SSL required")

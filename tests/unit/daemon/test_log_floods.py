@@ -8,19 +8,7 @@ import pytest
 
 from pgmux.daemon.log import Log
 from pgmux.daemon.log.floods import BURST, PERIOD, RATE, Floods
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.fixtures.clock import Clock
 
 
 @pytest.fixture

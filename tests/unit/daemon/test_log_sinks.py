@@ -16,16 +16,9 @@ import pytest
 from pgmux.config.model import LogFormat, PgmuxSettings, Settings
 from pgmux.daemon.log import Log
 from pgmux.session.log import Name
+from tests.fixtures.clock import Clock
 
 PIPE = 1 << 20  # bytes that no pipe holds unread
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @contextmanager

@@ -7,20 +7,9 @@ import pytest
 from pgmux.config.model import Database, LoadBalanceHosts
 from pgmux.net.hosts import Hosts, is_name
 from pgmux.net.sockets import Address, numeric_addresses
+from tests.fixtures.clock import Clock
 
 RETRY = 15.0
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ TCP = socket.IPPROTO_TCP
 def tcp() -> Iterator[socket.socket]:
     with socket.socket() as sock:
         yield sock
+
+
+@contextmanager
+def connected(family: int, host: str) -> Iterator[tuple[socket.socket, socket.socket, Any]]:
+    """A client, its accepted connection, and its address as accept told it."""
+    with socket.create_server((host, 0), family=family) as server:
+        client = socket.create_connection(server.getsockname()[:2])
+        accepted, peername = server.accept()
+        with client, accepted:
+            yield client, accepted, peername
 
 
 def test_tcp_sockets_send_at_once_and_are_kept_alive(tcp: socket.socket) -> None:
@@ -132,12 +143,9 @@ def test_an_abstract_name_as_the_kernel_tells_it_has_the_same_place() -> None:
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
 def test_both_sides_of_a_tcp_connection_are_read(family: int, host: str) -> None:
-    with socket.create_server((host, 0), family=family) as server:
-        client = socket.create_connection(server.getsockname()[:2])
-        accepted, _ = server.accept()
-        with client, accepted:
-            ours = read_addresses(accepted, 6432)
-            theirs = read_addresses(client, 5432)
+    with connected(family, host) as (client, accepted, _):
+        ours = read_addresses(accepted, 6432)
+        theirs = read_addresses(client, 5432)
     assert (ours.peer, ours.local) == (theirs.local, theirs.peer)
     assert ours.local.host == host
     assert ours.peer.uid == -1
@@ -182,17 +190,14 @@ class Accepted:
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
 def test_what_is_read_later_is_the_same(family: int, host: str) -> None:
-    with socket.create_server((host, 0), family=family) as server:
-        client = socket.create_connection(server.getsockname()[:2])
-        accepted, peername = server.accept()
-        with client, accepted:
-            transport = Accepted(accepted, peername)
-            later = AcceptedAddresses(transport, 6432)
-            assert transport.asked == []
-            at_once = read_addresses(accepted, 6432)
-            assert (later.peer, later.local) == (at_once.peer, at_once.local)
-            assert (later.host, later.is_unix, later.uid) == (host, False, -1)
-            assert str(later) == str(at_once.peer)
+    with connected(family, host) as (_, accepted, peername):
+        transport = Accepted(accepted, peername)
+        later = AcceptedAddresses(transport, 6432)
+        assert transport.asked == []
+        at_once = read_addresses(accepted, 6432)
+        assert (later.peer, later.local) == (at_once.peer, at_once.local)
+        assert (later.host, later.is_unix, later.uid) == (host, False, -1)
+        assert str(later) == str(at_once.peer)
 
 
 def test_the_address_of_who_has_gone_is_still_known() -> None:
