@@ -59,7 +59,12 @@ WIDTH = 150  # of the tables in a file
 @click.option("--list", "as_list", is_flag=True, help="The loads' names, and nothing else.")
 @click.option("--markdown", is_flag=True, help="The tables as Markdown, for docs/performance.md.")
 @click.option("--json", "with_json", is_flag=True, help="Every sample as JSON on stdout.")
-@click.option("--svg", metavar="FILE", type=click.Path(path_type=Path), help="Chart the ratios.")
+@click.option(
+    "--svg",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Chart the ratios.",
+)
 @click.option(
     "--from",
     "source",
@@ -93,12 +98,14 @@ def command(
     if as_list:
         print(*(workload.name for workload in workloads), sep="\n")
         return
+    if svg is not None and not os.access(svg.parent, os.W_OK):  # not a quarter of an hour later
+        raise click.BadParameter(f"{svg.parent} is no directory to write to", param_hint="--svg")
     stream = sys.stderr if with_json else sys.stdout
     width = None if stream.isatty() else WIDTH
     console = Console(file=stream, highlight=False, width=width)
     try:
         if source is not None:
-            report = read_json(source.read_text())
+            report = read_report(source)
         else:
             rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
             seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
@@ -115,6 +122,14 @@ def command(
     if svg is not None:
         svg.write_text(chart(report))
     sys.exit(report_failures(console, report.results))
+
+
+def read_report(source: Path) -> Report:
+    """What --json has written there. Raises: BenchError, which names the file."""
+    try:
+        return read_json(source.read_text(errors="replace"))
+    except BenchError as error:
+        raise BenchError(f"{source}: {error}") from error
 
 
 def run_all(

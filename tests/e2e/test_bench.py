@@ -131,6 +131,9 @@ def test_only_may_name_several_parts() -> None:
         (("--pgbouncer", "/bin/echo"), "isn't PgBouncer"),
         (("--only", "nonsense"), "see --list"),
         (("--from", "README.md"), "isn't what --json"),
+        (("--from", "README.md"), "README.md: "),
+        (("--from", sys.executable), "isn't what --json"),
+        (("--svg", "no/such/chart.svg"), "no/such is no directory"),
         (("--json", "--markdown"), "--from FILE"),
     ],
 )
