@@ -73,12 +73,25 @@ dist: $(TEST_INSTALLED)
 	  --disable-pip-version-check --no-build-isolation --wheel-dir dist dist/*.tar.gz
 	@ls dist
 
-# The only place that installs anything from Debian.
+# The only place that installs anything from Debian. Its daemons are there for the tests to run, on
+# ports and files of their own: none is started, nor will be at the next boot unless it was there.
+DAEMONS := pgbouncer prometheus slapd
+POLICY := /usr/sbin/policy-rc.d
+
 ci-deps:
 	apt-get update -qq
-	echo slapd slapd/no_configuration boolean true | debconf-set-selections # nor is it started
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-	  gcc libc6-dev python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper strace
+	echo slapd slapd/no_configuration boolean true | debconf-set-selections
+	@set -e; new=; \
+	for each in $(DAEMONS); do \
+	  dpkg-query --status $$each >/dev/null 2>&1 || new="$$new $$each"; \
+	done; \
+	if ! [ -e $(POLICY) ]; then \
+	  trap 'rm -f $(POLICY)' EXIT; \
+	  printf '#!/bin/sh\nexit 101\n' >$(POLICY) && chmod +x $(POLICY); \
+	fi; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends gcc libc6-dev \
+	  python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper strace prometheus chromium; \
+	for each in $$new; do update-rc.d $$each disable; done
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
