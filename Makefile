@@ -115,7 +115,7 @@ $(VENV)/demo-installed: pyproject.toml setup.py $(COMPILED) | $(VENV)/bin/python
 TEST_INSTALLED := $(VENV)/test$(LDAP:%=-%)-installed
 
 $(TEST_INSTALLED): pyproject.toml setup.py Makefile | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test,pam$(LDAP:%=,%)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test,web,pam$(LDAP:%=,%)]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/exporter prometheus-pgbouncer-exporter==2.1.2
 	@touch $@ $(VENV)/demo-installed

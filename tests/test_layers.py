@@ -19,7 +19,7 @@ LAYERS = (
     {"admin", "metrics"},
     {"net"},
     {"daemon"},
-    {"ops", "web", "cli", "__main__"},
+    {"monitor", "ops", "web", "cli", "__main__"},
 )
 STRANGERS = ({"auth", "pool", "guard"}, {"admin", "metrics"})  # these don't know each other
 OUTSIDE_WORLD = {

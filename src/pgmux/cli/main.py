@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "shim": "Write an executable named pgbouncer into a directory.",
+    "web": "Serve metrics and health of a pooler, pgmux or PgBouncer, by HTTP.",
 }
 
 
