@@ -32,6 +32,7 @@ uint = int
 char: Any = None  # char[n] is an array
 uchar: Any = None
 p_char = Any
+ulonglong: Any = list  # ulonglong[n] is an array
 compiled = False
 # libc's; used by compiled code alone, as the system calls below are
 EAGAIN = ECONNABORTED = EINTR = errno = 0
@@ -80,6 +81,11 @@ def declare(type_: type[object], value: Any = ..., *, visibility: str = ...) -> 
 def declare(type_: Any, value: Any = None, *, visibility: str = "private") -> Any:
     """A C variable when compiled; untyped module constants cost ten times as much."""
     return value
+
+
+def cast(type_: Callable[[Any], T], value: Any) -> T:
+    """C's cast."""
+    return type_(value)
 
 
 def address(value: Any) -> Any:

@@ -189,6 +189,9 @@ class Rig:
     def on_server_violation(self, server: Any, message: str) -> None:
         self._close_server(server, f"server: {message}")
 
+    def on_vars_changed(self, client: Any) -> None:
+        client.app_vars = client.vars
+
     def on_bug(self, relay: Any, error: Exception) -> None:
         raise AssertionError("a bug") from error
 

@@ -1,7 +1,8 @@
 """What the console can SHOW: for each its columns, their types, and where their values come from.
 
 Names, order and types are PgBouncer's to the byte (src/admin.c and src/stats.c, 1.25.2): there are
-readers that give up at a number of columns that they don't know. Seconds become µs here.
+readers that give up at a number of columns that they don't know. What PgBouncer doesn't have is in
+show_own.py.
 Secrets are shown nowhere: rows hold none, and SHOW CONFIG hides those inside a setting.
 """
 
@@ -12,13 +13,14 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
+from pgmux.admin.columns import pointer, size, usec, wait, whole
 from pgmux.admin.pooler import AdminPooler
+from pgmux.admin.show_own import OWN_TABLES
 from pgmux.admin.table import Getter, Table, TableColumn, attributes, items
 from pgmux.admin.values import Type
 from pgmux.config.show import show_config
 
 TEXT, INT4, INT8, NUMERIC = Type.TEXT, Type.INT4, Type.INT8, Type.NUMERIC
-USEC = 1_000_000
 
 HELP = """
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
@@ -26,6 +28,7 @@ HELP = """
 \tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
 \tSHOW DNS_HOSTS|DNS_ZONES
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
+\tSHOW APPS|HISTOGRAMS
 \tSET key = arg
 \tRELOAD
 \tPAUSE [<db>]
@@ -38,40 +41,6 @@ HELP = """
 \tSHUTDOWN
 \tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS
 \tWAIT_CLOSE [<db>]"""
-
-
-# Columns that aren't just an attribute
-
-
-def _whole(name: str) -> TableColumn:
-    """A flag as 0 or 1, seconds without their fraction."""
-    get = attrgetter(name)
-    return TableColumn(name, INT4, lambda row: int(get(row)))
-
-
-def _usec(name: str) -> Getter:
-    get = attrgetter(name)
-    return lambda row: round(get(row) * USEC)
-
-
-def _wait(name: str) -> tuple[TableColumn, TableColumn]:
-    """A time as two columns: its seconds, and its µs below a second."""
-    usec = _usec(name)
-    return (
-        TableColumn(name, INT4, lambda row: usec(row) // USEC),
-        TableColumn(f"{name}_us", INT4, lambda row: usec(row) % USEC),
-    )
-
-
-def _pointer(name: str) -> TableColumn:
-    get = attrgetter(name)
-    return TableColumn(name, TEXT, lambda row: "" if get(row) is None else f"{get(row):#x}")
-
-
-def _size(name: str) -> TableColumn:
-    """A size of SHOW USERS: text, right-aligned, empty where nothing is set."""
-    get = attrgetter(name)
-    return TableColumn(name, TEXT, lambda row: "" if get(row) is None else f"{get(row):9d}")
 
 
 # STATS: one counter in the five lists of columns that it is in
@@ -93,7 +62,7 @@ class _Counter:
     def column(self, name: str, side: Getter = lambda row: row) -> TableColumn:
         """The column; `side` takes from a row what has the attribute. Times are in µs."""
         is_time = self.attribute.endswith("_time")
-        get = _usec(self.attribute) if is_time else attrgetter(self.attribute)
+        get = usec(self.attribute) if is_time else attrgetter(self.attribute)
         return TableColumn(name, NUMERIC, lambda row: get(side(row)))
 
 
@@ -176,10 +145,10 @@ _CONNECTION = (
     *attributes(TEXT, "local_addr"),
     *attributes(INT4, "local_port"),
     *attributes(TEXT, "connect_time request_time"),
-    *_wait("wait"),
-    _whole("close_needed"),
-    _pointer("ptr"),
-    _pointer("link"),
+    *wait("wait"),
+    whole("close_needed"),
+    pointer("ptr"),
+    pointer("link"),
     *attributes(INT4, "remote_pid"),
     *attributes(TEXT, "tls application_name"),
     *attributes(INT4, "prepared_statements id"),
@@ -196,6 +165,7 @@ def _zero(name: str) -> TableColumn:
 
 
 TABLES: Mapping[str, Table] = {
+    **OWN_TABLES,
     "active_sockets": Table(
         _SOCKET,
         lambda pooler: (row if row.is_active else None for row in pooler.snapshot.sockets()),
@@ -208,12 +178,12 @@ TABLES: Mapping[str, Table] = {
             *attributes(INT4, "port"),
             *attributes(TEXT, "database force_user"),
             *attributes(INT4, "pool_size min_pool_size reserve_pool_size"),
-            _whole("server_lifetime"),
+            whole("server_lifetime"),
             *attributes(TEXT, "pool_mode load_balance_hosts"),
             *attributes(INT4, "max_connections current_connections"),
             *attributes(INT4, "max_client_connections current_client_connections"),
-            _whole("paused"),
-            _whole("disabled"),
+            whole("paused"),
+            whole("disabled"),
         ),
         lambda pooler: pooler.snapshot.databases(),
     ),
@@ -256,7 +226,7 @@ TABLES: Mapping[str, Table] = {
             *attributes(INT4, "cl_active cl_waiting cl_active_cancel_req cl_waiting_cancel_req"),
             *attributes(INT4, "sv_active sv_active_cancel sv_being_canceled"),
             *attributes(INT4, "sv_idle sv_used sv_tested sv_login"),
-            *_wait("maxwait"),
+            *wait("maxwait"),
             *attributes(TEXT, "pool_mode load_balance_hosts"),
         ),
         lambda pooler: pooler.snapshot.pools(),
@@ -290,8 +260,8 @@ TABLES: Mapping[str, Table] = {
     "users": Table(
         (
             *attributes(TEXT, "name"),
-            _size("pool_size"),
-            _size("reserve_pool_size"),
+            size("pool_size"),
+            size("reserve_pool_size"),
             *attributes(TEXT, "pool_mode"),
             *attributes(INT4, "max_user_connections current_connections"),
             *attributes(INT4, "max_user_client_connections current_client_connections"),

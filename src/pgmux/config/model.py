@@ -193,6 +193,7 @@ class PgmuxSettings:
     hide_unknown_users: bool = False
     log_format: LogFormat = LogFormat.TEXT
     loop: Loop = Loop.EPOLL
+    max_applications: int = 500
     session_link: SessionLink = SessionLink.LOGIN
     startup_parameters: tuple[str, ...] = (
         "statement_timeout",

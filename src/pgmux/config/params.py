@@ -344,6 +344,9 @@ PGMUX_SETTINGS = _table(
           choices=LogFormat),
     Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
           reloadable=False, choices=Loop),
+    Param("max_applications", INT, "500",
+          "Applications counted by name, in all pools; where more come, those that have gone"
+          " are counted together as `other`."),
     Param("session_link", CHOICE, "login",
           "When a client in session mode gets its server: at login, as with a direct"
           " connection, or with its first query, as PgBouncer does it.",

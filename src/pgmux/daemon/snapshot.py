@@ -10,15 +10,18 @@ from collections.abc import Iterable, Sequence
 
 from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.daemon import activity
 from pgmux.daemon.connections import Connections
 from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
     COUNTERS,
+    AppRow,
     ConnectionRow,
     DatabaseRow,
     DnsCache,
     DnsHostRow,
     DnsZoneRow,
+    HistogramRow,
     ListsRow,
     MemRow,
     PeerPoolRow,
@@ -257,6 +260,16 @@ class DaemonSnapshot:
     def averages(self) -> Sequence[StatsRow]:
         """Row by row of what `stats` returns."""
         return self.averaging.averages(self._pooler.clock(), self.stats())
+
+    # ---- SHOW APPS, HISTOGRAMS
+
+    def apps(self) -> Iterable[AppRow | None]:
+        """Pool by pool."""
+        return activity.app_rows(self._pooler)
+
+    def histograms(self) -> Iterable[HistogramRow]:
+        """Pool by pool."""
+        return activity.histogram_rows(self._pooler)
 
     def overall(self) -> tuple[StatsRow, StatsRow]:
         """All databases together: totals, averages."""

@@ -172,6 +172,50 @@ class StatsRow:
     client_login_count: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class AppRow:
+    """SHOW APPS: what the clients of a pool have done that log in and call themselves the same.
+
+    Times include what is under way: a transaction is seen before it is over. `open_xact_time` is
+    the age of the oldest one that is open, 0 without one.
+    """
+
+    database: str
+    user: str
+    application_name: str
+    cl_active: int
+    cl_waiting: int
+    sv_active: int
+    sv_idle_in_xact: int
+    xact_count: int
+    query_count: int
+    client_bytes: int
+    server_bytes: int
+    wait_time: float
+    server_time: float
+    idle_xact_time: float
+    wait_caused_time: float
+    max_xact_time: float
+    open_xact_time: float
+    error_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramRow:
+    """SHOW HISTOGRAMS: `sum` in seconds; quantiles and `max` are bounds of buckets, in µs."""
+
+    database: str
+    user: str
+    histogram: str
+    count: int
+    sum: float
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    buckets: str
+
+
 COUNTERS = tuple(field.name for field in fields(StatsRow) if field.name != "database")
 
 
@@ -298,6 +342,12 @@ class Snapshot(Protocol):
 
     def averages(self) -> Sequence[StatsRow]:
         """The averages, row by row of what `stats` returns at the same moment."""
+
+    def apps(self) -> Iterable[AppRow | None]:
+        """Every application, by pool; None is a step on the way."""
+
+    def histograms(self) -> Iterable[HistogramRow]:
+        """Three of each pool."""
 
     def overall(self) -> tuple[StatsRow, StatsRow]:
         """Totals and averages of all databases together."""

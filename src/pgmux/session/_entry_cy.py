@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgmux.pool import states
 from pgmux.session import startup_cache
-from pgmux.session._relay_cy import ClientRelay
+from pgmux.session._relay_cy import AppCounters, ClientRelay
 from pgmux.wire.build import (
     build_authentication_ok,
     build_backend_key_data,
@@ -119,6 +119,7 @@ class Entry:
     relay: Any
     space: Any
     version: Any  # of the space
+    app: Any  # one whose clients come in here
     quotas: tuple[Any, Any]
     is_limited: cython.bint  # by one of its quotas
     startup: Any
@@ -149,6 +150,7 @@ class Entry:
         self.database_name = startup.database
         self.vars, statuses = self.space.greet(startup.parameters)
         self.welcome = AUTHENTICATION_OK + statuses + KEY_HEAD
+        self.app = self.relay.unnamed
 
 
 @cython.cclass
@@ -245,7 +247,8 @@ class Entries:
         info.cancel_key = key
         info.welcomed = True
         client = ClientRelay(entry.relay, transport, info)
-        client.vars = entry.vars
+        client.vars = client.app_vars = entry.vars
+        client.app = self._find_app(entry, info)
         client.connect_time = connect_time
         entry.lists.add_client(client)
         self.by_pid[pid] = ((key, client),)
@@ -257,6 +260,16 @@ class Entries:
         return client
 
     # ---- inside
+
+    @cython.cfunc
+    def _find_app(self, entry: Entry, info: ClientInfo) -> AppCounters:
+        """The application that it is one of: mostly others of it are there."""
+        app: AppCounters = entry.app
+        if app.client_count > 0:
+            app.client_count += 1
+        else:
+            app = entry.app = entry.control.find_app(info, entry.vars.get("application_name"))
+        return app
 
     @cython.cfunc
     def _use_config(self, config: Any) -> None:
@@ -343,6 +356,11 @@ def leave(control: Any, client: Any, reason: str) -> bool:
     else:
         transport.close()
     control.pool.lists.remove_client(client)
+    app: AppCounters = client.app
+    if app.client_count > 1:
+        app.client_count -= 1
+    else:
+        control.apps.leave(app)
     for quota in info.quotas:
         quota.client_count -= 1
     pooler.client_count -= 1

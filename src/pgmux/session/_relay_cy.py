@@ -140,6 +140,8 @@ ANSWERED_MAX = cython.declare(cython.int, 256)  # answered requests that are sti
 FAKE_PARSE_COMPLETE = b"1\x00\x00\x00\x04"
 FAKE_CLOSE_COMPLETE = b"3\x00\x00\x00\x04"
 BROKEN = cython.declare(cython.longlong, -0x7FFFFFFFFFFFFFFF)  # no number of bytes would help
+LAST_BUCKET = cython.declare(cython.int, 127)
+USEC = cython.declare(cython.double, 1e6)
 
 _pack_header = Struct("!BI").pack  # type byte, Int32 length
 _unpack_header = Struct("!BI").unpack_from
@@ -376,6 +378,85 @@ class Counters:
 
 @cython.final
 @cython.cclass
+class Histogram:
+    """How often something took how long: 128 buckets, of 1 µs up to 8 µs, then four to an octave;
+    what takes 2.4 hours or longer is in the last one. `session.buckets` has their bounds.
+    """
+
+    counts = cython.declare(cython.ulonglong[128])
+
+    def __init__(self) -> None:
+        if not cython.compiled:
+            self.counts = [0] * 128
+
+    @cython.ccall
+    @cython.boundscheck(False)  # `at` is at most LAST_BUCKET, and not negative
+    @cython.wraparound(False)
+    def add(self, seconds: cython.double) -> None:
+        """Count one that took so long."""
+        left: cython.longlong = 0 if seconds < 0 else cython.cast(cython.longlong, seconds * USEC)
+        at: cython.int = 0
+        if cython.compiled:
+            while left >= 8:
+                left >>= 1
+                at += 4
+        elif left >= 8:
+            octaves = left.bit_length() - 3
+            at = 4 * octaves
+            left >>= octaves
+        at += left
+        self.counts[at if at < LAST_BUCKET else LAST_BUCKET] += 1
+
+    def values(self) -> list[int]:
+        """The buckets' counts; a copy."""
+        return [self.counts[at] for at in range(128)]
+
+
+@cython.final
+@cython.cclass
+class AppCounters:
+    """What one application has done: the clients of one pool and login name that call themselves
+    the same; the numbers of SHOW APPS. Times in seconds.
+    """
+
+    user = cython.declare(str, visibility="readonly")
+    name = cython.declare(str, visibility="readonly")
+    client_count = cython.declare(cython.longlong, visibility="public")  # that are here
+    xact_count = cython.declare(cython.longlong, visibility="public")
+    query_count = cython.declare(cython.longlong, visibility="public")
+    client_bytes = cython.declare(cython.longlong, visibility="public")
+    server_bytes = cython.declare(cython.longlong, visibility="public")
+    wait_time = cython.declare(cython.double, visibility="public")
+    server_time = cython.declare(cython.double, visibility="public")  # a server was linked
+    idle_xact_time = cython.declare(cython.double, visibility="public")
+    wait_caused_time = cython.declare(cython.double, visibility="public")  # its share of others'
+    max_xact_time = cython.declare(cython.double, visibility="public")
+    error_count = cython.declare(cython.longlong, visibility="public")
+
+    def __init__(self, user: str, name: str) -> None:
+        self.user = user
+        self.name = name
+        self.client_count = self.xact_count = self.query_count = self.error_count = 0
+        self.client_bytes = self.server_bytes = 0
+        self.wait_time = self.server_time = self.idle_xact_time = self.wait_caused_time = 0.0
+        self.max_xact_time = 0.0
+
+    def add(self, other: AppCounters) -> None:
+        """Count what another has counted, too; its clients are no more."""
+        self.xact_count += other.xact_count
+        self.query_count += other.query_count
+        self.client_bytes += other.client_bytes
+        self.server_bytes += other.server_bytes
+        self.wait_time += other.wait_time
+        self.server_time += other.server_time
+        self.idle_xact_time += other.idle_xact_time
+        self.wait_caused_time += other.wait_caused_time
+        self.max_xact_time = max(self.max_xact_time, other.max_xact_time)
+        self.error_count += other.error_count
+
+
+@cython.final
+@cython.cclass
 class PoolRelay:
     """What all relays of one pool share: its lists, its counters, its mode, and `control` for what
     is rare. Gives servers to clients: two calls a transaction, `find_server` and `release_server`.
@@ -391,6 +472,15 @@ class PoolRelay:
     round_robin = cython.declare(cython.bint, visibility="public")
     held = cython.declare(cython.bint, visibility="public")  # nobody is given a server
     counters = cython.declare(Counters, visibility="public")
+    # Of those who waited; of what is done, and of each query.
+    waits = cython.declare(Histogram, visibility="public")
+    xacts = cython.declare(Histogram, visibility="public")
+    queries = cython.declare(Histogram, visibility="public")
+    unnamed = cython.declare(AppCounters, visibility="readonly")  # of whoever has no other
+    # What takes longer is shown to control; seconds.
+    slow_xact = cython.declare(cython.double, visibility="public")
+    long_wait = cython.declare(cython.double, visibility="public")
+    keeps_requests = cython.declare(cython.bint, visibility="public")  # `ClientRelay.request`
     idle: list[Any]  # of `lists`, as is the next
     waiting: OrderedDict[Any, None]
     clock: Callable[[], float]
@@ -400,6 +490,10 @@ class PoolRelay:
         self.control = control
         self.statements = statements
         self.counters = Counters()
+        self.waits, self.xacts, self.queries = Histogram(), Histogram(), Histogram()
+        self.unnamed = AppCounters("", "")
+        self.slow_xact = self.long_wait = float("inf")
+        self.keeps_requests = False
         self.idle = lists.idle
         self.waiting = lists.waiting
         self.clock = clock
@@ -540,6 +634,12 @@ class ClientRelay(Relay):
     query_start = cython.declare(cython.double, visibility="public")
     xact_start = cython.declare(cython.double, visibility="public")
     wait_start = cython.declare(cython.double, visibility="public")
+    link_start = cython.declare(cython.double, visibility="public")
+    app = cython.declare(AppCounters, visibility="public")
+    # The `vars` that `app` is known to go by.
+    app_vars = cython.declare(object, visibility="public")
+    # What it sent last, while it is linked, where the pool keeps that.
+    request = cython.declare(bytes, visibility="public")
     link: ServerRelay | None
     prepared: dict[bytes, PreparedStatement] | None
     pending: bytes  # what it sent while it was held
@@ -548,7 +648,9 @@ class ClientRelay(Relay):
 
     def __init__(self, pool: PoolRelay, transport: Any, owner: Any) -> None:
         super().__init__(pool, transport, owner)
-        self.query_start = self.xact_start = self.wait_start = 0.0
+        self.query_start = self.xact_start = self.wait_start = self.link_start = 0.0
+        self.app = pool.unnamed
+        self.app_vars = self.request = None
         self.link = None
         self.prepared = None
         self.pending = b""
@@ -580,6 +682,7 @@ class ClientRelay(Relay):
         if self.closed:
             return
         self.pool.counters.client_bytes += len(data)
+        self.app.client_bytes += len(data)
         if self.held:
             self._keep(data)
         else:
@@ -600,6 +703,11 @@ class ClientRelay(Relay):
     @property
     def prepared_count(self) -> int:
         return 0 if self.prepared is None else len(self.prepared)
+
+    def find_prepared(self, name: bytes) -> bytes | None:
+        """The text and parameter types of what it calls `name`, as in Parse."""
+        statement = None if self.prepared is None else self.prepared.get(name)
+        return None if statement is None else statement.query
 
     @property
     def mid_message(self) -> bool:
@@ -664,6 +772,8 @@ class ClientRelay(Relay):
         self.request_time = self.pool.clock()
         if self.link is not None:
             self.link.replay = None  # there is more than one batch now
+        if self.pool.keeps_requests:
+            self.request = data
         try:
             if self.gathered is not None:
                 data = self._joined(data)
@@ -688,7 +798,7 @@ class ClientRelay(Relay):
             if is_undecided:
                 self.pool.control.on_client_waits(self)
             return None
-        if server._link(self):
+        if server._link(self, self.request_time):
             return server
         self._keep(data[pos:])
         return None
@@ -698,9 +808,11 @@ class ClientRelay(Relay):
         """What starts with nothing in flight is one query, as PgBouncer counts."""
         self.query_start = self.request_time
         self.pool.counters.query_count += 1
+        self.app.query_count += 1
         if self.xact_start == 0:
             self.xact_start = self.request_time
             self.pool.counters.xact_count += 1
+            self.app.xact_count += 1
 
     @cython.cfunc
     @cython.boundscheck(False)  # `n` bounds each index, and five bytes are there of a header
@@ -860,6 +972,8 @@ class ClientRelay(Relay):
             out.head = 0
         count: cython.Py_ssize_t = len(out.queue) - out.head
         if count > 0 and (count > out.fakes or server.phase == READY):
+            if server.phase == IDLE_TX:
+                self.app.idle_xact_time += self.request_time - server.request_time
             server.phase = BUSY
         if parts is None:
             server.fresh = False
@@ -1131,15 +1245,18 @@ class ServerRelay(Relay):
             return
         self.pool.counters.server_bytes += len(data)
         self.request_time = self.pool.clock()
+        client = self.link
+        if client is not None:
+            client.app.server_bytes += len(data)
         try:
             if self.gathered is not None:
                 data = self._joined(data)
                 if not data:
                     return
-            if self.phase == PRIVATE or self.link is None:
+            if self.phase == PRIVATE or client is None:
                 self._process_private(data)
             else:
-                self._process(data, self.link)
+                self._process(data, client)
         except ProtocolViolation as error:
             self.pool.control.on_server_violation(self, error.message)
         except Exception as error:
@@ -1193,18 +1310,24 @@ class ServerRelay(Relay):
 
         It may be gone afterwards: the caller, who has the server then, goes on to the next.
         """
-        self.pool.counters.wait_time += self.pool.clock() - client.wait_start
+        now: cython.double = self.pool.clock()
+        waited: cython.double = now - client.wait_start
+        self.pool.counters.wait_time += waited
+        self.pool.waits.add(waited)
+        client.app.wait_time += waited
         client.wait_start = 0
         self.serving = True
         try:
-            if self._link(client):
+            if waited >= self.pool.long_wait:
+                self.pool.control.on_long_wait(client, waited)
+            if self._link(client, now):
                 client.proceed()
         finally:
             self.serving = False
 
     def unlink(self) -> None:
         """Part from the client, whatever is in flight."""
-        self._unlink()
+        self._unlink(self.pool.clock())
 
     def release(self) -> None:
         """Give a ready server back to its pool."""
@@ -1242,12 +1365,13 @@ class ServerRelay(Relay):
     # ---- inside: the link
 
     @cython.cfunc
-    def _link(self, client: ClientRelay) -> cython.bint:
+    def _link(self, client: ClientRelay, now: cython.double) -> cython.bint:
         """Link; False where session parameters differ and are being set: the client is held until
         they are.
         """
         self.link = client
         client.link = self
+        client.link_start = now
         self.fresh = True
         self.pool.counters.server_assignment_count += 1
         if client.write_paused:
@@ -1263,7 +1387,7 @@ class ServerRelay(Relay):
         return True
 
     @cython.cfunc
-    def _unlink(self) -> None:
+    def _unlink(self, now: cython.double) -> None:
         client = self.link
         self.link = None
         self.replay = None
@@ -1272,6 +1396,11 @@ class ServerRelay(Relay):
             self._resume_reading()
         if client is not None:
             client.link = None
+            client.app.server_time += now - client.link_start
+            client.link_start = 0
+            if self.phase == IDLE_TX:
+                client.app.idle_xact_time += now - self.request_time
+            client.request = None
             if client.read_paused and client.held == FREE:
                 client._resume_reading()
 
@@ -1281,7 +1410,7 @@ class ServerRelay(Relay):
         fails at once.
         """
         if self.link is not None:
-            self._unlink()
+            self._unlink(self.pool.clock())
         if self.serving:
             return  # who serves, below us on the stack, goes on: no recursion per client
         while not self.closed and self.link is None and self.phase == READY:
@@ -1562,7 +1691,7 @@ class ServerRelay(Relay):
             client.write(data)
         else:
             self._to_client(client, data, start, pos, parts)
-        self._unlink()
+        self._unlink(self.request_time)
         if pos < n:
             self._process_private(data[pos:])
         self._release()
@@ -1596,13 +1725,26 @@ class ServerRelay(Relay):
         self.phase = READY if status == IDLE else IDLE_TX
         if client.query_start != 0:
             self.pool.counters.query_time += self.request_time - client.query_start
+            self.pool.queries.add(self.request_time - client.query_start)
             client.query_start = 0
         if status == IDLE and client.xact_start != 0:
-            self.pool.counters.xact_time += self.request_time - client.xact_start
-            client.xact_start = 0
+            self._end_xact(client, self.request_time - client.xact_start)
         if self.restore:
             self.restore = False
             self._restore(status, client)
+
+    @cython.cfunc
+    def _end_xact(self, client: ClientRelay, seconds: cython.double) -> None:
+        pool = self.pool
+        pool.counters.xact_time += seconds
+        pool.xacts.add(seconds)
+        if seconds > client.app.max_xact_time:
+            client.app.max_xact_time = seconds
+        if seconds >= pool.slow_xact:
+            pool.control.on_slow_xact(client, seconds)
+        client.xact_start = 0
+        if client.vars is not client.app_vars:
+            pool.control.on_vars_changed(client)
 
     @cython.cfunc
     def _restore(self, status: cython.int, client: ClientRelay) -> None:
@@ -1668,6 +1810,7 @@ class ServerRelay(Relay):
             self._end_copy(client, True)
         self.outstanding.failed = True
         self.reset_name = None
+        client.app.error_count += 1
         if total > INSPECT_MAX:
             return
         body: bytes = data[pos + 5 : pos + _size(total)]

@@ -20,8 +20,9 @@ from pgmux.errors import (
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import CL_GONE, SV_GONE, SV_TESTED
 from pgmux.session import release
-from pgmux.session._entry_cy import leave
-from pgmux.session._relay_cy import ClientRelay, PoolRelay, ServerRelay
+from pgmux.session._entry_cy import ClientInfo, leave
+from pgmux.session._relay_cy import AppCounters, ClientRelay, PoolRelay, ServerRelay
+from pgmux.session.apps import PoolApps, clean_name
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
 from pgmux.session.prepare import Statements
@@ -53,6 +54,7 @@ class PoolControl(StateKeeper):
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
         self.dedicated: PoolRelay | None = None
+        self.apps = PoolApps(pooler.apps, pool.key.user)
         self.space: VarSpace | None = None
         self.special = False
         self.has_newcomers = False  # clients wait for the pool's first server to be welcomed
@@ -94,6 +96,8 @@ class PoolControl(StateKeeper):
         if self.dedicated is None:
             own = PoolRelay(self.pool.lists, self, self.statements, self.pooler.clock)
             own.counters = self.relay.counters
+            own.waits, own.xacts = self.relay.waits, self.relay.xacts
+            own.queries = self.relay.queries
             self._tune(own, PoolMode.SESSION)
             self.dedicated = own
         return self.dedicated
@@ -112,6 +116,22 @@ class PoolControl(StateKeeper):
             or now < self.pool.keeps_none_until
             or now - server.connect_time >= self.pool.limits.server_lifetime
         )
+
+    # ---- applications
+
+    def find_app(self, info: ClientInfo, name: str | None) -> AppCounters:
+        """What counts a client that comes, or that calls itself so from now on."""
+        has_host = self.pooler.config.settings.application_name_add_host
+        return self.apps.enter(info.user, clean_name(name or "", has_host=has_host))
+
+    def on_vars_changed(self, client: ClientRelay) -> None:
+        """A client's transaction is over, and its parameters aren't those of its application any
+        more: it may call itself something else.
+        """
+        client.app_vars = client.vars
+        app = self.find_app(client.owner, client.vars and client.vars.get("application_name"))
+        self.apps.leave(client.app)
+        client.app = app
 
     # ---- clients
 
@@ -216,6 +236,7 @@ class PoolControl(StateKeeper):
         if tell and settings.log_pooler_errors and is_logged:
             text = f"pooler error: {told}"
             self.pooler.log.warning(text, self.name(client), limit="pooler error")
+        client.app.error_count += tell
         close_with(client.transport, build_error_response("FATAL", sqlstate, told) if tell else b"")
         self._client_gone(client)
 
@@ -227,8 +248,12 @@ class PoolControl(StateKeeper):
 
     def _client_gone(self, client: ClientRelay) -> None:
         server = client.linked_server
+        app: AppCounters = client.app
+        if client.xact_start:
+            app.max_xact_time = max(app.max_xact_time, self.pooler.clock() - client.xact_start)
         if server is not None:
             self._part(client, server)
+        self.apps.leave(app)
         if client.state != CL_GONE:
             self.pool.lists.remove_client(client)
         if not client.owner.is_lookup:

@@ -41,6 +41,7 @@ from pgmux.session.pooler import Pooler
 from pgmux.wire import codes, parse
 from pgmux.wire.messages import MessageReader
 
+LOOKUP_NAME = "auth_query"  # the application that lookups are counted as
 CONFIG_ERROR = "bouncer config error"
 # Lookups at a time in a pool without pool_size, twice over.
 UNLIMITED_POOL = 20
@@ -254,6 +255,7 @@ class Run:
     def start(self) -> None:
         """Send the query, or queue for a server."""
         self._control.pool.lists.add_client(self.relay)
+        self.relay.app = self._control.apps.enter(self.key.pool.user, LOOKUP_NAME)
         self.relay.data_received(build_auth_query(self.key.query, self.key.user))
 
     def on_left(self) -> None:

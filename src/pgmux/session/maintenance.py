@@ -22,12 +22,16 @@ from pgmux.session.pooler import Pooler
 from pgmux.session.turns import SLICE
 from pgmux.wire.build import build_notice_response
 
+LONGEST_ROUND = 1.0  # seconds; where the process was stopped for longer, nobody held anything up
+
 
 def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     """One round. `waiting_clients_end` is SHUTDOWN WAIT_FOR_SERVERS: nobody who waits gets a server
     any more.
     """
     now = pooler.clock()
+    since_last = min(now - pooler.maintained_at, LONGEST_ROUND)
+    pooler.maintained_at = now
     _keep_forced_pools(pooler)
     for control in list(pooler.pools.values()):
         lists = control.pool.lists  # there may be thousands of pools: only what is needed
@@ -35,6 +39,8 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
             _maintain_clients(pooler, control, waiting_clients_end=waiting_clients_end)
         if lists.total_servers():
             _maintain_servers(control, now)
+        if lists.waiting_count():
+            _charge_waits(control, since_last)
         if lists.waiting_count() or lists.dedicated_count():
             pooler.launch(control)
     places.keep_limits(pooler)
@@ -43,6 +49,14 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     _end_slow_attempts(pooler, now)
     _drop_idle_pools(pooler, now)
     _drop_unused_databases(pooler, now)
+
+
+def _charge_waits(control: PoolControl, seconds: float) -> None:
+    """That many clients have waited so long: those who hold the pool's servers share it."""
+    holders = [server.linked_client for server in control.pool.lists.servers(SV_ACTIVE)]
+    apps = [client.app for client in holders if client is not None]
+    for app in apps:
+        app.wait_caused_time += seconds * control.pool.lists.waiting_count() / len(apps)
 
 
 def _keep_forced_pools(pooler: Pooler) -> None:

@@ -24,6 +24,7 @@ from pgmux.pool.states import CL_WAITING, SV_BEING_CANCELED
 from pgmux.session import database_ddl, dedicated, linking, logins, places
 from pgmux.session._entry_cy import ClientInfo
 from pgmux.session._relay_cy import ClientRelay, Counters, ServerRelay
+from pgmux.session.apps import Apps
 from pgmux.session.cancel import KEY_LEN, LONG_KEY_LEN, CancelKeys, build_key
 from pgmux.session.connects import Attempt, Connects
 from pgmux.session.control import PoolControl
@@ -75,7 +76,9 @@ class Pooler:
         self.ids = count(1)
         self.peers = Peers(self)
         self.client_count = 0
+        self.maintained_at = self.clock()
         self.quotas = Quotas(config)
+        self.apps = Apps(config.pgmux.max_applications)
         self.paused = False
         # a client or server has gone: somebody may wait for that
         self.on_change: Callable[[], None] = lambda: None
@@ -129,6 +132,7 @@ class Pooler:
         database.counters.add(control.relay.counters)
         for quota in pool.quotas:
             quota.contenders.discard(pool)
+        control.apps.clear()
         database.entrances.clear()
         del self.pools[pool.key]
 
@@ -166,6 +170,7 @@ class Pooler:
         control = entrance.control
         relay = control.dedicated_relay() if info.replication else control.relay
         client = ClientRelay(relay, transport, info)
+        client.app = control.find_app(info, info.startup.get("application_name"))
         info.long_key = long_key
         control.pool.lists.add_client(client)
         self.client_count += 1
@@ -300,6 +305,7 @@ class Pooler:
         for database in self.databases.values():
             database.entrances.clear()
         self.quotas.use_config(config, self.databases)
+        self.apps.use_limit(config.pgmux.max_applications)
         self.peers.use_config()
         for key, control in self.pools.items():
             control.pool.limits = limits_of(config, self.databases[key.database].config, key.user)

@@ -11,6 +11,7 @@ from pgmux.session.log import Log, Name
 
 if TYPE_CHECKING:
     from pgmux.session._relay_cy import ClientRelay, ServerRelay
+    from pgmux.session.apps import Apps
     from pgmux.session.control import PoolControl
 
 
@@ -23,6 +24,10 @@ class Surroundings(Protocol):
 
     @property
     def log(self) -> Log: ...
+
+    @property
+    def apps(self) -> Apps:
+        """The applications of all pools."""
 
     def clock(self) -> float:
         """Seconds of the process's one monotonic clock."""

@@ -10,10 +10,12 @@ from pgmux.config.show import apply_set
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
+    AppRow,
     ConnectionRow,
     DatabaseRow,
     DnsHostRow,
     DnsZoneRow,
+    HistogramRow,
     ListsRow,
     MemRow,
     PeerPoolRow,
@@ -115,6 +117,27 @@ STATS = StatsRow(
     bind_count=80,
     client_login_count=90,
 )
+APP = AppRow(
+    database="app",
+    user="bob",
+    application_name="billing",
+    cl_active=1,
+    cl_waiting=2,
+    sv_active=3,
+    sv_idle_in_xact=4,
+    xact_count=5,
+    query_count=6,
+    client_bytes=7,
+    server_bytes=8,
+    wait_time=0.000009,
+    server_time=10.0,
+    idle_xact_time=0.011,
+    wait_caused_time=0.012,
+    max_xact_time=13.0,
+    open_xact_time=0.0,
+    error_count=15,
+)
+HISTOGRAM = HistogramRow("app", "bob", "wait", 3, 0.002, 1, 2048, 2048, 2048, "1:2,2048:1")
 DNS_HOST = DnsHostRow("db1.internal", 15, "10.0.0.1:0,10.0.0.2:0")
 DNS_ZONE = DnsZoneRow("internal", 2026112001, 3)
 LISTS = ListsRow(*range(1, 15))
@@ -159,6 +182,12 @@ class FakeSnapshot:
 
     def averages(self) -> list[StatsRow]:
         return Averages(0.0).averages(1.0, self.stats())
+
+    def apps(self) -> list[AppRow | None]:
+        return [None, APP]
+
+    def histograms(self) -> list[HistogramRow]:
+        return [HISTOGRAM]
 
     def overall(self) -> tuple[StatsRow, StatsRow]:
         return STATS, Averages(0.0).overall(1.0, self.stats())
