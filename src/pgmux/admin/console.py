@@ -7,7 +7,8 @@
     reply.reason    then close; it is the log's "closing because"
 
 Answers come in the order of the queries, and an answer that is long (CHUNK_LEN) or takes long to
-make (MAX_STEPS) in pieces.
+make (MAX_STEPS) in pieces. Where there is an `elevate`, a PasswordMessage is a token in front of a
+Query, which then may do what `elevate` allows it, or is refused.
 Source: PgBouncer's src/admin.c (1.25.2); the extended protocol, and that a cancelled PAUSE is
 answered, are ours.
 Errors: none but our bugs: whatever a client sends is answered.
@@ -65,6 +66,10 @@ class Reply:
     errors: tuple[str, ...] = ()
 
 
+# Who a token's query acts as. Raises: PoolerError, fatal=False, for a wrong token.
+Elevate = Callable[[bytes], AdminPooler]
+
+
 class Console:
     """The conversation with one client; `is_admin`: may do more than SHOW.
 
@@ -73,6 +78,7 @@ class Console:
 
     __slots__ = (
         "_answer",
+        "_elevate",
         "_errors",
         "_extended",
         "_find_statements",
@@ -85,14 +91,21 @@ class Console:
         "_reader",
         "_reason",
         "_status",
+        "_token",
         "_waiting",
     )
 
     def __init__(
-        self, pooler: AdminPooler, is_admin: bool, on_query: Callable[[], None] = lambda: None
+        self,
+        pooler: AdminPooler,
+        is_admin: bool,
+        on_query: Callable[[], None] = lambda: None,
+        elevate: Elevate | None = None,
     ) -> None:
         self._pooler = pooler
         self._on_query = on_query
+        self._elevate = elevate
+        self._token: bytes | None = None  # of the message before, which was a PasswordMessage
         self._reader = MessageReader(MAX_MESSAGE_LEN, "client")
         # No method of ours: a console is not to be part of a reference cycle.
         self._find_statements = partial(find_statements, pooler=pooler, is_admin=is_admin)
@@ -228,7 +241,10 @@ class Console:
     def _dispatch(self, message_type: int, body: bytes) -> Iterator[bytes]:
         """The answer to one message. Raises, when it is read: PoolerError, ProtocolViolation."""
         self._is_simple = message_type == codes.QUERY
-        if message_type == codes.TERMINATE:
+        token, self._token = self._token, None
+        if message_type == codes.PASSWORD_MESSAGE and self._elevate is not None:
+            self._token = body.rstrip(b"\0")
+        elif message_type == codes.TERMINATE:
             self._reason = "client close request"
         elif message_type in _UNSUPPORTED:
             yield self._unsupported(message_type)
@@ -238,7 +254,7 @@ class Console:
         elif self._is_skipping:
             return
         elif message_type == codes.QUERY:
-            yield from self._query(body)
+            yield from self._query(body, token)
         elif message_type == codes.EXECUTE:
             message = parse_execute(body)
             self._on_query()
@@ -253,13 +269,16 @@ class Console:
         text = f"unsupported packet type for admin console: {message_type}"
         return self._fail(PoolerError(text, fatal=False)) + self._fail(PoolerError("bad packet"))
 
-    def _query(self, body: bytes) -> Iterator[bytes]:
+    def _query(self, body: bytes, token: bytes | None) -> Iterator[bytes]:
         query, nul, _ = body.partition(b"\0")
         if not nul:
             raise PoolerError("incomplete query")
         self._on_query()
         self._extended.forget_unnamed_statement()
-        for statement in self._find_statements(query):
+        find = self._find_statements
+        if token is not None and self._elevate is not None:
+            find = partial(find_statements, pooler=self._elevate(token), is_admin=True)
+        for statement in find(query):
             portal = Portal.of(statement)
             if isinstance(statement, Table):
                 yield portal.description()

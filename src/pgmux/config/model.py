@@ -191,6 +191,9 @@ class PgmuxSettings:
     """Section [pgmux] of pgmux.ini."""
 
     hide_unknown_users: bool = False
+    http_allowed_hosts: tuple[str, ...] = ()
+    http_listen: str = ""
+    http_token_file: str = ""
     log_format: LogFormat = LogFormat.TEXT
     loop: Loop = Loop.EPOLL
     max_applications: int = 500

@@ -34,6 +34,8 @@ class Kind(Enum):
     CHOICE = "one of"
     DATABASE = "database"
     LDAP = "LDAP options"
+    LISTEN = "address:port"
+    HOST_NAMES = "host names, by commas"
     # in the entries of [databases], [users] and [peers], which C's atoi reads
     COUNT = "number"
     WHOLE_SECONDS = "whole seconds"
@@ -338,6 +340,15 @@ PGMUX_SETTINGS = _table(
     Param("hide_unknown_users", BOOL, "0",
           "Ask whom auth_query doesn't find for a password and refuse it, so that nobody learns"
           " who exists; 0 answers `no such user`, as PgBouncer does."),
+    Param("http_allowed_hosts", Kind.HOST_NAMES, "",
+          "Names by which a browser may reach the [web process](web.md) besides http_listen's"
+          " address, as behind a reverse proxy."),
+    Param("http_listen", Kind.LISTEN, "",
+          "Where the [web process](web.md) listens: metrics, health checks, dashboard. A port"
+          " alone is one of 127.0.0.1; empty is no web process."),
+    Param("http_token_file", TEXT, "",
+          "File whose contents let a browser do what admin_users may; of mode 0600, the"
+          " pooler's or root's. Empty: it may only look."),
     Param("log_format", CHOICE, "text",
           "How stderr and logfile are written: PgBouncer's lines, or a JSON object a line;"
           " syslog and the journal are as ever.",

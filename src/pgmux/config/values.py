@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from pgmux.config.ldap_options import parse_ldap_options
+from pgmux.config.listen import parse_host_names, parse_listen
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.config.params import Kind, Param
 from pgmux.config.problems import clip
@@ -61,6 +62,10 @@ def parse_value(param: Param, text: str) -> Any:
             return _parse_database_name(text)
         case Kind.LDAP:
             return parse_ldap_options(text)
+        case Kind.LISTEN:
+            return parse_listen(text)
+        case Kind.HOST_NAMES:
+            return parse_host_names(text)
         case Kind.TEXT:
             return text
 
@@ -81,7 +86,7 @@ def format_value(param: Param, value: Any) -> str | None:
             return str(int(value))
         case Kind.SECONDS | Kind.WHOLE_SECONDS:
             return f"{value:g}"
-        case Kind.NAMES | Kind.WORDS:
+        case Kind.NAMES | Kind.WORDS | Kind.HOST_NAMES:
             return ",".join(value)
         case _:
             return str(value)

@@ -44,6 +44,9 @@ class Process(Protocol):
     def tune_sockets(self) -> None:
         """Go by the tcp_* settings in force, for connections from now on."""
 
+    def set_up_web(self) -> None:
+        """Go by the http_* settings in force."""
+
     def shut_down(self, mode: ShutdownMode) -> None:
         """Begin to end."""
 
@@ -132,6 +135,8 @@ class DaemonAdmin:
         self._pooler.use_config(config)
         self._pooler.launch_all()
         self._app.tune_sockets()
+        if name.startswith("http_"):
+            self._app.set_up_web()
         is_tls = "_tls_" in name or "_tls13_" in name
         return _TLS_KEPT if is_tls and not self._app.set_up_tls() else ""
 
@@ -171,3 +176,21 @@ class DaemonAdmin:
     def shutdown(self, mode: ShutdownMode) -> None:
         """Begin to end the process."""
         self._app.shut_down(mode)
+
+
+class WebAdmin(DaemonAdmin):
+    """The same for who has shown the token of http_token_file: the log tells them from others."""
+
+    def log(self, text: str) -> None:
+        """A line of level LOG."""
+        super().log(f"{text} (via the web process)")
+
+    def set(self, name: str, text: str) -> str:
+        """As on any console; the value may be a secret."""
+        self.log(f"SET {name} command issued")
+        return super().set(name, text)
+
+    def kill_client(self, client_id: int) -> bool:
+        """As on any console."""
+        self.log(f"KILL_CLIENT {client_id} command issued")
+        return super().kill_client(client_id)

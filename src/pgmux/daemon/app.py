@@ -19,13 +19,14 @@ from pgmux.admin.pooler import ShutdownMode
 from pgmux.auth.server_auth import SaltedCache
 from pgmux.config import Config
 from pgmux.daemon import systemd
-from pgmux.daemon.admin import DaemonAdmin
+from pgmux.daemon.admin import DaemonAdmin, WebAdmin
 from pgmux.daemon.collector import Collector
 from pgmux.daemon.configuration import describe, say_problems
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.names import Names
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.systemd import ServiceManager
+from pgmux.daemon.web_process import WebProcess
 from pgmux.errors import ConfigError
 from pgmux.metrics.averages import stats_fields, stats_line
 from pgmux.net._client_connection_cy import ClientConnection
@@ -122,7 +123,12 @@ class App:
             self.consoles,
             lambda: self._tls.client.context,
         )
-        self.snapshot = DaemonSnapshot(self.pooler, self.door, self.consoles, self._names.resolver)
+        self._web = WebProcess(
+            loop, self.pooler, self.admin, WebAdmin(self), has_own_sockets=not manager.sockets
+        )
+        self.snapshot = DaemonSnapshot(
+            self.pooler, self.door, self.consoles, self._names.resolver, self._web
+        )
         # has the methods; a compiled class can't inherit asyncio.Protocol
         factory: Any = partial(ClientConnection, self.door)
         self._listener = Listener(config.settings, log, factory, manager.sockets)
@@ -159,11 +165,13 @@ class App:
         if self._manager.watchdog:
             self._show_life()
         self._collector.begin(self.pooler.clock())
+        self.set_up_web()
 
     async def wait_closed(self) -> int:
         """The exit code, when the process is to end."""
         code = await self._closed
         self._listener.close()
+        await self._web.close()
         self._computer.close()
         self._verifier.close()
         self._names.resolver.close()
@@ -225,6 +233,7 @@ class App:
         self.tune_sockets()
         self._configure_log()
         self._names.on_reload()
+        self.set_up_web()
         for what in change.texts():
             self.log.debug(what)
         for name in change.needs_restart:
@@ -258,6 +267,10 @@ class App:
     def tune_sockets(self) -> None:
         """Go by the tcp_* settings in force, for connections from now on."""
         self._listener.tune(self.pooler.config.settings)
+
+    def set_up_web(self) -> None:
+        """Go by the http_* settings in force."""
+        self._web.use_config(self.pooler.config)
 
     def _configure_log(self) -> None:
         config = self.pooler.config
@@ -322,6 +335,7 @@ class App:
             waiting_end = self._shutdown is ShutdownMode.WAIT_FOR_SERVERS
             maintain(self.pooler, waiting_clients_end=waiting_end)
             self._names.maintain()
+            self._web.maintain()
             timeout = self.pooler.config.settings.client_login_timeout
             if timeout > 0:
                 self.door.end_slow_logins(timeout, self.pooler.clock())

@@ -12,6 +12,7 @@ from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.daemon import activity
 from pgmux.daemon.connections import Connections
+from pgmux.daemon.web_process import WebProcess
 from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
     COUNTERS,
@@ -30,6 +31,7 @@ from pgmux.metrics.snapshot import (
     SocketRow,
     StatsRow,
     UserRow,
+    WebRow,
     sum_stats,
 )
 from pgmux.net.console_connection import Consoles
@@ -45,8 +47,11 @@ from pgmux.session.pooler import Pooler
 class DaemonSnapshot:
     """`metrics.snapshot.Snapshot` of a running pooler."""
 
-    def __init__(self, pooler: Pooler, door: Door, consoles: Consoles, dns: DnsCache) -> None:
+    def __init__(
+        self, pooler: Pooler, door: Door, consoles: Consoles, dns: DnsCache, web: WebProcess
+    ) -> None:
         self._dns = dns
+        self._web = web
         self._pooler = pooler
         self._door = door
         self._consoles = consoles
@@ -189,6 +194,10 @@ class DaemonSnapshot:
     def dns_zones(self) -> Sequence[DnsZoneRow]:
         """What the resolver remembers."""
         return self._dns.zones()
+
+    def web(self) -> Sequence[WebRow]:
+        """The web process."""
+        return [self._web.row()]
 
     # ---- SHOW CLIENTS, SERVERS, SOCKETS
 

@@ -298,6 +298,19 @@ class DnsZoneRow:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class WebRow:
+    """SHOW WEB: the process of http_listen. `starts` counts since the pooler's; `last_end` is why
+    the last one ended.
+    """
+
+    pid: int | None
+    state: str
+    address: str
+    starts: int
+    last_end: str
+
+
 class DnsCache(Protocol):
     """What a resolver remembers of names."""
 
@@ -369,3 +382,6 @@ class Snapshot(Protocol):
 
     def dns_zones(self) -> Sequence[DnsZoneRow]:
         """Every zone whose serial is looked at."""
+
+    def web(self) -> Sequence[WebRow]:
+        """The web process, one row."""

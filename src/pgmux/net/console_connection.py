@@ -1,5 +1,5 @@
-"""Console connections: the transport's protocol that drives `admin.console.Console`, and all of
-them together.
+"""Console connections: the transport's protocol that drives `admin.console.Console`, that of a
+client that has logged in, and all of these together. The web process's is in `web_console`.
 
 A command that waits (PAUSE, WAIT_CLOSE) is looked at whenever a client or server has gone, and at
 each of the janitor's rounds. What PAUSE has begun outlives its connection, as in PgBouncer: a
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from pgmux.admin.console import Console, Reply
 from pgmux.admin.pooler import AdminPooler
@@ -96,50 +97,37 @@ class Consoles:
         )
 
 
-class ConsoleConnection(asyncio.Protocol):
-    """See the module."""
+class Conversation(asyncio.Protocol):
+    """A console on a transport. `_name` says whose it is, `_on_end` that it is over."""
 
-    def __init__(
-        self,
-        consoles: Consoles,
-        transport: asyncio.Transport,
-        addresses: Ends,
-        step: EnterConsole,
-        id_: int,
-    ) -> None:
-        self._consoles = consoles
-        self._transport = transport
-        self._addresses = addresses
-        self._step = step
+    def __init__(self, pooler: Pooler, console: Console) -> None:
+        self._pooler = pooler
+        self._console = console
+        self._transport: Any = None
         self._reply = Reply()
         self._writable = True
         self._is_scheduled = False
-        self.id = id_
-        self._connect_time = consoles.pooler.clock()
-        self._request_time = self._connect_time
-        self._console = Console(consoles.admin, step.is_admin, consoles.on_query)
-        quotas = consoles.pooler.quotas
-        mine = quotas.check_client(quotas.console, step.user, is_exempt=step.is_admin)
-        self._quotas = quotas.enter(*mine)
-        self.key = consoles.pooler.give_key(consoles.keys, self, long=False)
-        consoles.open[self] = None
-        consoles.login_count += 1
-        transport.write(
-            build.build_authentication_ok()
-            + self._console.welcome(step.application_name or None)
-            + build.build_backend_key_data(*self.key)
-            + build.build_ready_for_query()
-        )
+        self.is_open = True
+
+    def _on_end(self, reason: str) -> None:
+        """It is over; it has been closed, or is about to be."""
+        raise NotImplementedError
+
+    def _log_errors(self, messages: tuple[str, ...]) -> None:
+        """It has answered these errors."""
+        raise NotImplementedError
+
+    def _name(self) -> Name | None:
+        """Who talks, for the log."""
+        raise NotImplementedError
 
     # ---- asyncio's protocol
 
     def data_received(self, data: bytes) -> None:
-        self._request_time = self._consoles.pooler.clock()
         self._advance(partial(self._console.feed, data))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self in self._consoles.open:
-            self._end("client unexpected eof")
+        self._end("client unexpected eof")
 
     def pause_writing(self) -> None:
         """It doesn't read its answers: ask it for no more questions."""
@@ -153,6 +141,93 @@ class ConsoleConnection(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
+    # ---- what the console answers
+
+    def _advance(self, advance: Callable[[], Reply]) -> None:
+        """What comes next; our own mistake in a command ends this console, the process goes on."""
+        try:
+            reply = advance()
+        except Exception as error:
+            self._pooler.log.exception("internal error", error, self._name())
+            self._close("internal error", SQLSTATE_INTERNAL_ERROR)
+        else:
+            self._do(reply)
+
+    def _do(self, reply: Reply) -> None:
+        self._reply = reply
+        if reply.errors:
+            self._log_errors(reply.errors)
+        if reply.data:
+            self._transport.write(reply.data)
+        if reply.reason:
+            close_with(self._transport)
+            self._end(reply.reason)
+        elif reply.more:
+            self._transport.pause_reading()
+            self._schedule()
+        elif self._writable and self._transport.is_reading() is False:
+            self._transport.resume_reading()
+
+    def _schedule(self) -> None:
+        """Each part of a long reply takes a turn of the loop, so that others have theirs."""
+        if self._reply.more and self._writable and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_scheduled = False
+        if self._writable and self.is_open:
+            self._advance(partial(self._console.feed, b""))
+
+    def _close(self, reason: str, sqlstate: str) -> None:
+        """End it, and tell the other side why."""
+        if self.is_open:
+            self._end(reason)
+            self._log_errors((reason,))
+            close_with(self._transport, build.build_error_response("FATAL", sqlstate, reason))
+
+    def _end(self, reason: str) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._on_end(reason)
+
+
+class ConsoleConnection(Conversation):
+    """A client's that has logged in to database `pgbouncer`; see the module."""
+
+    def __init__(
+        self,
+        consoles: Consoles,
+        transport: asyncio.Transport,
+        addresses: Ends,
+        step: EnterConsole,
+        id_: int,
+    ) -> None:
+        super().__init__(consoles.pooler, Console(consoles.admin, step.is_admin, consoles.on_query))
+        self._consoles = consoles
+        self._transport = transport
+        self._addresses = addresses
+        self._step = step
+        self.id = id_
+        self._connect_time = consoles.pooler.clock()
+        self._request_time = self._connect_time
+        quotas = consoles.pooler.quotas
+        mine = quotas.check_client(quotas.console, step.user, is_exempt=step.is_admin)
+        self._quotas = quotas.enter(*mine)
+        self.key = consoles.pooler.give_key(consoles.keys, self, long=False)
+        consoles.open[self] = None
+        consoles.login_count += 1
+        transport.write(
+            build.build_authentication_ok()
+            + self._console.welcome(step.application_name or None)
+            + build.build_backend_key_data(*self.key)
+            + build.build_ready_for_query()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self._request_time = self._pooler.clock()
+        super().data_received(data)
+
     # ---- commands
 
     @property
@@ -165,7 +240,7 @@ class ConsoleConnection(asyncio.Protocol):
         waiting = self._reply.waiting
         if waiting is None:
             return
-        pooler = self._consoles.pooler
+        pooler = self._pooler
         if waiting.command == "PAUSE":
             if not operator.is_held(pooler, waiting.database):
                 self._advance(partial(self._console.give_up, "PAUSE was ended by RESUME"))
@@ -187,61 +262,18 @@ class ConsoleConnection(asyncio.Protocol):
         """KILL_CLIENT: end the connection, and tell the client why."""
         self._close(operator.CLIENT_KILLED, SQLSTATE_PROTOCOL_VIOLATION)
 
-    def _close(self, reason: str, sqlstate: str) -> None:
-        if self in self._consoles.open:
-            self._end(reason)
-            self._log_errors((reason,))
-            close_with(self._transport, build.build_error_response("FATAL", sqlstate, reason))
-
-    def _advance(self, advance: Callable[[], Reply]) -> None:
-        """What comes next; our own mistake in a command ends this console, the process goes on."""
-        try:
-            reply = advance()
-        except Exception as error:
-            self._consoles.pooler.log.exception("internal error", error, self._name())
-            self._close("internal error", SQLSTATE_INTERNAL_ERROR)
-        else:
-            self._do(reply)
-
-    def _do(self, reply: Reply) -> None:
-        self._reply = reply
-        self._log_errors(reply.errors)
-        if reply.data:
-            self._transport.write(reply.data)
-        if reply.reason:
-            close_with(self._transport)
-            self._end(reply.reason)
-        elif reply.more:
-            self._transport.pause_reading()
-            self._schedule()
-        elif self._writable and self._transport.is_reading() is False:
-            self._transport.resume_reading()
-
-    def _schedule(self) -> None:
-        """Each part of a long reply takes a turn of the loop, so that others have theirs."""
-        if self._reply.more and self._writable and not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        self._is_scheduled = False
-        if self._writable and self in self._consoles.open:
-            self._advance(partial(self._console.feed, b""))
-
-    def _end(self, reason: str) -> None:
+    def _on_end(self, reason: str) -> None:
         del self._consoles.open[self]
         self._consoles.keys.remove(*self.key)
-        self._consoles.pooler.quotas.leave(*self._quotas)
-        pooler = self._consoles.pooler
-        if pooler.config.settings.log_disconnections:
-            pooler.log_end(self._name(), reason, self._connect_time)
+        self._pooler.quotas.leave(*self._quotas)
+        if self._pooler.config.settings.log_disconnections:
+            self._pooler.log_end(self._name(), reason, self._connect_time)
 
     def _log_errors(self, messages: tuple[str, ...]) -> None:
-        pooler = self._consoles.pooler
-        if pooler.config.settings.log_pooler_errors:
+        if self._pooler.config.settings.log_pooler_errors:
             for message in messages:
                 text = f"pooler error: {message}"
-                pooler.log.warning(text, self._name(), limit="pooler error")
+                self._pooler.log.warning(text, self._name(), limit="pooler error")
 
     def _name(self) -> Name:
         peer = self._addresses.peer
@@ -257,7 +289,7 @@ class ConsoleConnection(asyncio.Protocol):
     def row(self) -> ConnectionRow:
         """This console's row."""
         return connection_row(
-            self._consoles.pooler.clock,
+            self._pooler.clock,
             "C",
             self.id,
             self._addresses,

@@ -24,6 +24,7 @@ from pgmux.metrics.snapshot import (
     SocketRow,
     StatsRow,
     UserRow,
+    WebRow,
 )
 
 DATABASE = DatabaseRow(
@@ -200,6 +201,9 @@ class FakeSnapshot:
 
     def dns_zones(self) -> list[DnsZoneRow]:
         return [DNS_ZONE]
+
+    def web(self) -> list[WebRow]:
+        return [WebRow(None, "off", "", 0, "")]
 
 
 @dataclass

@@ -21,11 +21,12 @@ TYPES: dict[Kind, type] = {
     Kind.TEXT: str,
     Kind.DATABASE: str,
     Kind.LDAP: LdapOptions,
+    Kind.LISTEN: str,
     Kind.COUNT: int,
     Kind.WHOLE_SECONDS: float,
     Kind.PORT: int,
 }
-LISTS = (Kind.NAMES, Kind.WORDS)
+LISTS = (Kind.NAMES, Kind.WORDS, Kind.HOST_NAMES)
 
 
 def type_of(param: Param) -> object:
