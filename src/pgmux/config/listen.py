@@ -12,12 +12,12 @@ LOOPBACK = "127.0.0.1"
 
 _PORT = re.compile("[0-9]{1,5}")
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
-_EXAMPLES = "127.0.0.1:9127, [::1]:9127 or 9127, which is 127.0.0.1:9127, is expected"
+_EXAMPLES = "127.0.0.1:9127, [::1]:9127, *:9127 or 9127, which is 127.0.0.1:9127, is expected"
 
 
 def parse_listen(text: str) -> str:
-    """`address:port`, with IPv6 in brackets; a port alone, with or without its colon, is that of
-    127.0.0.1, and "" stays that. Raises: ValueError.
+    """`address:port`, with IPv6 in brackets, * for all addresses; a port alone, with or without its
+    colon, is that of 127.0.0.1, and "" stays that. Raises: ValueError.
     """
     text = text.strip()
     if not text:
@@ -28,29 +28,18 @@ def parse_listen(text: str) -> str:
     return f"{_listen_host(host) if host else LOOPBACK}:{int(port)}"
 
 
-def split_listen(address: str) -> tuple[str, int]:
-    """Host, without brackets, and port of what `parse_listen` has made."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def parse_host_names(text: str) -> tuple[str, ...]:
-    """A list by commas of host names, each maybe with `:port`, in lower case.
-
-    Raises: ValueError.
-    """
+    """A list by commas of host names, in lower case; * is any. Raises: ValueError."""
     names = tuple(name for part in text.split(",") if (name := part.strip().lower()))
-    for name in names:
-        host, _, port = name.rpartition(":")
-        if "/" in name or not (_is_host(name) or (_is_host(host) and _PORT.fullmatch(port))):
-            raise ValueError("host names by commas are expected, as pgmux.example.com, no URLs")
+    if not all(name == "*" or _is_host(name) for name in names):
+        raise ValueError(
+            "host names by commas are expected, as pgmux.example.com: no URLs, no ports"
+        )
     return names
 
 
 def _listen_host(host: str) -> str:
-    if host == "*":
-        raise ValueError("write 0.0.0.0:port for all IPv4 addresses, [::]:port for all of IPv6")
-    if not _is_host(host):
+    if host != "*" and not _is_host(host):
         raise ValueError(_EXAMPLES)
     return host
 

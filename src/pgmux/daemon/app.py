@@ -22,6 +22,7 @@ from pgmux.daemon import systemd
 from pgmux.daemon.admin import DaemonAdmin, WebAdmin
 from pgmux.daemon.collector import Collector
 from pgmux.daemon.configuration import describe, say_problems
+from pgmux.daemon.interpreter import Interpreter
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.names import Names
 from pgmux.daemon.snapshot import DaemonSnapshot
@@ -86,6 +87,7 @@ class App:
         reload: Callable[[str], Config],
         log: Log,
         manager: ServiceManager,
+        interpreter: Interpreter,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -124,7 +126,12 @@ class App:
             lambda: self._tls.client.context,
         )
         self._web = WebProcess(
-            loop, self.pooler, self.admin, WebAdmin(self), has_own_sockets=not manager.sockets
+            loop,
+            self.pooler,
+            self.admin,
+            WebAdmin(self),
+            interpreter,
+            has_own_sockets=not manager.sockets,
         )
         self.snapshot = DaemonSnapshot(
             self.pooler, self.door, self.consoles, self._names.resolver, self._web

@@ -35,6 +35,7 @@ from pgmux.daemon.command_line import (
     parse_command_line,
 )
 from pgmux.daemon.configuration import describe, read_configuration, say_problems
+from pgmux.daemon.interpreter import Interpreter, KeptInterpreter
 from pgmux.daemon.limits import file_descriptor_limits
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.systemd import ServiceManager, find_service_manager
@@ -59,7 +60,9 @@ class Application(Protocol):
 
 
 # The third is what reads a configuration anew: from the file that it is given.
-MakeApplication = Callable[[Config, Tls, Callable[[str], Config], Log, ServiceManager], Application]
+MakeApplication = Callable[
+    [Config, Tls, Callable[[str], Config], Log, ServiceManager, Interpreter], Application
+]
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -103,12 +106,14 @@ def run(options: Options, make_application: MakeApplication) -> int:
         tls = load_tls(config.settings)  # before the user changes: a key may be root's
         new_event_loop = _find_event_loop(config)
         banner = f"process up: {PGBOUNCER}, pgmux {__version__} ({_pure.form()})"
-        manager = _become_daemon(config, options, log)
+        manager, interpreter = _become_daemon(config, options, log)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             if new_event_loop is asyncio.new_event_loop:
                 log.warning("running on asyncio's event loop: it costs four times the others' CPU")
             reload = functools.partial(_reload, options, log)
-            make = functools.partial(make_application, config, tls, reload, log, manager)
+            make = functools.partial(
+                make_application, config, tls, reload, log, manager, interpreter
+            )
             code = runner.run(_serve(config, log, make, manager, banner))
             # Leaving in the ordinary way waits for threads that compute somebody's password.
             os._exit(code)
@@ -139,13 +144,18 @@ def _find_event_loop(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _become_daemon(config: Config, options: Options, log: Log) -> ServiceManager:
+def _become_daemon(
+    config: Config, options: Options, log: Log
+) -> tuple[ServiceManager, Interpreter]:
     """Everything between a good configuration and listening. Raises: StartError."""
     settings = config.settings
+    interpreter = Interpreter()
     user = settings.user if options.user is None else options.user
     if user:
         process.import_late_modules()
+        kept = KeptInterpreter()
         process.change_user(user)
+        interpreter = kept.release()
     process.refuse_root()
     try:
         log.use_file(settings.logfile)
@@ -164,7 +174,7 @@ def _become_daemon(config: Config, options: Options, log: Log) -> ServiceManager
             raise process.StartError("daemon needs pidfile configured")
         log.set_quiet(True)
         process.daemonize()
-    return manager
+    return manager, interpreter
 
 
 def _reload(options: Options, log: Log, config_file: str) -> Config:

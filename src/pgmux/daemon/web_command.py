@@ -5,12 +5,13 @@ Errors: none.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 
 from pgmux.config import Config
 from pgmux.config.model import ADMIN_DATABASE, Settings
+
+WEB = ("-P", "-m", "pgmux", "web")  # -P: nothing is imported from the working directory
 
 _LIBRARIES = {"aiohttp": "aiohttp", "prometheus_client": "prometheus-client"}
 # What Python, the loader and the clock go by; all else of our environment may be a secret.
@@ -21,12 +22,7 @@ _ANY = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 def missing_libraries() -> list[str]:
     """The packages of the extra `web` that aren't installed."""
-    return [name for module, name in _LIBRARIES.items() if find_spec(module) is None]
-
-
-def web_command() -> tuple[str, ...]:
-    """`pgmux web`, by the interpreter that runs this; never from the working directory (-P)."""
-    return (sys.executable, "-P", "-m", "pgmux", "web")
+    return [name for module, name in _LIBRARIES.items() if PathFinder.find_spec(module) is None]
 
 
 def web_arguments(config: Config, *, has_own_sockets: bool) -> tuple[str, ...]:

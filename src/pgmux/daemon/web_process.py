@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,13 +23,9 @@ from enum import StrEnum
 
 from pgmux.admin.pooler import AdminPooler
 from pgmux.config import Config
+from pgmux.daemon.interpreter import Interpreter
 from pgmux.daemon.token import Token
-from pgmux.daemon.web_command import (
-    missing_libraries,
-    web_arguments,
-    web_command,
-    web_environment,
-)
+from pgmux.daemon.web_command import WEB, missing_libraries, web_arguments, web_environment
 from pgmux.metrics.snapshot import WebRow
 from pgmux.net.loop import open_transport
 from pgmux.net.web_console import WebConsole
@@ -41,6 +38,7 @@ PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_PATIENCE = 1.0  # the same where the pooler itself ends
 _LONGEST_LINE = 1000
 _MOST_STDERR = 65536  # bytes of a round
+_LINE = re.compile("pgmux-web: (DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)")
 
 
 class WebState(StrEnum):
@@ -88,8 +86,9 @@ class Child:
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[:_LONGEST_LINE]
         found = [line[:_LONGEST_LINE].decode(errors="replace").rstrip() for line in lines]
-        self.last_line = next((line for line in reversed(found) if line), self.last_line)
-        return [line for line in found if line]
+        found = [line for line in found if line]
+        self.last_line = found[-1] if found else self.last_line
+        return found
 
     def close(self) -> None:
         """It has ended: let go of what was its."""
@@ -106,18 +105,23 @@ class WebProcess:
         pooler: Pooler,
         admin: AdminPooler,
         web_admin: AdminPooler,
+        interpreter: Interpreter,
         *,
         has_own_sockets: bool = True,
-        command: Sequence[str] | None = None,
+        arguments: Sequence[str] = WEB,
+        find_missing: Callable[[], list[str]] = missing_libraries,
     ) -> None:
-        """`admin` answers what anybody may ask, `web_admin` does what a token allows."""
+        """`admin` answers what anybody may ask, `web_admin` does what a token allows. `arguments`
+        are the interpreter's, up to those that the configuration decides.
+        """
         self._loop = loop
         self._log: Log = pooler.log
         self._pooler = pooler
         self._admin = admin
         self._has_own_sockets = has_own_sockets
-        self._command = tuple(command or web_command())
-        self._is_ours = command is None
+        self._interpreter = interpreter
+        self._arguments = tuple(arguments)
+        self._find_missing = find_missing
         self._token = Token(pooler.log, pooler.clock, web_admin)
         self._wanted: tuple[str, ...] = ()
         self._address = ""
@@ -182,7 +186,7 @@ class WebProcess:
         if self._is_over or not self._wanted:
             self._state = WebState.OFF
             return
-        missing = missing_libraries() if self._is_ours else []
+        missing = self._find_missing()
         if missing:
             self._state = WebState.UNAVAILABLE
             text = f"http_listen needs {' and '.join(missing)}, which can't be found"
@@ -210,12 +214,12 @@ class WebProcess:
         stderr, their_stderr = os.pipe()
         try:
             process = subprocess.Popen(
-                [*self._command, "--console-fd", str(theirs.fileno()), *self._wanted],
+                self._command(theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=their_stderr,
                 stderr=their_stderr,
-                pass_fds=(theirs.fileno(),),
-                env=web_environment(os.environ),
+                pass_fds=(theirs.fileno(), *self._interpreter.fds),
+                env=web_environment(os.environ) | dict(self._interpreter.environment),
                 process_group=0,  # ^C is for the pooler, which ends it when it is time
             )
         except OSError:
@@ -230,6 +234,10 @@ class WebProcess:
         console = WebConsole(self._pooler, self._admin, self._token.elevate)
         self._opening = self._loop.create_task(open_transport(self._loop, console, ours))
         return Child(process, stderr, console)
+
+    def _command(self, console_fd: int) -> list[str]:
+        fd = ("--console-fd", str(console_fd))
+        return [self._interpreter.path, *self._arguments, *fd, *self._wanted]
 
     def _on_end(self, child: Child) -> None:
         self._say(child.lines())
@@ -252,20 +260,16 @@ class WebProcess:
         self._delay = min(self._delay * 2, LONGEST_DELAY)
 
     def _say(self, lines: list[str]) -> None:
-        """What it writes to stderr, in our log: `LEVEL text`; what has no level is a warning."""
-        writers: dict[str, Callable[..., None]] = {
-            "ERROR": self._log.error,
-            "WARNING": self._log.warning,
-            "LOG": self._log.log,
-        }
+        """What it writes to stderr, in our log; what has no level is a warning."""
         for line in lines:
-            level, _, text = line.partition(" ")
+            match = _LINE.match(line)
+            level, text = (match[1], match[2]) if match else ("WARNING", line)
             if level == "DEBUG":
                 self._log.debug(f"web process: {text}")
-            elif level in writers:
-                writers[level](f"web process: {text}", limit="web process")
             else:
-                self._log.warning(f"web process: {line}", limit="web process")
+                write = {"INFO": self._log.log, "WARNING": self._log.warning}
+                say = write.get(level, self._log.error)
+                say(f"web process: {text}", limit="web process")
 
 
 def _describe_end(code: int, last_line: str) -> str:
@@ -274,4 +278,6 @@ def _describe_end(code: int, last_line: str) -> str:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(-code).name}"
         return f"killed by signal {-code}"
-    return f"exit code {code}" + (f": {last_line}" if last_line and code else "")
+    match = _LINE.match(last_line)
+    last_words = match[2] if match else last_line
+    return f"exit code {code}" + (f": {last_words}" if last_words and code else "")

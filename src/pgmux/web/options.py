@@ -39,10 +39,12 @@ class Options:
 
 
 def parse_address(text: str) -> Address:
-    """`ADDR:PORT`, `[ADDR]:PORT`, `*:PORT`, `ADDR`, or a port alone. Raises: ValueError."""
+    """`ADDR:PORT`, `[ADDR]:PORT`, `*:PORT`, `ADDR`, or a port alone, which is one of loopback's
+    also with a colon in front. Raises: ValueError.
+    """
     host, colon, port = text.rpartition(":")
-    if not colon and text.isdecimal():
-        host, port = DEFAULT_LISTEN.rpartition(":")[0], text
+    if not host and port.isdecimal():
+        host, colon = DEFAULT_LISTEN.rpartition(":")[0], ":"
     elif not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     if not text or not port.isdecimal() or not 0 <= int(port) <= 65535 or not is_host(host):
@@ -51,7 +53,7 @@ def parse_address(text: str) -> Address:
             " [::1]:9127 or *:9127"
         )
     host = host.removeprefix("[").removesuffix("]")
-    return Address(None if host in ("", "*") else host, int(port))
+    return Address(None if host == "*" else host, int(port))
 
 
 def is_host(text: str) -> bool:

@@ -26,7 +26,7 @@ os.getuid = lambda: 1  # these tests run as whoever runs the tests
 
 
 class Application:
-    def __init__(self, config, tls, reload, log, manager):
+    def __init__(self, config, tls, reload, log, manager, interpreter):
         self.config, self.reload, self.log = config, reload, log
         self.closed = asyncio.get_running_loop().create_future()
 

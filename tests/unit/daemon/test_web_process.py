@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from pgmux.config import Config
 from pgmux.config.model import PgmuxSettings, Settings
 from pgmux.daemon import web_process
 from pgmux.daemon.admin import DaemonAdmin, WebAdmin
+from pgmux.daemon.interpreter import Interpreter
 from pgmux.daemon.web_command import admin_conninfo, web_arguments, web_environment
 from pgmux.daemon.web_process import WebProcess
 from tests.unit.session.rig import Rig
@@ -29,13 +29,22 @@ fd = int(sys.argv[sys.argv.index("--console-fd") + 1])
 while os.read(fd, 100):
     pass
 """
-STUBBORN = "import signal, time; signal.signal(15, 1); print('LOG up', flush=True); time.sleep(60)"
-BROKEN = "import sys; print('Traceback', file=sys.stderr); sys.exit('ERROR cannot listen: in use')"
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("pgmux-web: INFO up", flush=True)
+time.sleep(60)
+"""
+BROKEN = """
+import sys
+print("Traceback", file=sys.stderr)
+sys.exit("pgmux-web: ERROR cannot listen: in use")
+"""
 CURIOUS = """
 import os, sys
 fd = int(sys.argv[sys.argv.index("--console-fd") + 1])
 os.write(fd, b"Q\\0\\0\\0\\x11SHOW VERSION\\0")
-print("LOG answer", b"1.25.2" in os.read(fd, 1000), flush=True)
+print("pgmux-web: INFO",  "answer", b"1.25.2" in os.read(fd, 1000), flush=True)
 os.read(fd, 1)
 """
 INHERITS = """
@@ -47,8 +56,8 @@ def is_open(fd):
         return False
 fds = [fd for fd in range(1000) if is_open(fd)]
 fd = int(sys.argv[sys.argv.index("--console-fd") + 1])
-print("LOG fds", fds == [0, 1, 2, fd], flush=True)
-print("LOG secret", "PGPASSWORD" in os.environ, flush=True)
+print("pgmux-web: INFO",  "fds", fds == [0, 1, 2, fd], flush=True)
+print("pgmux-web: INFO",  "secret", "PGPASSWORD" in os.environ, flush=True)
 os.read(fd, 1)
 """
 
@@ -60,8 +69,9 @@ def listening_at(address: str, **settings: Any) -> Config:
 class Supervisor:
     """A `WebProcess` that runs a stand-in."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, interpreter: Interpreter) -> None:
         self.rig = Rig()
+        self.missing: list[str] = []
         app: Any = SimpleNamespace(
             pooler=self.rig.pooler, log=self.rig.log, snapshot=None, is_shutting_down=False
         )
@@ -70,7 +80,9 @@ class Supervisor:
             self.rig.pooler,
             DaemonAdmin(app),
             WebAdmin(app),
-            command=(sys.executable, "-S", "-E", "-c", code),
+            interpreter,
+            arguments=("-S", "-E", "-c", code),
+            find_missing=lambda: self.missing,
         )
 
     @property
@@ -103,9 +115,13 @@ def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_process, "LAST_PATIENCE", 0.1)
 
 
-def run(code: str, test: Callable[[Supervisor], Awaitable[None]]) -> None:
+def run(
+    code: str,
+    test: Callable[[Supervisor], Awaitable[None]],
+    interpreter: Interpreter | None = None,
+) -> None:
     async def main() -> None:
-        supervisor = Supervisor(code)
+        supervisor = Supervisor(code, interpreter or Interpreter())
         try:
             await test(supervisor)
         finally:
@@ -149,7 +165,7 @@ def test_one_that_ends_by_itself_is_tried_ever_more_seldom_and_says_why() -> Non
     async def test(supervisor: Supervisor) -> None:
         supervisor.web.use_config(listening_at("127.0.0.1:9127"))
         await supervisor.until(lambda: supervisor.web.starts == 5)
-        assert supervisor.web.row().last_end == "exit code 1: ERROR cannot listen: in use"
+        assert supervisor.web.row().last_end == "exit code 1: cannot listen: in use"
         delays = [line.split()[-2] for line in supervisor.lines if "started again" in line]
         assert delays[:4] == ["0.01", "0.02", "0.04", "0.04"]
         assert "web process: cannot listen: in use" in supervisor.lines
@@ -228,29 +244,23 @@ def test_the_end_of_the_pooler_leaves_no_process_behind() -> None:
 
 def test_a_command_that_cant_be_run_is_said_and_tried_again() -> None:
     async def test(supervisor: Supervisor) -> None:
-        supervisor.web._command = ("/nowhere/python",)
         supervisor.web.use_config(listening_at("127.0.0.1:9127"))
         await supervisor.until(lambda: supervisor.web.starts == 3)
         assert "No such file" in supervisor.web.row().last_end
 
-    run(PATIENT, test)
+    run(PATIENT, test, Interpreter("/nowhere/python"))
 
 
-def test_a_missing_library_is_said_once_and_not_tried_again_before_a_reload(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    missing = ["aiohttp"]
-    monkeypatch.setattr(web_process, "missing_libraries", lambda: missing)
-
+def test_a_missing_library_is_said_once_and_not_tried_again_before_a_reload() -> None:
     async def test(supervisor: Supervisor) -> None:
-        supervisor.web._is_ours = True
+        supervisor.missing = ["aiohttp"]
         supervisor.web.use_config(listening_at("127.0.0.1:9127"))
         for _ in range(3):
             supervisor.web.maintain()
         assert supervisor.web.row().state == "unavailable"
         (line,) = supervisor.lines
         assert line.startswith("http_listen needs aiohttp, which can't be found (pip install")
-        missing.clear()
+        supervisor.missing.clear()
         supervisor.web.use_config(listening_at("127.0.0.1:9127"))
         assert supervisor.web.row().state == "running"
 

@@ -14,7 +14,7 @@ from pgmux.web.options import Address, parse_address
         ("[::1]:80", Address("::1", 80)),
         ("[::1]", Address("::1", 9127)),
         ("*:80", Address(None, 80)),
-        (":80", Address(None, 80)),
+        (":80", Address("127.0.0.1", 80)),
         ("80", Address("127.0.0.1", 80)),
         ("localhost", Address("localhost", 9127)),
     ],
