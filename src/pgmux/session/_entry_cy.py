@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgmux.pool import states
 from pgmux.session import startup_cache
-from pgmux.session._relay_cy import AppCounters, ClientRelay
+from pgmux.session._relay_cy import ClientRelay
 from pgmux.wire.build import (
     build_authentication_ok,
     build_backend_key_data,
@@ -247,9 +247,11 @@ class Entries:
         info.cancel_key = key
         info.welcomed = True
         client = ClientRelay(entry.relay, transport, info)
-        client.vars = client.app_vars = entry.vars
-        client.app = self._find_app(entry, info)
+        client.vars = entry.vars
         client.connect_time = connect_time
+        if not entry.app.is_known:
+            entry.app = entry.control.find_app(client, entry.vars.get("application_name"))
+        client.count_as(entry.app)
         entry.lists.add_client(client)
         self.by_pid[pid] = ((key, client),)
         for quota in entry.quotas:
@@ -260,16 +262,6 @@ class Entries:
         return client
 
     # ---- inside
-
-    @cython.cfunc
-    def _find_app(self, entry: Entry, info: ClientInfo) -> AppCounters:
-        """The application that it is one of: mostly others of it are there."""
-        app: AppCounters = entry.app
-        if app.client_count > 0:
-            app.client_count += 1
-        else:
-            app = entry.app = entry.control.find_app(info, entry.vars.get("application_name"))
-        return app
 
     @cython.cfunc
     def _use_config(self, config: Any) -> None:
@@ -356,11 +348,7 @@ def leave(control: Any, client: Any, reason: str) -> bool:
     else:
         transport.close()
     control.pool.lists.remove_client(client)
-    app: AppCounters = client.app
-    if app.client_count > 1:
-        app.client_count -= 1
-    else:
-        control.apps.leave(app)
+    client.count_out()
     for quota in info.quotas:
         quota.client_count -= 1
     pooler.client_count -= 1

@@ -394,16 +394,21 @@ class Histogram:
     @cython.wraparound(False)
     def add(self, seconds: cython.double) -> None:
         """Count one that took so long."""
-        left: cython.longlong = 0 if seconds < 0 else cython.cast(cython.longlong, seconds * USEC)
         at: cython.int = 0
+        left: cython.longlong = 0
+        if seconds < 0:
+            seconds = 0
         if cython.compiled:
+            left = cython.cast(cython.longlong, seconds * USEC)
             while left >= 8:
                 left >>= 1
                 at += 4
-        elif left >= 8:
-            octaves = left.bit_length() - 3
-            at = 4 * octaves
-            left >>= octaves
+        else:
+            left = int(seconds * USEC)
+            if left >= 8:
+                octaves = left.bit_length() - 3
+                at = 4 * octaves
+                left >>= octaves
         at += left
         self.counts[at if at < LAST_BUCKET else LAST_BUCKET] += 1
 
@@ -421,6 +426,8 @@ class AppCounters:
 
     user = cython.declare(str, visibility="readonly")
     name = cython.declare(str, visibility="readonly")
+    is_known = cython.declare(cython.bint, visibility="public")  # not forgotten for another
+    entered_at = cython.declare(cython.double, visibility="public")  # the last client
     client_count = cython.declare(cython.longlong, visibility="public")  # that are here
     xact_count = cython.declare(cython.longlong, visibility="public")
     query_count = cython.declare(cython.longlong, visibility="public")
@@ -436,6 +443,8 @@ class AppCounters:
     def __init__(self, user: str, name: str) -> None:
         self.user = user
         self.name = name
+        self.is_known = False
+        self.entered_at = 0.0
         self.client_count = self.xact_count = self.query_count = self.error_count = 0
         self.client_bytes = self.server_bytes = 0
         self.wait_time = self.server_time = self.idle_xact_time = self.wait_caused_time = 0.0
@@ -689,6 +698,18 @@ class ClientRelay(Relay):
             self._process_safely(data)
 
     # ---- for control
+
+    def count_as(self, app: AppCounters) -> None:
+        """Be one of that application's clients from now on, and of no other's."""
+        self.app.client_count -= 1
+        self.app = app
+        self.app_vars = self.vars
+        app.client_count += 1
+        app.entered_at = self.connect_time
+
+    def count_out(self) -> None:
+        """Be none of its application's clients any more."""
+        self.app.client_count -= 1
 
     @property
     def linked_server(self) -> ServerRelay | None:

@@ -1,20 +1,25 @@
 """The applications that clients say they are, and what each of them has done: who fills the pool.
 
 An application is what the clients of one pool and login name have in common that send the same
-application_name. A name is a stranger's text: it is cut and made printable, and what has been
-counted is bounded (`max_applications`). Beyond that the application that has gone first makes room,
-its numbers go to the pool's `other`; while all are there, who is new is `other` at once.
+application_name. A name is a stranger's text: it is cut and made printable, and how many are
+counted is bounded (`max_applications`). Beyond that those that have gone and came longest ago make
+room: their numbers go to their pools' `other`. While all are there, who is new is `other` at once.
 Errors: none.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from heapq import nsmallest
+from operator import attrgetter
 
 from pgmux.session._relay_cy import AppCounters
 
 OTHER = "other"
 NAME_MAX = 63  # as PostgreSQL cuts it
+
+SHARE = 10  # of all: so many are forgotten when there is no room
+
+_entered_at = attrgetter("entered_at")
 
 AppKey = tuple[str, str]  # login name, application name
 
@@ -30,26 +35,30 @@ def clean_name(name: str, *, has_host: bool = False) -> str:
 
 
 class Apps:
-    """All that is counted, in all pools: how many there are, and which of them nobody is any more,
-    longest so first.
+    """All that are counted by themselves, in all pools: `max_count` at most, but for those whose
+    clients are there when that is lowered.
     """
 
     def __init__(self, max_count: int) -> None:
         self.max_count = max_count
-        self.count = 0
-        self.idle: OrderedDict[AppCounters, PoolApps] = OrderedDict()
+        self.places: dict[AppCounters, PoolApps] = {}
 
     def use_limit(self, max_count: int) -> None:
-        """From now on so many at most, but for those who are there."""
+        """From now on so many at most."""
         self.max_count = max_count
-        while self.count > max_count and self.idle:
-            self.make_room()
+        self._forget(len(self.places) - max_count)
 
-    def make_room(self) -> None:
-        """Forget the one that has gone first; its pool's `other` has its numbers."""
-        app, apps = self.idle.popitem(last=False)
-        apps.forget(app)
-        self.count -= 1
+    def has_room(self) -> bool:
+        """Whether one more can be counted by itself; those that have gone first make room."""
+        if len(self.places) >= self.max_count:
+            # Some at a time: a stranger who makes up names pays for looking at all once in a while.
+            self._forget(max(1, self.max_count // SHARE))
+        return len(self.places) < self.max_count
+
+    def _forget(self, count: int) -> None:
+        gone = [app for app in self.places if app.client_count == 0]
+        for app in nsmallest(count, gone, key=_entered_at):
+            self.places.pop(app).forget(app)
 
 
 class PoolApps:
@@ -68,27 +77,16 @@ class PoolApps:
         named = [self.by_key[key] for key in sorted(self.by_key)]
         return named if self.other is None else [*named, self.other]
 
-    def enter(self, user: str, name: str) -> AppCounters:
-        """What counts a client that comes; `name` is clean."""
-        app = self.by_key.get((user, name)) or self._make(user, name)
-        if app.client_count == 0:
-            self._all.idle.pop(app, None)
-        app.client_count += 1
-        return app
-
-    def leave(self, app: AppCounters) -> None:
-        """A client of it has gone."""
-        app.client_count -= 1
-        if app.client_count == 0 and app is not self.other:
-            self._all.idle[app] = self
-
-    def _make(self, user: str, name: str) -> AppCounters:
-        if self._all.count >= self._all.max_count:
-            if not self._all.idle:
-                return self._find_other()
-            self._all.make_room()
-        self._all.count += 1
+    def find(self, user: str, name: str) -> AppCounters:
+        """What counts clients of that login name who call themselves so; `name` is clean."""
+        app = self.by_key.get((user, name))
+        if app is not None:
+            return app
+        if not self._all.has_room():
+            return self._find_other()
         app = self.by_key[user, name] = AppCounters(user, name)
+        app.is_known = True
+        self._all.places[app] = self
         return app
 
     def _find_other(self) -> AppCounters:
@@ -98,12 +96,13 @@ class PoolApps:
 
     def forget(self, app: AppCounters) -> None:
         """There is no room for it any more."""
+        app.is_known = False
         del self.by_key[app.user, app.name]
         self._find_other().add(app)
 
     def clear(self) -> None:
         """The pool is no more."""
         for app in self.by_key.values():
-            self._all.idle.pop(app, None)
-        self._all.count -= len(self.by_key)
+            app.is_known = False
+            del self._all.places[app]
         self.by_key.clear()

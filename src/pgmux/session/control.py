@@ -20,7 +20,7 @@ from pgmux.errors import (
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import CL_GONE, SV_GONE, SV_TESTED
 from pgmux.session import release
-from pgmux.session._entry_cy import ClientInfo, leave
+from pgmux.session._entry_cy import leave
 from pgmux.session._relay_cy import AppCounters, ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.apps import PoolApps, clean_name
 from pgmux.session.farewell import close_with
@@ -119,19 +119,16 @@ class PoolControl(StateKeeper):
 
     # ---- applications
 
-    def find_app(self, info: ClientInfo, name: str | None) -> AppCounters:
-        """What counts a client that comes, or that calls itself so from now on."""
+    def find_app(self, client: ClientRelay, name: str | None) -> AppCounters:
+        """What counts a client that calls itself so."""
         has_host = self.pooler.config.settings.application_name_add_host
-        return self.apps.enter(info.user, clean_name(name or "", has_host=has_host))
+        return self.apps.find(client.owner.user, clean_name(name or "", has_host=has_host))
 
     def on_vars_changed(self, client: ClientRelay) -> None:
         """A client's transaction is over, and its parameters aren't those of its application any
         more: it may call itself something else.
         """
-        client.app_vars = client.vars
-        app = self.find_app(client.owner, client.vars and client.vars.get("application_name"))
-        self.apps.leave(client.app)
-        client.app = app
+        client.count_as(self.find_app(client, client.vars.get("application_name")))
 
     # ---- clients
 
@@ -253,7 +250,7 @@ class PoolControl(StateKeeper):
             app.max_xact_time = max(app.max_xact_time, self.pooler.clock() - client.xact_start)
         if server is not None:
             self._part(client, server)
-        self.apps.leave(app)
+        client.count_out()
         if client.state != CL_GONE:
             self.pool.lists.remove_client(client)
         if not client.owner.is_lookup:

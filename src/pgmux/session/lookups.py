@@ -255,7 +255,7 @@ class Run:
     def start(self) -> None:
         """Send the query, or queue for a server."""
         self._control.pool.lists.add_client(self.relay)
-        self.relay.app = self._control.apps.enter(self.key.pool.user, LOOKUP_NAME)
+        self.relay.count_as(self._control.apps.find(self.key.pool.user, LOOKUP_NAME))
         self.relay.data_received(build_auth_query(self.key.query, self.key.user))
 
     def on_left(self) -> None:

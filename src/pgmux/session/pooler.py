@@ -170,7 +170,7 @@ class Pooler:
         control = entrance.control
         relay = control.dedicated_relay() if info.replication else control.relay
         client = ClientRelay(relay, transport, info)
-        client.app = control.find_app(info, info.startup.get("application_name"))
+        client.count_as(control.find_app(client, info.startup.get("application_name")))
         info.long_key = long_key
         control.pool.lists.add_client(client)
         self.client_count += 1

@@ -223,7 +223,7 @@ def test_nothing_is_left_of_applications_when_their_pool_goes() -> None:
     for client in control.pool.lists.active_clients():
         control.close_client(client, "test")
     rig.pooler.drop_pool(control)
-    assert (rig.pooler.apps.count, len(rig.pooler.apps.idle)) == (0, 0)
+    assert rig.pooler.apps.places == {}
 
 
 # Histograms
