@@ -183,6 +183,9 @@ class Rig:
     def on_client_waits(self, client: Any) -> None:
         self.on_wait(client)
 
+    def on_server_error(self, body: bytes) -> None:
+        pass
+
     def on_server_lost(self, server: Any, error: BaseException | None) -> None:
         self._close_server(server, "lost")
 

@@ -55,15 +55,18 @@ _WELCOME = (
 _UNSUPPORTED = (codes.FUNCTION_CALL, codes.COPY_DATA, codes.COPY_DONE, codes.COPY_FAIL)
 
 
+Errors = tuple[tuple[str, str], ...]  # SQLSTATE and message of each
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to do now; `errors` are the messages of the ErrorResponses in `data`, for the log."""
+    """What to do now; `errors` are the ErrorResponses in `data`, for the log and SHOW ERRORS."""
 
     data: bytes = b""
     more: bool = False
     waiting: Waiting | None = None
     reason: str | None = None
-    errors: tuple[str, ...] = ()
+    errors: Errors = ()
 
 
 # Who a token's query acts as. Raises: PoolerError, fatal=False, for a wrong token.
@@ -111,7 +114,7 @@ class Console:
         self._find_statements = partial(find_statements, pooler=pooler, is_admin=is_admin)
         self._extended = ExtendedQuery(partial(find_statement, pooler=pooler, is_admin=is_admin))
         self._answer: Iterator[bytes] = iter(())
-        self._errors: list[str] = []
+        self._errors: list[tuple[str, str]] = []
         self._held_len = 0
         self._is_simple = True
         self._is_skipping = False  # until Sync, after an error in an extended query
@@ -222,7 +225,7 @@ class Console:
             error.message.replace("\0", ""),
             detail=cause[:MAX_DETAIL_LEN].replace("\0", ""),
         )
-        self._errors.append(error.message)
+        self._errors.append((error.sqlstate, error.message))
         if error.fatal:
             self._reason = error.message
         elif self._is_simple:

@@ -29,6 +29,18 @@ OWN_TABLES: Mapping[str, Table] = {
         ),
         lambda pooler: pooler.snapshot.apps(),
     ),
+    "connects": Table(
+        (*attributes(TEXT, "database side event reason"), *attributes(NUMERIC, "count")),
+        lambda pooler: pooler.snapshot.connects(),
+    ),
+    "errors": Table(
+        (
+            *attributes(TEXT, "database source sqlstate error"),
+            *attributes(NUMERIC, "count"),
+            *attributes(TEXT, "last_time"),
+        ),
+        lambda pooler: pooler.snapshot.errors(),
+    ),
     "histograms": Table(
         (
             *attributes(TEXT, "database user histogram"),
@@ -38,5 +50,15 @@ OWN_TABLES: Mapping[str, Table] = {
             *attributes(TEXT, "buckets"),
         ),
         lambda pooler: pooler.snapshot.histograms(),
+    ),
+    "waiters": Table(
+        (
+            *attributes(TEXT, "database user role application_name addr"),
+            *attributes(INT4, "port"),
+            *attributes(TEXT, "state since"),
+            *times("duration"),
+            *attributes(INT4, "client_id server_pid"),
+        ),
+        lambda pooler: pooler.snapshot.waiters(),
     ),
 }

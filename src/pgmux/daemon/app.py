@@ -102,7 +102,15 @@ class App:
         self._computer = Computer(loop)
         self._names = Names(loop, log, lambda: self.pooler)
         resolve = self._names.resolver.resolve
-        self._connector = Connector(loop, log, time.monotonic, self._computer, resolve, self._tls)
+        self._connector = Connector(
+            loop,
+            log,
+            time.monotonic,
+            self._computer,
+            resolve,
+            self._tls,
+            lambda *end: self.pooler.on_attempt_end(*end),
+        )
         self._random = RandomBytes()
         outside = Outside(
             time.monotonic,
@@ -149,6 +157,7 @@ class App:
             lambda: self.pooler.config.settings,
             self._connector.hosts,
             self._names.resolver.resolve,
+            lambda *end: self.pooler.on_attempt_end(*end),
         )
 
     def _login_context(self) -> LoginContext:
@@ -406,7 +415,7 @@ class App:
         def on_failed(error: ServerLoginFailed) -> None:
             failure = Failure(error.reason)
             if error.from_server or not error.is_transient:
-                failure = Failure(error.reason, error.sqlstate, error.message)
+                failure = Failure(error.reason, error.sqlstate, error.message, error.from_server)
             self.pooler.connects.on_failed(attempt, failure, transient=error.is_transient)
 
         if self.log.is_debug:

@@ -12,16 +12,19 @@ from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.daemon import activity
 from pgmux.daemon.connections import Connections
+from pgmux.daemon.waiters import waiter_rows
 from pgmux.daemon.web_process import WebProcess
 from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
     COUNTERS,
     AppRow,
     ConnectionRow,
+    ConnectRow,
     DatabaseRow,
     DnsCache,
     DnsHostRow,
     DnsZoneRow,
+    ErrorRow,
     HistogramRow,
     ListsRow,
     MemRow,
@@ -31,11 +34,13 @@ from pgmux.metrics.snapshot import (
     SocketRow,
     StatsRow,
     UserRow,
+    WaiterRow,
     WebRow,
     sum_stats,
 )
 from pgmux.net.console_connection import Consoles
 from pgmux.net.door import Door
+from pgmux.net.rows import wall_time
 from pgmux.pool import states
 from pgmux.session._relay_cy import Counters, Relay, ServerRelay
 from pgmux.session.control import PoolControl
@@ -212,6 +217,30 @@ class DaemonSnapshot:
     def sockets(self) -> Iterable[SocketRow]:
         """Clients and servers, logins under way included."""
         return self._connections.sockets()
+
+    # ---- SHOW ERRORS, CONNECTS, WAITERS
+
+    def errors(self) -> Sequence[ErrorRow]:
+        """By database, source, SQLSTATE and text."""
+        now = self._pooler.clock()
+        return [
+            ErrorRow(name, *key, found.count, wall_time(now - found.last_at))
+            for name, tally in self._pooler.tallies.items()
+            for key, found in sorted(tally.errors.items())
+        ]
+
+    def connects(self) -> Sequence[ConnectRow]:
+        """In the order of the columns."""
+        logins = {row.database: row.client_login_count for row in self.stats()}
+        return [
+            ConnectRow(name, *event)
+            for name, tally in self._pooler.tallies.items()
+            for event in sorted(tally.events(logins.get(name, 0)))
+        ]
+
+    def waiters(self) -> Iterable[WaiterRow]:
+        """Who waits, and who holds what they wait for."""
+        return waiter_rows(self._pooler)
 
     # ---- SHOW PEERS, PEER_POOLS, MEM
 

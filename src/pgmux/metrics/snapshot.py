@@ -311,6 +311,50 @@ class WebRow:
     last_end: str
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """SHOW ERRORS: an error that clients were told, by the pooler or by a server. `database` is ""
+    where the client named none that there is; `sqlstate` is "" where its class isn't known.
+    """
+
+    database: str
+    source: str
+    sqlstate: str
+    error: str
+    count: int
+    last_time: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRow:
+    """SHOW CONNECTS: clients or servers that came or went, and why."""
+
+    database: str
+    side: str
+    event: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaiterRow:
+    """SHOW WAITERS: a client that waits for a server, or holds one while others wait. `state` is
+    why it waits, or what it does with the server; `server_pid` is None for who waits.
+    """
+
+    database: str
+    user: str
+    role: str
+    application_name: str
+    addr: str
+    port: int
+    state: str
+    since: str
+    duration: float
+    client_id: int
+    server_pid: int | None
+
+
 class DnsCache(Protocol):
     """What a resolver remembers of names."""
 
@@ -364,6 +408,17 @@ class Snapshot(Protocol):
 
     def overall(self) -> tuple[StatsRow, StatsRow]:
         """Totals and averages of all databases together."""
+
+    def errors(self) -> Sequence[ErrorRow]:
+        """Every error that was told, by database, source, SQLSTATE and text."""
+
+    def connects(self) -> Sequence[ConnectRow]:
+        """Every reason that somebody came or went for, in the order of the columns."""
+
+    def waiters(self) -> Iterable[WaiterRow]:
+        """Of each pool where somebody waits: who does, first the one who is next; and who holds its
+        servers, first the one who has for longest.
+        """
 
     def lists(self) -> ListsRow:
         """The counts of SHOW LISTS."""

@@ -49,6 +49,8 @@ from pgmux.session.login_steps import (
     Unknown,
     Verify,
 )
+from pgmux.session.reasons import CANCEL_REQUEST, LOGIN_FAILED, PROBE
+from pgmux.session.tally import CLIENT
 from pgmux.wire.build import build_error_response
 
 if TYPE_CHECKING:
@@ -127,8 +129,8 @@ class ClientConnection:
                 self._log_end(_LOST)
             elif self.kept_len:  # else it may be a probe, of which nothing is said
                 self._log_end(_LOST)
-            elif self.attempt_unsaid:
-                self._log_attempt(_ATTEMPT)
+            else:
+                self._leave_silently()
         self._leave()
 
     def eof_received(self) -> None:
@@ -445,8 +447,14 @@ class ClientConnection:
         if tell and self.door.pooler.config.settings.log_pooler_errors:
             log.warning(f"pooler error: {message}", self._name(), limit="pooler error")
         is_told = tell and not self.login.awaits_tls
+        if is_told:
+            self._count_error(sqlstate, message)
         last_words = build_error_response("FATAL", sqlstate, message) if is_told else b""
         close_with(self.transport, last_words)
+
+    def _count_error(self, sqlstate: str, message: str) -> None:
+        pooler = self.door.pooler
+        pooler.tallies.find(self.login.database).on_told(sqlstate, message, pooler.clock())
 
     @cython.cfunc
     def _leave(self) -> None:
@@ -457,13 +465,30 @@ class ClientConnection:
             self.asked.cancel()
             self.asked = None
 
+    def _leave_silently(self) -> None:
+        """It has gone, and its end is worth no line: a probe, or who is about to come back with a
+        password.
+        """
+        tallies = self.door.pooler.tallies
+        if self.begun is None and self.startup is None:
+            tally = tallies.find("")
+            tally.on_connect(CLIENT, PROBE)
+            tally.on_end(CLIENT, PROBE)
+            return
+        tally = tallies.find(self.login.database)
+        tally.on_connect(CLIENT, LOGIN_FAILED)
+        tally.on_end(CLIENT, _LOST)
+        if self.attempt_unsaid:
+            self._log_attempt(_ATTEMPT)
+
     # ---- the log
 
     def _log_end(self, reason: str) -> None:
         if self.attempt_unsaid:
             self._log_attempt(_ATTEMPT)
-        if self.door.pooler.config.settings.log_disconnections:
-            self.door.pooler.log_end(self._name(), reason, self.connect_time, limit=_END)
+        connect = CANCEL_REQUEST if self.is_canceling else LOGIN_FAILED
+        pooler = self.door.pooler
+        pooler.on_end(self._name(), reason, self.connect_time, limit=_END, connect=connect)
 
     def _log_tls_error(self, error: TlsError) -> None:
         self.door.pooler.log.warning(f"{_TLS_ERROR}: {error}", self._name(), limit=_TLS_ERROR)

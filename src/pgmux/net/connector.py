@@ -71,13 +71,16 @@ class ConnectRequest:
 
 OnReady = Callable[[asyncio.Transport, LoggedIn, Addresses], None]
 OnFailed = Callable[[ServerLoginFailed], None]
+OnEnd = Callable[[Name, str, float], None]  # whose, why, and when it was begun
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 
 
 class Connector:
-    """Makes connections. `resolve` finds the addresses of a name: see `net/resolver.py`."""
+    """Makes connections. `resolve` finds the addresses of a name: see `net/resolver.py`; `on_end`
+    is told of each that ends before it has logged in.
+    """
 
-    __slots__ = ("clock", "computer", "hosts", "log", "loop", "resolve", "tls")
+    __slots__ = ("clock", "computer", "hosts", "log", "loop", "on_end", "resolve", "tls")
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Connector:
         computer: Computer,
         resolve: Resolve,
         tls: TlsInForce,
+        on_end: OnEnd,
     ) -> None:
         self.loop = loop
         self.log = log
@@ -94,6 +98,7 @@ class Connector:
         self.computer = computer
         self.resolve = resolve
         self.tls = tls
+        self.on_end = on_end
         self.hosts = Hosts(clock)
 
     def connect(self, request: ConnectRequest, on_ready: OnReady, on_failed: OnFailed) -> Attempt:
@@ -166,7 +171,7 @@ class Attempt:
         """Close what is open and call nobody. After the end of the attempt: do nothing."""
         task = self._task
         if task is not None:
-            self._log_end(reason)
+            self._end(reason)
             self._forget()
             task.cancel(reason)
 
@@ -203,7 +208,7 @@ class Attempt:
                 log = self._connector.log
                 write = log.error if failure.reason == REASON_AUTH_FAILED else log.warning
                 write(failure.detail, name)
-            self._log_end(failure.reason)
+            self._end(failure.reason)
             on_failed(failure)
 
     # ---- hosts and addresses
@@ -227,7 +232,7 @@ class Attempt:
                 # What others, who try at the same time, have found out as well is said once.
                 if race.next_place and (is_news or isinstance(outcome, Connected)):
                     self._say(failure.detail or failure.reason, race.next_place)
-                    self._log_end(failure.reason)
+                    self._end(failure.reason)
         finally:
             race.close()
         return failure
@@ -352,8 +357,5 @@ class Attempt:
         if self._request.settings.log_connections:
             self._connector.log.log(f"SSL established: {info}", self._name())
 
-    def _log_end(self, reason: str) -> None:
-        if self._request.settings.log_disconnections:
-            age = int(self._connector.clock() - self.started_at)
-            text = f"closing because: {reason} (age={age}s)"
-            self._connector.log.log(text, self._name(), {"reason": reason, "age": age})
+    def _end(self, reason: str) -> None:
+        self._connector.on_end(self._name(), reason, self.started_at)

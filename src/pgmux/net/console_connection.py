@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pgmux.admin.console import Console, Reply
+from pgmux.admin.console import Console, Errors, Reply
 from pgmux.admin.pooler import AdminPooler
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, SQLSTATE_PROTOCOL_VIOLATION
@@ -26,6 +26,7 @@ from pgmux.session.identity import Ends
 from pgmux.session.log import Name
 from pgmux.session.login_steps import EnterConsole
 from pgmux.session.pooler import Pooler
+from pgmux.session.reasons import COMMAND_REFUSED
 from pgmux.wire import build
 
 
@@ -113,7 +114,7 @@ class Conversation(asyncio.Protocol):
         """It is over; it has been closed, or is about to be."""
         raise NotImplementedError
 
-    def _log_errors(self, messages: tuple[str, ...]) -> None:
+    def _note_errors(self, errors: Errors) -> None:
         """It has answered these errors."""
         raise NotImplementedError
 
@@ -156,7 +157,7 @@ class Conversation(asyncio.Protocol):
     def _do(self, reply: Reply) -> None:
         self._reply = reply
         if reply.errors:
-            self._log_errors(reply.errors)
+            self._note_errors(reply.errors)
         if reply.data:
             self._transport.write(reply.data)
         if reply.reason:
@@ -183,7 +184,7 @@ class Conversation(asyncio.Protocol):
         """End it, and tell the other side why."""
         if self.is_open:
             self._end(reason)
-            self._log_errors((reason,))
+            self._note_errors(((sqlstate, reason),))
             close_with(self._transport, build.build_error_response("FATAL", sqlstate, reason))
 
     def _end(self, reason: str) -> None:
@@ -266,12 +267,15 @@ class ConsoleConnection(Conversation):
         del self._consoles.open[self]
         self._consoles.keys.remove(*self.key)
         self._pooler.quotas.leave(*self._quotas)
-        if self._pooler.config.settings.log_disconnections:
-            self._pooler.log_end(self._name(), reason, self._connect_time)
+        self._pooler.on_end(self._name(), reason, self._connect_time)
 
-    def _log_errors(self, messages: tuple[str, ...]) -> None:
-        if self._pooler.config.settings.log_pooler_errors:
-            for message in messages:
+    def _note_errors(self, errors: Errors) -> None:
+        """Count and say what the client is told."""
+        pooler = self._pooler
+        tally = pooler.tallies.find(ADMIN_DATABASE)
+        for sqlstate, message in errors:
+            tally.on_told(sqlstate, message, pooler.clock(), COMMAND_REFUSED)
+            if pooler.config.settings.log_pooler_errors:
                 text = f"pooler error: {message}"
                 self._pooler.log.warning(text, self._name(), limit="pooler error")
 

@@ -23,7 +23,6 @@ from pgmux.session.log import Log, Name
 from pgmux.session.peers import REASON_FAILED, REASON_SENT, Forward
 from pgmux.wire.build import build_cancel_request
 
-_END = "closing because"
 _CONNECTION = "new connection to server"
 
 
@@ -37,6 +36,7 @@ class Outside:
     settings: Callable[[], Settings]
     hosts: Hosts
     resolve: Callable[[str], Awaitable[Sequence[Address]]]
+    on_end: Callable[[Name, str, float], None]  # whose, why, and when it was begun
 
 
 class PeerRequest:
@@ -62,7 +62,7 @@ class PeerRequest:
         """Close what is open and call nobody."""
         task, self._task = self._task, None
         if task is not None:
-            self._log_end(reason)
+            self._end(reason)
             task.cancel(reason)
 
     async def _run(self) -> None:
@@ -76,7 +76,7 @@ class PeerRequest:
             self._outside.log.exception("passing on a cancel request failed", error, self._name())
         if self._task is not None:
             self._task = None
-            self._log_end(problem or REASON_SENT)
+            self._end(problem or REASON_SENT)
             self._on_done(problem)
 
     async def _send(self) -> bool:
@@ -135,9 +135,5 @@ class PeerRequest:
             origin = "" if ends.local.is_unix else f" (from {ends.local})"
             self._outside.log.log(f"{_CONNECTION}{origin}", self._name(), limit=_CONNECTION)
 
-    def _log_end(self, reason: str) -> None:
-        if self._outside.settings().log_disconnections:
-            age = int(self._outside.clock() - self.started_at)
-            fields = {"reason": reason, "age": age}
-            text = f"{_END}: {reason} (age={age}s)"
-            self._outside.log.log(text, self._name(), fields, limit=_END)
+    def _end(self, reason: str) -> None:
+        self._outside.on_end(self._name(), reason, self.started_at)

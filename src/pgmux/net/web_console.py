@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pgmux.admin.console import Console, Elevate, Reply
+from pgmux.admin.console import Console, Elevate, Errors, Reply
 from pgmux.admin.pooler import AdminPooler
 from pgmux.net.console_connection import Conversation
 from pgmux.session.log import Name
@@ -40,8 +40,8 @@ class WebConsole(Conversation):
     def _on_end(self, reason: str) -> None:
         """Its process has ended, or is about to: that is looked at by who started it."""
 
-    def _log_errors(self, messages: tuple[str, ...]) -> None:
-        for message in messages:
+    def _note_errors(self, errors: Errors) -> None:
+        for _, message in errors:
             text = f"pooler error: {message} (the web process's console)"
             self._pooler.log.warning(text, limit="pooler error")
 

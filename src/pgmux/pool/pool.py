@@ -71,13 +71,14 @@ def limits_of(config: Config, database: Database, user: str) -> PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last connect failed: for the log and SHOW, and in the server's own words where it
-    spoke.
+    """Why the last connect failed: for the log and SHOW; with a message also for clients,
+    `from_server` in the server's own words.
     """
 
     reason: str
     sqlstate: str = ""
     message: str = ""
+    from_server: bool = False
 
 
 class Pool:

@@ -327,8 +327,8 @@ class Entries:
 
 
 def leave(control: Any, client: Any, reason: str) -> bool:
-    """End the connection of a client that has said goodbye between transactions, or that has gone
-    there; False, having done nothing, where more is to be done about it.
+    """End the connection of a client that has said goodbye between transactions; False, having done
+    nothing, where more is to be done about it. `reason` is one of `session.reasons`.
     """
     info: ClientInfo = client.owner
     if (
@@ -341,6 +341,7 @@ def leave(control: Any, client: Any, reason: str) -> bool:
         return False
     pooler, transport = control.pooler, client.transport
     client.closed = True
+    control.tally.client_ends[reason] += 1
     if pooler.config.settings.log_disconnections:
         pooler.log_end(control.name(client), reason, client.connect_time)
     if transport.get_write_buffer_size() > 0:  # as `close_with`

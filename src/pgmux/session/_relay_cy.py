@@ -1832,9 +1832,10 @@ class ServerRelay(Relay):
         self.outstanding.failed = True
         self.reset_name = None
         client.app.error_count += 1
+        body: bytes = data[pos + 5 : pos + _size(min(total, INSPECT_MAX))]
+        self.pool.control.on_server_error(body)
         if total > INSPECT_MAX:
             return
-        body: bytes = data[pos + 5 : pos + _size(total)]
         self.last_words = b"\0VFATAL\0" in body
         if self.outstanding.peek() & DUPLICATE:
             # Refused under the server's name for it; the client knows the statement by its own.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from heapq import nsmallest
 from operator import attrgetter
 
-from pgmux.session._relay_cy import AppCounters
+from pgmux.session._relay_cy import AppCounters, ClientRelay
 
 OTHER = "other"
 NAME_MAX = 63  # as PostgreSQL cuts it
@@ -32,6 +32,15 @@ def clean_name(name: str, *, has_host: bool = False) -> str:
         name = name.rpartition(" - ")[0] or name
     name = name[:NAME_MAX]
     return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
+
+
+def application_name(client: ClientRelay) -> str:
+    """What the client calls itself now, clean; "" where it doesn't. The pooler's own look-ups are
+    `auth_query`.
+    """
+    if client.owner.is_lookup:
+        return "auth_query"
+    return clean_name((client.vars and client.vars.get("application_name")) or "")
 
 
 class Apps:

@@ -17,7 +17,9 @@ from pgmux.pool.states import CL_WAITING
 from pgmux.session import dedicated, places
 from pgmux.session._relay_cy import ClientRelay, ServerRelay
 from pgmux.session.identity import ServerInfo
+from pgmux.session.reasons import LOGIN
 from pgmux.session.release import make_available
+from pgmux.session.tally import SERVER
 from pgmux.session.turns import in_turns
 from pgmux.session.varcache import VarSpace
 
@@ -68,6 +70,7 @@ class Connects:
         """
         control, client = self._pop(attempt)
         control.pool.on_connected(client)
+        control.tally.on_connect(SERVER, LOGIN)
         info.reported = reported
         if client is not None:
             return dedicated.take_in(client, transport, info)
@@ -122,6 +125,8 @@ class Connects:
         """
         pooler = self._pooler
         control, client = self._pop(attempt)
+        if failure.from_server:
+            control.tally.on_condition(failure.sqlstate, pooler.clock())
         if client is not None and failure.message and not transient:
             control.pool.on_connect_given_up(client)
             dedicated.refuse(control, client, failure)

@@ -26,6 +26,7 @@ from pgmux.session.apps import PoolApps, clean_name
 from pgmux.session.farewell import close_with
 from pgmux.session.log import Name
 from pgmux.session.prepare import Statements
+from pgmux.session.reasons import CLOSE_REQUEST
 from pgmux.session.state import StateKeeper, read_error
 from pgmux.session.surroundings import Surroundings
 from pgmux.session.varcache import VarSpace
@@ -53,6 +54,7 @@ class PoolControl(StateKeeper):
         self.pooler = pooler
         self.pool = pool
         self.relay = PoolRelay(pool.lists, self, statements, pooler.clock)
+        self.tally = pooler.tallies.find(pool.key.database)
         self.dedicated: PoolRelay | None = None
         self.apps = PoolApps(pooler.apps, pool.key.user)
         self.space: VarSpace | None = None
@@ -154,9 +156,8 @@ class PoolControl(StateKeeper):
 
     def on_client_terminate(self, client: ClientRelay) -> None:
         """The client said goodbye."""
-        reason = "client close request"
-        if not leave(self, client, reason):
-            self.close_client(client, reason, tell=False)
+        if not leave(self, client, CLOSE_REQUEST):
+            self.close_client(client, CLOSE_REQUEST, tell=False)
 
     def on_client_violation(self, client: ClientRelay, message: str) -> None:
         """The client broke the protocol."""
@@ -204,6 +205,7 @@ class PoolControl(StateKeeper):
         message = "canceling statement due to user request"
         error = build_error_response("ERROR", SQLSTATE_QUERY_CANCELED, message, with_v=True)
         client.transport.write(error + build_ready_for_query())
+        self.tally.on_told(SQLSTATE_QUERY_CANCELED, message, self.pooler.clock())
         return "canceled a waiting client"
 
     def close_client(
@@ -224,18 +226,22 @@ class PoolControl(StateKeeper):
         client.closed = True
         server = client.linked_server
         tell = tell and (server is None or not server.mid_message)
-        settings = self.pooler.config.settings
-        is_logged = not client.owner.is_lookup  # the login that waits for it has its own lines
-        # before the client can know, as whoever tests it expects
-        if settings.log_disconnections and is_logged:
-            self.pooler.log_end(self.name(client), reason, client.connect_time)
         told = told or reason
-        if tell and settings.log_pooler_errors and is_logged:
-            text = f"pooler error: {told}"
-            self.pooler.log.warning(text, self.name(client), limit="pooler error")
+        if not client.owner.is_lookup:  # the login that waits for it has its own lines
+            # before the client can know, as whoever tests it expects
+            self.pooler.on_end(self.name(client), reason, client.connect_time)
+            if tell:
+                self._on_told(client, sqlstate, told)
         client.app.error_count += tell
         close_with(client.transport, build_error_response("FATAL", sqlstate, told) if tell else b"")
         self._client_gone(client)
+
+    def _on_told(self, client: ClientRelay, sqlstate: str, message: str) -> None:
+        """The client is told this; count it, and say so."""
+        self.tally.on_told(sqlstate, message, self.pooler.clock())
+        if self.pooler.config.settings.log_pooler_errors:
+            text = f"pooler error: {message}"
+            self.pooler.log.warning(text, self.name(client), limit="pooler error")
 
     def dismiss(self, client: ClientRelay) -> None:
         """A lookup is over: its server is released where it has answered, else closed."""
@@ -299,8 +305,7 @@ class PoolControl(StateKeeper):
         if server.closed:
             return
         server.closed = True
-        if self.pooler.config.settings.log_disconnections:
-            self.pooler.log_end(self.name(server), reason, server.connect_time)
+        self.pooler.on_end(self.name(server), reason, server.connect_time)
         client, mid_message = server.linked_client, server.mid_message
         server.unlink()
         close_with(server.transport, build_terminate() if terminate else b"")
@@ -313,7 +318,11 @@ class PoolControl(StateKeeper):
         """A transaction (or session) has ended cleanly and the server is no longer linked."""
         release.on_release(self, server)
 
-    # ---- what a server sends to the pooler itself
+    # ---- what a server sends
+
+    def on_server_error(self, body: bytes) -> None:
+        """An ErrorResponse goes on to the client; `body` may be cut off."""
+        self.tally.on_server_error(body, self.pooler.clock())
 
     def on_private_message(self, server: ServerRelay, kind: int, body: bytes) -> None:
         """An answer to a query of ours, or what an idle server says."""
@@ -331,6 +340,7 @@ class PoolControl(StateKeeper):
             self.close_server(server, "idle server got dirty")
 
     def _on_private_error(self, server: ServerRelay, body: bytes) -> None:
+        self.on_server_error(body)
         error = read_error(body)
         self.pooler.log.warning(
             f"server error: {error.severity} {error.sqlstate} {error.message}", self.name(server)

@@ -59,7 +59,7 @@ def drop_database(pooler: Pooler, name: str) -> None:
         pooler.drop_pool(control)
     for key in [key for key in pooler.logins if key.database == name]:
         del pooler.logins[key]
-    del pooler.databases[name]
+    pooler.forget_database(name)
 
 
 def _take_config(pooler: Pooler, state: DatabaseState, new: Database, change: Reload) -> bool:

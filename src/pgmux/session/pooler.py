@@ -34,6 +34,8 @@ from pgmux.session.log import Log, Name
 from pgmux.session.peers import Forward, Peers
 from pgmux.session.prepare import Statements
 from pgmux.session.quotas import Quotas
+from pgmux.session.reasons import CANCEL_REQUEST, LOGIN, LOGIN_FAILED
+from pgmux.session.tally import CLIENT, Tallies
 from pgmux.session.varcache import VarSpace, accepted
 from pgmux.session.welcome import build_welcome
 
@@ -79,6 +81,7 @@ class Pooler:
         self.maintained_at = self.clock()
         self.quotas = Quotas(config)
         self.apps = Apps(config.pgmux.max_applications)
+        self.tallies = Tallies()
         self.paused = False
         # a client or server has gone: somebody may wait for that
         self.on_change: Callable[[], None] = lambda: None
@@ -93,7 +96,16 @@ class Pooler:
         quota = self.quotas.of_database(database)
         state = DatabaseState(name, database, statements, quota, is_auto=is_auto)
         self.databases[name] = state
+        self.tallies.add(name)
         return state
+
+    def forget_database(self, name: str) -> None:
+        """A database whose pools have been dropped is no more; what it has counted is nobody's."""
+        counters = self.databases.pop(name).counters
+        if counters is not None:
+            logins = self.tallies.find(name).connects[CLIENT]
+            logins[LOGIN] += counters.client_login_count
+        self.tallies.drop(name)
 
     def find_database(self, name: str) -> DatabaseState | None:
         """The database of that name; one that only `*` serves is registered at its first use."""
@@ -135,6 +147,25 @@ class Pooler:
         control.apps.clear()
         database.entrances.clear()
         del self.pools[pool.key]
+
+    def on_end(
+        self, name: Name, reason: str, connect_time: float, *, limit: str = "", connect: str = ""
+    ) -> None:
+        """A connection of a client or server ends: count it, and say so. `connect`: how it came,
+        where that hasn't been counted, as it never was let in.
+        """
+        tally = self.tallies.find(name.database)
+        tally.on_end(name.side, reason)
+        if connect:
+            tally.on_connect(name.side, connect)
+        if self.config.settings.log_disconnections:
+            self.log_end(name, reason, connect_time, limit=limit)
+
+    def on_attempt_end(self, name: Name, reason: str, began_at: float) -> None:
+        """A connection to a server, or to a peer for a cancel request, ends without a login."""
+        is_cancel = name.peer_id > 0  # which anybody can cause
+        limit, connect = ("closing because", CANCEL_REQUEST) if is_cancel else ("", LOGIN_FAILED)
+        self.on_end(name, reason, began_at, limit=limit, connect=connect)
 
     def log_end(self, name: Name, reason: str, connect_time: float, *, limit: str = "") -> None:
         """The line that PgBouncer's readers of logs look for."""

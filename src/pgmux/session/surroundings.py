@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgmux.config import Config
 from pgmux.session.log import Log, Name
+from pgmux.session.tally import Tallies
 
 if TYPE_CHECKING:
     from pgmux.session._relay_cy import ClientRelay, ServerRelay
@@ -24,6 +25,8 @@ class Surroundings(Protocol):
 
     @property
     def log(self) -> Log: ...
+    @property
+    def tallies(self) -> Tallies: ...
 
     @property
     def apps(self) -> Apps:
@@ -41,8 +44,8 @@ class Surroundings(Protocol):
     def on_database_ddl(self, control: PoolControl, statement: str) -> None:
         """A client of this pool is about to send this, which may need a database for itself."""
 
-    def log_end(self, name: Name, reason: str, connect_time: float) -> None:
-        """The line "closing because"."""
+    def on_end(self, name: Name, reason: str, connect_time: float) -> None:
+        """A connection ends: it is counted, and the log has "closing because"."""
 
     def on_client_gone(self, client: ClientRelay) -> None:
         """The client has left its pool."""

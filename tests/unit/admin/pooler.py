@@ -12,9 +12,11 @@ from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
     AppRow,
     ConnectionRow,
+    ConnectRow,
     DatabaseRow,
     DnsHostRow,
     DnsZoneRow,
+    ErrorRow,
     HistogramRow,
     ListsRow,
     MemRow,
@@ -24,6 +26,7 @@ from pgmux.metrics.snapshot import (
     SocketRow,
     StatsRow,
     UserRow,
+    WaiterRow,
     WebRow,
 )
 
@@ -141,6 +144,23 @@ APP = AppRow(
 HISTOGRAM = HistogramRow("app", "bob", "wait", 3, 0.002, 1, 2048, 2048, 2048, "1:2,2048:1")
 DNS_HOST = DnsHostRow("db1.internal", 15, "10.0.0.1:0,10.0.0.2:0")
 DNS_ZONE = DnsZoneRow("internal", 2026112001, 3)
+ERROR = ErrorRow(
+    "app", "server", "23505", "unique_violation", 3_000_000_000, "2026-11-20 08:22:05 UTC"
+)
+CONNECT = ConnectRow("app", "client", "disconnect", "client close request", 7)
+WAITER = WaiterRow(
+    database="app",
+    user="bob",
+    role="waiting",
+    application_name="shop",
+    addr="10.0.0.9",
+    port=4711,
+    state="pool_size",
+    since="2026-11-20 08:22:05 UTC",
+    duration=1.25,
+    client_id=12,
+    server_pid=None,
+)
 LISTS = ListsRow(*range(1, 15))
 
 
@@ -192,6 +212,15 @@ class FakeSnapshot:
 
     def overall(self) -> tuple[StatsRow, StatsRow]:
         return STATS, Averages(0.0).overall(1.0, self.stats())
+
+    def errors(self) -> list[ErrorRow]:
+        return [ERROR]
+
+    def connects(self) -> list[ConnectRow]:
+        return [CONNECT]
+
+    def waiters(self) -> list[WaiterRow]:
+        return [WAITER]
 
     def lists(self) -> ListsRow:
         return LISTS

@@ -68,6 +68,6 @@ def refusal(query: str, pooler: FakePooler | None = None, *, is_admin: bool = Tr
     fields = error(reply.data)
     assert (fields["S"], fields["C"]) == ("ERROR", "08P01")
     assert reply.data.endswith(READY)
-    assert reply.errors == (fields["M"],)
+    assert reply.errors == ((fields["C"], fields["M"]),)
     assert reply.reason is None
     return fields["M"]

@@ -15,8 +15,12 @@ EXPECTED = {
         sv_idle_in_xact i, xact_count N, query_count N, bytes_received N, bytes_sent N,
         wait_time N, server_time N, idle_xact_time N, wait_caused_time N, max_xact_time N,
         open_xact_time N, error_count N""",
+    "connects": "database s, side s, event s, reason s, count N",
+    "errors": "database s, source s, sqlstate s, error s, count N, last_time s",
     "histograms": """database s, user s, histogram s, count N, sum N, p50 N, p90 N, p99 N, max N,
         buckets s""",
+    "waiters": """database s, user s, role s, application_name s, addr s, port i, state s, since s,
+        duration N, client_id i, server_pid i""",
 }
 
 
@@ -44,3 +48,21 @@ def test_histograms_show_what_holds_something() -> None:
     assert rows(ask("SHOW HISTOGRAMS").data) == [
         ("app", "bob", "wait", "3", "2000", "1", "2048", "2048", "2048", "1:2,2048:1")
     ]
+
+
+def test_what_is_counted_by_reason() -> None:
+    assert rows(ask("SHOW ERRORS").data) == [
+        ("app", "server", "23505", "unique_violation", "3000000000", "2026-11-20 08:22:05 UTC")
+    ]
+    assert rows(ask("SHOW CONNECTS").data) == [
+        ("app", "client", "disconnect", "client close request", "7")
+    ]
+
+
+def test_waiters_have_waited_for_microseconds() -> None:
+    (row,) = rows(ask("SHOW WAITERS").data)
+    assert row[:8] == (
+        *("app", "bob", "waiting", "shop", "10.0.0.9", "4711", "pool_size"),
+        "2026-11-20 08:22:05 UTC",
+    )
+    assert row[8:] == ("1250000", "12", None)

@@ -338,9 +338,16 @@ class Rig:
             self.pooler.connects.admit(relay)
         return ServerEnd(relay, transport)
 
-    def refuse(self, reason: str = "connect failed", sqlstate: str = "", message: str = "") -> None:
+    def refuse(
+        self,
+        reason: str = "connect failed",
+        sqlstate: str = "",
+        message: str = "",
+        *,
+        from_server: bool = False,
+    ) -> None:
         """The oldest connect fails; with an SQLSTATE, for a reason that lasts."""
-        failure = Failure(reason, sqlstate, message)
+        failure = Failure(reason, sqlstate, message, from_server)
         self.pooler.connects.on_failed(self.pending()[0], failure, transient=not sqlstate)
 
     def reload(self, **changes: Any) -> None:
