@@ -6,19 +6,17 @@ or when results can't be written; 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import getpass
-import io
 import os
 import sys
 from collections.abc import Iterable
 
 import click
 
+from pgmux.cli.place import ask_password, make_streams_tolerant, place_of, place_options
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.ops.console.client import FAILURES, Client, describe, tell
 from pgmux.ops.console.connection import ConsoleError, Interrupted
 from pgmux.ops.console.output import Format, Style
-from pgmux.ops.console.place import Asked, Machine, Place, PlaceError, find_place
 
 FAILED, NO_CONNECTION, INTERRUPTED = 1, 2, 130
 
@@ -26,12 +24,7 @@ FAILED, NO_CONNECTION, INTERRUPTED = 1, 2, 130
 @click.command("console", context_settings={"help_option_names": ["--help"]})
 @click.argument("sql", nargs=-1)
 @click.option("-c", "--command", "commands", multiple=True, metavar="SQL", help="The same as SQL.")
-@click.option("-d", "--url", metavar="URL", help="postgresql://USER@HOST:PORT, or host=… port=….")
-@click.option("-h", "--host", help="Host, or the directory of the Unix socket.")
-@click.option("-p", "--port", type=click.IntRange(1, 65535), help="The pooler's listen_port.")
-@click.option("-U", "--user", help="One of admin_users or stats_users.")
-@click.option("-w", "--no-password", is_flag=True, help="Never ask for a password.")
-@click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is.")
+@place_options
 @click.option("--json", "as_json", is_flag=True, help="Answer as a list of JSON objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Answer as comma-separated values.")
 @click.option("-x", "--expanded", is_flag=True, help="Print a line for each column.")
@@ -70,11 +63,7 @@ def command(
     statements = (*commands, *without_database(sql))
     if watch is not None and len(statements) != 1:
         raise click.UsageError("--watch takes one SQL")
-    asked = Asked(url, host, None if port is None else str(port), user, config)
-    try:
-        place = find_place(asked, this_machine())
-    except PlaceError as error:
-        raise click.UsageError(str(error)) from error
+    place = place_of(url, host, port, user, config)
     format_ = Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
     ask = (lambda: None) if no_password else (lambda: ask_password(place))
     client = Client(place, ask, Style(format_, expanded))
@@ -128,51 +117,3 @@ def prompt(client: Client) -> None:
     tell(f"Console of PgBouncer {connection.version}: help shows its commands, Ctrl-D leaves.")
     history = interactive.open_history(interactive.history_path(os.environ))
     client.run_prompt(interactive.read_lines(client.session, connection.name, history))
-
-
-def this_machine() -> Machine:
-    """What the place of the console depends on, besides the command line."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's uid without a name
-        user = ""
-    return Machine(os.environ, read_text, find_owner, os.geteuid(), user)
-
-
-def read_text(path: str) -> str:
-    """A configuration file as it is. Raises: OSError."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
-
-
-def find_owner(path: str) -> int | None:
-    """The uid of a path's owner, None where there is no such path."""
-    try:
-        return os.stat(path).st_uid
-    except OSError:
-        return None
-
-
-def ask_password(place: Place) -> str | None:
-    """The password, typed at the terminal and not shown; None where there is no terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return None  # getpass would read it from stdin, and show it
-    user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
-    host = place.parameters.get("host") or os.environ.get("PGHOST", "")
-    try:
-        return getpass.getpass(f"Password for user {user} at {host}: ")
-    except EOFError:
-        return None
-
-
-def make_streams_tolerant() -> None:
-    """Bytes that aren't text pass through stdin; what a stream can't show doesn't stop it."""
-    for stream, errors in (
-        (sys.stdin, "surrogateescape"),
-        (sys.stdout, "backslashreplace"),
-        (sys.stderr, "backslashreplace"),
-    ):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)

@@ -16,6 +16,7 @@ COMMANDS = {
     "console": "Run commands of the admin console, of pgmux or PgBouncer.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
+    "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",
     "shim": "Write an executable named pgbouncer into a directory.",
     "web": "Serve metrics and health of a pooler, pgmux or PgBouncer, by HTTP.",
 }

@@ -1,0 +1,93 @@
+"""The options that say where a console is and as whom to log in, of every command that asks one."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pgmux.ops.console.place import Asked, Machine, Place, PlaceError, find_place
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "-d", "--url", metavar="URL", help="postgresql://USER@HOST:PORT, or host=… port=…."
+    ),
+    click.option("-h", "--host", help="Host, or the directory of the Unix socket."),
+    click.option("-p", "--port", type=click.IntRange(1, 65535), help="The pooler's listen_port."),
+    click.option("-U", "--user", help="One of admin_users or stats_users."),
+    click.option("-w", "--no-password", is_flag=True, help="Never ask for a password."),
+    click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is."),
+)
+
+
+def place_options(command: Command) -> Command:
+    """Gives a command the parameters url, host, port, user, no_password and config."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def place_of(
+    url: str | None, host: str | None, port: int | None, user: str | None, config: str | None
+) -> Place:
+    """Where that is. Raises: click.UsageError."""
+    asked = Asked(url, host, None if port is None else str(port), user, config)
+    try:
+        return find_place(asked, this_machine())
+    except PlaceError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def this_machine() -> Machine:
+    """What the place of the console depends on, besides the command line."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        user = ""
+    return Machine(os.environ, read_text, find_owner, os.geteuid(), user)
+
+
+def read_text(path: str) -> str:
+    """A configuration file as it is. Raises: OSError."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def find_owner(path: str) -> int | None:
+    """The uid of a path's owner, None where there is no such path."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
+
+
+def ask_password(place: Place) -> str | None:
+    """The password, typed at the terminal and not shown; None where there is no terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return None  # getpass would read it from stdin, and show it
+    user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
+    host = place.parameters.get("host") or os.environ.get("PGHOST", "")
+    try:
+        return getpass.getpass(f"Password for user {user} at {host}: ")
+    except EOFError:
+        return None
+
+
+def make_streams_tolerant() -> None:
+    """Bytes that aren't text pass through stdin; what a stream can't show doesn't stop it."""
+    for stream, errors in (
+        (sys.stdin, "surrogateescape"),
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
