@@ -12,6 +12,7 @@ import click
 from pgmux.daemon.process import set_comm
 from pgmux.monitor.console import ConninfoError
 from pgmux.web.options import DEFAULT_LISTEN, Address, Options, parse_address
+from pgmux.web.token_file import TokenFileError
 
 try:
     from pgmux.web.server import serve
@@ -95,7 +96,7 @@ def run(options: Options) -> int:
     """Serves until it is told to end; the exit code."""
     try:
         asyncio.run(serve(options))
-    except ConninfoError as error:
+    except (ConninfoError, TokenFileError) as error:
         logging.error("%s", error)
     except OSError as error:
         logging.error("cannot listen on %s: %s", options.listen, error.strerror or error)

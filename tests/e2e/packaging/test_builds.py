@@ -25,7 +25,8 @@ NOT_SOURCE = (".*", "build", "dist", "*.egg-info", "__pycache__")
 PACKAGE = {
     f"pgmux/{path.relative_to(_pure.PACKAGE)}"
     for path in _pure.PACKAGE.glob("**/*")
-    if path.suffix == ".py" or path.name == "py.typed"
+    if path.suffix == ".py" or path.name == "py.typed" or "static" in path.parts
+    if path.is_file()
 }
 EXTENSIONS = {
     name.replace(".", "/") + sysconfig.get_config_var("EXT_SUFFIX")
