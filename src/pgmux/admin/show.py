@@ -27,9 +27,9 @@ HELP = """
 \tSHOW PEERS|PEER_POOLS
 \tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
 \tSHOW DNS_HOSTS|DNS_ZONES
-\tSHOW WEB
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
 \tSHOW APPS|HISTOGRAMS|ERRORS|CONNECTS|WAITERS
+\tSHOW READINESS|HOSTS|WEB
 \tSET key = arg
 \tRELOAD
 \tPAUSE [<db>]
@@ -268,15 +268,6 @@ TABLES: Mapping[str, Table] = {
             *attributes(INT4, "max_user_client_connections current_client_connections"),
         ),
         lambda pooler: pooler.snapshot.users(),
-    ),
-    "web": Table(
-        (
-            *attributes(INT4, "pid"),
-            *attributes(TEXT, "state address"),
-            *attributes(NUMERIC, "starts"),
-            *attributes(TEXT, "last_end"),
-        ),
-        lambda pooler: pooler.snapshot.web(),
     ),
     "version": Table(items(TEXT, "version"), _version_rows),
 }

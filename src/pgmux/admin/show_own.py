@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from operator import attrgetter
 
-from pgmux.admin.columns import times, usec
+from pgmux.admin.columns import times, usec, whole
 from pgmux.admin.table import Table, TableColumn, attributes
 from pgmux.admin.values import Type
 
@@ -60,5 +60,26 @@ OWN_TABLES: Mapping[str, Table] = {
             *attributes(INT4, "client_id server_pid"),
         ),
         lambda pooler: pooler.snapshot.waiters(),
+    ),
+    "hosts": Table(
+        (
+            *attributes(TEXT, "host"),
+            *attributes(INT4, "port max_connections reserved_connections server_connections"),
+            *attributes(TEXT, "asked_time"),
+        ),
+        lambda pooler: pooler.snapshot.hosts(),
+    ),
+    "readiness": Table(
+        (*attributes(TEXT, "check name"), whole("ready"), *attributes(TEXT, "reason")),
+        lambda pooler: pooler.snapshot.readiness(),
+    ),
+    "web": Table(
+        (
+            *attributes(INT4, "pid"),
+            *attributes(TEXT, "state address"),
+            *attributes(NUMERIC, "starts"),
+            *attributes(TEXT, "last_end"),
+        ),
+        lambda pooler: pooler.snapshot.web(),
     ),
 }

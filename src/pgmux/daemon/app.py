@@ -25,6 +25,7 @@ from pgmux.daemon.configuration import describe, say_problems
 from pgmux.daemon.interpreter import Interpreter
 from pgmux.daemon.log import Log, cannot_open
 from pgmux.daemon.names import Names
+from pgmux.daemon.readiness import Readiness
 from pgmux.daemon.snapshot import DaemonSnapshot
 from pgmux.daemon.systemd import ServiceManager
 from pgmux.daemon.web_process import WebProcess
@@ -50,6 +51,7 @@ from pgmux.session._entry_cy import ClientInfo
 from pgmux.session.client import LoginContext
 from pgmux.session.connects import Attempt
 from pgmux.session.control import PoolControl
+from pgmux.session.host_limits import HostLimits
 from pgmux.session.identity import ServerInfo
 from pgmux.session.log import Name
 from pgmux.session.maintenance import maintain
@@ -133,6 +135,8 @@ class App:
             self.consoles,
             lambda: self._tls.client.context,
         )
+        self._reload_problem = ""
+        self._host_limits = HostLimits(self.pooler, loop.call_soon)
         self._web = WebProcess(
             loop,
             self.pooler,
@@ -142,7 +146,13 @@ class App:
             has_own_sockets=not manager.sockets,
         )
         self.snapshot = DaemonSnapshot(
-            self.pooler, self.door, self.consoles, self._names.resolver, self._web
+            self.pooler,
+            self.door,
+            self.consoles,
+            self._names.resolver,
+            self._web,
+            Readiness(self.pooler, self._why_not_listening, lambda: self._reload_problem),
+            self._host_limits,
         )
         # has the methods; a compiled class can't inherit asyncio.Protocol
         factory: Any = partial(ClientConnection, self.door)
@@ -238,12 +248,15 @@ class App:
         except TlsSetupError as error:
             self._say_tls_problems(error)
             self.log.error(_TLS_KEPT)
+            self._reload_problem = _summary(error)
             raise
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error(describe(problem))
             self.log.warning("config file loading failed")
+            self._reload_problem = _summary(error)
             raise
+        self._reload_problem = ""
         say_problems(self.pooler.config, self.log)
         self._use_tls(tls)
         self.tune_sockets()
@@ -302,6 +315,12 @@ class App:
     def is_shutting_down(self) -> bool:
         return self._shutdown is not None
 
+    def _why_not_listening(self) -> str:
+        """Why no new client is let in, or ""."""
+        if self._shutdown is not None or self._closed.done():
+            return "the pooler is shutting down"
+        return "" if self._listener.is_listening else "nothing listens"
+
     def shut_down(self, mode: ShutdownMode) -> None:
         """Begin to end; what was asked for a second time ends at once."""
         self._manager.notify(systemd.STOPPING)
@@ -352,6 +371,8 @@ class App:
             maintain(self.pooler, waiting_clients_end=waiting_end)
             self._names.maintain()
             self._web.maintain()
+            if self.pooler.config.pgmux.http_listen:
+                self._host_limits.maintain()
             timeout = self.pooler.config.settings.client_login_timeout
             if timeout > 0:
                 self.door.end_slow_logins(timeout, self.pooler.clock())
@@ -365,7 +386,7 @@ class App:
     def _tick(self) -> None:
         settings = self.pooler.config.settings
         self._loop.call_later(max(1, settings.stats_period), self._tick)
-        averages = self.snapshot.averaging.tick(self.pooler.clock(), self.snapshot.stats())
+        averages = self.snapshot.counted.tick()
         line = stats_line(averages)
         if settings.log_stats:
             self.log.log(line, fields=stats_fields(averages))
@@ -434,3 +455,9 @@ class App:
             lambda problem: done(problem or "successfully sent cancel request"),
             info.opening,
         )
+
+
+def _summary(error: ConfigError) -> str:
+    """The first problem, and how many there are."""
+    texts = [describe(problem) for problem in error.problems] or [str(error)]
+    return texts[0] + (f" (and {len(texts) - 1} more, see the log)" if len(texts) > 1 else "")

@@ -6,17 +6,18 @@ PgBouncer shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pgmux.config import Database, LoadBalanceHosts
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.daemon import activity
-from pgmux.daemon.connections import Connections
+from pgmux.daemon.connections import CONSOLE_POOL, Connections
+from pgmux.daemon.hosts import host_rows
+from pgmux.daemon.readiness import Readiness
+from pgmux.daemon.stats import Stats
 from pgmux.daemon.waiters import waiter_rows
 from pgmux.daemon.web_process import WebProcess
-from pgmux.metrics.averages import Averages
 from pgmux.metrics.snapshot import (
-    COUNTERS,
     AppRow,
     ConnectionRow,
     ConnectRow,
@@ -26,25 +27,27 @@ from pgmux.metrics.snapshot import (
     DnsZoneRow,
     ErrorRow,
     HistogramRow,
+    HostRow,
     ListsRow,
     MemRow,
     PeerPoolRow,
     PeerRow,
     PoolRow,
+    ReadinessRow,
     SocketRow,
     StatsRow,
     UserRow,
     WaiterRow,
     WebRow,
-    sum_stats,
 )
 from pgmux.net.console_connection import Consoles
 from pgmux.net.door import Door
 from pgmux.net.rows import wall_time
 from pgmux.pool import states
-from pgmux.session._relay_cy import Counters, Relay, ServerRelay
+from pgmux.session._relay_cy import Relay, ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
+from pgmux.session.host_limits import HostLimits
 from pgmux.session.peers import PeerPool
 from pgmux.session.pooler import Pooler
 
@@ -53,22 +56,33 @@ class DaemonSnapshot:
     """`metrics.snapshot.Snapshot` of a running pooler."""
 
     def __init__(
-        self, pooler: Pooler, door: Door, consoles: Consoles, dns: DnsCache, web: WebProcess
+        self,
+        pooler: Pooler,
+        door: Door,
+        consoles: Consoles,
+        dns: DnsCache,
+        web: WebProcess,
+        readiness: Readiness,
+        host_limits: HostLimits,
     ) -> None:
         self._dns = dns
         self._web = web
+        self._readiness = readiness
+        self._host_limits = host_limits
         self._pooler = pooler
         self._door = door
         self._consoles = consoles
         self._connections = Connections(pooler, door, consoles)
-        self.averaging = Averages(pooler.clock())
+        self.counted = Stats(pooler, consoles)
 
     # ---- SHOW DATABASES, POOLS, USERS, LISTS
 
-    def databases(self) -> Sequence[DatabaseRow]:
+    def databases(self) -> Iterator[DatabaseRow]:
         """By name; the console's own is one of them."""
-        rows = [self._database(state) for state in self._pooler.databases.values()]
-        return sorted([*rows, self._console_database()], key=lambda row: row.name)
+        states = dict(self._pooler.databases)
+        for name in sorted([*states, ADMIN_DATABASE]):
+            is_console = name == ADMIN_DATABASE
+            yield self._console_database() if is_console else self._database(states[name])
 
     def _console_database(self) -> DatabaseRow:
         """What is set for all databases is shown here too, though nothing here heeds it."""
@@ -115,18 +129,21 @@ class DaemonSnapshot:
             disabled=state.disabled,
         )
 
-    def pools(self) -> Sequence[PoolRow]:
+    def pools(self) -> Iterator[PoolRow]:
         """By database and user; the console's own is one of them."""
-        rows = [self._pool(control) for control in self._pooler.pools.values()]
-        rows.append(_console_pool(len(self._consoles.open)))
-        return sorted(rows, key=lambda row: (row.database, row.user))
+        controls = dict(self._pooler.pools)
+        for key in sorted([*controls, CONSOLE_POOL]):
+            control = controls.get(key)
+            yield (
+                _console_pool(len(self._consoles.open)) if control is None else self._pool(control)
+            )
 
     def _pool(self, control: PoolControl) -> PoolRow:
         pool, lists = control.pool, control.pool.lists
         waiting = lists.waiting_clients()
         now = self._pooler.clock()
         cancels = sum(server.owner.cancels for server in lists.all_servers())
-        database = self._pooler.databases[pool.key.database].config
+        database = self._pooler.databases.get(pool.key.database)  # none: dropped meanwhile
         return PoolRow(
             database=pool.key.database,
             user=pool.key.user,
@@ -143,19 +160,19 @@ class DaemonSnapshot:
             sv_login=pool.logins + pool.dedicated_logins + lists.server_count(states.SV_LOGIN),
             maxwait=now - min((client.wait_start for client in waiting), default=now),
             pool_mode=pool.limits.pool_mode,
-            load_balance_hosts=_balance(database),
+            load_balance_hosts=None if database is None else _balance(database.config),
         )
 
-    def users(self) -> Sequence[UserRow]:
+    def users(self) -> Iterator[UserRow]:
         """Everybody whose name is known: from the files, or from a pool."""
-        return [self._user(name) for name in self._user_names()]
+        return map(self._user, sorted(self._user_names()))
 
-    def _user_names(self) -> list[str]:
+    def _user_names(self) -> set[str]:
         config = self._pooler.config
         databases = self._pooler.databases.values()
         forced = (state.config.user for state in databases if state.config.user is not None)
         pools = (key.user for key in self._pooler.pools)
-        return sorted({ADMIN_DATABASE, *config.userlist, *config.users, *pools, *forced})
+        return {ADMIN_DATABASE, *config.userlist, *config.users, *pools, *forced}
 
     def _user(self, name: str) -> UserRow:
         config = self._pooler.config
@@ -200,10 +217,6 @@ class DaemonSnapshot:
         """What the resolver remembers."""
         return self._dns.zones()
 
-    def web(self) -> Sequence[WebRow]:
-        """The web process."""
-        return [self._web.row()]
-
     # ---- SHOW CLIENTS, SERVERS, SOCKETS
 
     def clients(self) -> Iterable[ConnectionRow]:
@@ -220,23 +233,21 @@ class DaemonSnapshot:
 
     # ---- SHOW ERRORS, CONNECTS, WAITERS
 
-    def errors(self) -> Sequence[ErrorRow]:
+    def errors(self) -> Iterator[ErrorRow | None]:
         """By database, source, SQLSTATE and text."""
-        now = self._pooler.clock()
-        return [
-            ErrorRow(name, *key, found.count, wall_time(now - found.last_at))
-            for name, tally in self._pooler.tallies.items()
-            for key, found in sorted(tally.errors.items())
-        ]
+        for name, tally in list(self._pooler.tallies.items()):
+            yield None
+            now = self._pooler.clock()
+            for key, found in sorted(tally.errors.items()):
+                yield ErrorRow(name, *key, found.count, wall_time(now - found.last_at))
 
-    def connects(self) -> Sequence[ConnectRow]:
+    def connects(self) -> Iterator[ConnectRow | None]:
         """In the order of the columns."""
-        logins = {row.database: row.client_login_count for row in self.stats()}
-        return [
-            ConnectRow(name, *event)
-            for name, tally in self._pooler.tallies.items()
-            for event in sorted(tally.events(logins.get(name, 0)))
-        ]
+        logins = self.counted.login_counts()
+        for name, tally in list(self._pooler.tallies.items()):
+            yield None
+            for event in sorted(tally.events(logins.get(name, 0))):
+                yield ConnectRow(name, *event)
 
     def waiters(self) -> Iterable[WaiterRow]:
         """Who waits, and who holds what they wait for."""
@@ -281,25 +292,19 @@ class DaemonSnapshot:
         }
         return [MemRow(name, count) for name, count in counts.items()]
 
-    # ---- SHOW STATS
+    # ---- SHOW STATS, APPS, HISTOGRAMS
 
-    def stats(self) -> Sequence[StatsRow]:
-        """By database; the console's own queries are one of them."""
-        counted = [(state.name, state.counters) for state in self._pooler.databases.values()]
-        counted += [(key.database, c.relay.counters) for key, c in self._pooler.pools.items()]
-        rows: dict[str, list[StatsRow]] = {}
-        for name, counters in counted:
-            if counters is not None:
-                rows.setdefault(name, []).append(_stats(name, counters))
-        totals = {name: _named(name, own) for name, own in rows.items()}
-        totals[ADMIN_DATABASE] = self._consoles.stats()
-        return [totals[name] for name in sorted(totals)]
+    def stats(self) -> Iterator[StatsRow]:
+        """By database."""
+        return self.counted.rows()
 
-    def averages(self) -> Sequence[StatsRow]:
+    def averages(self) -> Iterator[StatsRow]:
         """Row by row of what `stats` returns."""
-        return self.averaging.averages(self._pooler.clock(), self.stats())
+        return self.counted.averages()
 
-    # ---- SHOW APPS, HISTOGRAMS
+    def overall(self) -> tuple[StatsRow, StatsRow]:
+        """All databases together: totals, averages."""
+        return self.counted.overall()
 
     def apps(self) -> Iterable[AppRow | None]:
         """Pool by pool."""
@@ -309,10 +314,19 @@ class DaemonSnapshot:
         """Pool by pool."""
         return activity.histogram_rows(self._pooler)
 
-    def overall(self) -> tuple[StatsRow, StatsRow]:
-        """All databases together: totals, averages."""
-        totals = self.stats()
-        return sum_stats(totals), self.averaging.overall(self._pooler.clock(), totals)
+    # ---- SHOW READINESS, HOSTS, WEB
+
+    def readiness(self) -> Iterator[ReadinessRow]:
+        """The process, its configuration, each database."""
+        return self._readiness.rows()
+
+    def hosts(self) -> Iterator[HostRow | None]:
+        """By address."""
+        return host_rows(self._pooler, self._host_limits)
+
+    def web(self) -> Sequence[WebRow]:
+        """The web process."""
+        return [self._web.row()]
 
 
 def _holds_bytes(relay: Relay) -> bool:
@@ -321,15 +335,6 @@ def _holds_bytes(relay: Relay) -> bool:
 
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
-
-
-def _stats(database: str, counters: Counters) -> StatsRow:
-    return StatsRow(database, **{name: getattr(counters, name) for name in COUNTERS})
-
-
-def _named(database: str, rows: list[StatsRow]) -> StatsRow:
-    total = sum_stats(rows)
-    return StatsRow(database, **{name: getattr(total, name) for name in COUNTERS})
 
 
 def _peer_pool(peer_id: int, pool: PeerPool) -> PeerPoolRow:

@@ -9,10 +9,13 @@ times are per transaction, query or server assignment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from pgmux.metrics.snapshot import COUNTERS, StatsRow, sum_stats
+from pgmux.metrics.snapshot import COUNTERS, StatsRow, stats_row, sum_stats
+
+# By database what has the counters of a StatsRow; it isn't to change any more.
+Totals = Mapping[str, object]
 
 _TIMES = {
     "xact_time": "xact_count",
@@ -20,6 +23,7 @@ _TIMES = {
     "wait_time": "server_assignment_count",
 }
 _USEC = 1_000_000
+_NOTHING = StatsRow("")
 
 
 class Averages:
@@ -28,29 +32,30 @@ class Averages:
     __slots__ = ("_newer", "_newer_at", "_older", "_older_at")
 
     def __init__(self, now: float) -> None:
-        self._older: dict[str, StatsRow] = {}
-        self._newer: dict[str, StatsRow] = {}
+        self._older: Totals = {}
+        self._newer: Totals = {}
         self._older_at = now - 1.0
         self._newer_at = now
 
-    def tick(self, now: float, totals: Sequence[StatsRow]) -> StatsRow:
+    def tick(self, now: float, totals: Totals) -> StatsRow:
         """To be called every stats_period; answers the averages of that period, for the log."""
         self._older, self._older_at = self._newer, self._newer_at
-        self._newer, self._newer_at = {row.database: row for row in totals}, now
+        self._newer, self._newer_at = totals, now
         return self.overall(now, totals)
 
-    def averages(self, now: float, totals: Sequence[StatsRow]) -> list[StatsRow]:
-        """The averages of each of `totals`, in the same order; times are seconds."""
-        return [self._average(now, row, self._find_older(row)) for row in totals]
+    def average(self, now: float, database: str, totals: object) -> StatsRow:
+        """The averages of one database, whose totals these are; times are seconds."""
+        return self._average(now, stats_row(database, totals), self._find_older(database))
 
-    def overall(self, now: float, totals: Sequence[StatsRow]) -> StatsRow:
+    def overall(self, now: float, totals: Totals) -> StatsRow:
         """The averages of all of `totals` together; the row's database is ""."""
-        return self._average(now, sum_stats(totals), sum_stats(map(self._find_older, totals)))
+        older = sum_stats(map(self._find_older, totals))
+        return self._average(now, sum_stats(totals.values()), older)
 
-    def _find_older(self, row: StatsRow) -> StatsRow:
-        return self._older.get(row.database, StatsRow(row.database))
+    def _find_older(self, database: str) -> object:
+        return self._older.get(database, _NOTHING)
 
-    def _average(self, now: float, current: StatsRow, older: StatsRow) -> StatsRow:
+    def _average(self, now: float, current: StatsRow, older: object) -> StatsRow:
         seconds = now - self._older_at
         if seconds <= 0:
             return StatsRow(current.database)

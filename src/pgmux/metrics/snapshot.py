@@ -8,8 +8,9 @@ Source: PgBouncer's src/admin.c and src/stats.c (1.25.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Protocol
 
 
@@ -219,13 +220,17 @@ class HistogramRow:
 COUNTERS = tuple(field.name for field in fields(StatsRow) if field.name != "database")
 
 
-def sum_stats(rows: Iterable[StatsRow]) -> StatsRow:
-    """All rows together; the sum's database is ""."""
-    totals = dict.fromkeys(COUNTERS, 0)
-    for row in rows:
-        for name in COUNTERS:
-            totals[name] += getattr(row, name)
-    return StatsRow("", **totals)
+_values = attrgetter(*COUNTERS)
+
+
+def stats_row(database: str, counted: object) -> StatsRow:
+    """The row of whatever has these counters as attributes."""
+    return StatsRow(database, *_values(counted))
+
+
+def sum_stats(counted: Iterable[object]) -> StatsRow:
+    """All of them together; the sum's database is ""."""
+    return StatsRow("", *map(sum, zip(*map(_values, counted), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +360,28 @@ class WaiterRow:
     server_pid: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadinessRow:
+    """SHOW READINESS: whether new clients can work; `reason` is why not, or ""."""
+
+    check: str
+    name: str
+    ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """SHOW HOSTS: a server's own limits, None till it was asked, and our connections to it."""
+
+    host: str
+    port: int
+    max_connections: int | None
+    reserved_connections: int | None
+    server_connections: int
+    asked_time: str | None
+
+
 class DnsCache(Protocol):
     """What a resolver remembers of names."""
 
@@ -373,13 +400,14 @@ class Snapshot(Protocol):
     """What the pooler tells of itself: each call is a new, consistent copy, rows in SHOW's order.
 
     That order is by database, then by user; of one pool's connections by their state's list.
-    Connections' rows are made one by one, when the iterator gets to them.
+    Where it is an iterator, who has a row is noted at its first step, and each row made when the
+    iterator gets to it; None is a step on the way.
     """
 
-    def databases(self) -> Sequence[DatabaseRow]:
+    def databases(self) -> Iterator[DatabaseRow]:
         """Every database known, the console's own and those that came from `*` included."""
 
-    def pools(self) -> Sequence[PoolRow]:
+    def pools(self) -> Iterator[PoolRow]:
         """Every pool, the console's own included."""
 
     def clients(self) -> Iterable[ConnectionRow]:
@@ -391,13 +419,13 @@ class Snapshot(Protocol):
     def sockets(self) -> Iterable[SocketRow]:
         """Every client and server, logins under way included; a pool's clients first."""
 
-    def users(self) -> Sequence[UserRow]:
+    def users(self) -> Iterator[UserRow]:
         """Every user known."""
 
-    def stats(self) -> Sequence[StatsRow]:
+    def stats(self) -> Iterator[StatsRow]:
         """The totals now of every database with a pool."""
 
-    def averages(self) -> Sequence[StatsRow]:
+    def averages(self) -> Iterator[StatsRow]:
         """The averages, row by row of what `stats` returns at the same moment."""
 
     def apps(self) -> Iterable[AppRow | None]:
@@ -409,10 +437,10 @@ class Snapshot(Protocol):
     def overall(self) -> tuple[StatsRow, StatsRow]:
         """Totals and averages of all databases together."""
 
-    def errors(self) -> Sequence[ErrorRow]:
+    def errors(self) -> Iterator[ErrorRow | None]:
         """Every error that was told, by database, source, SQLSTATE and text."""
 
-    def connects(self) -> Sequence[ConnectRow]:
+    def connects(self) -> Iterator[ConnectRow | None]:
         """Every reason that somebody came or went for, in the order of the columns."""
 
     def waiters(self) -> Iterable[WaiterRow]:
@@ -440,3 +468,9 @@ class Snapshot(Protocol):
 
     def web(self) -> Sequence[WebRow]:
         """The web process, one row."""
+
+    def readiness(self) -> Iterator[ReadinessRow]:
+        """What has to be so for new clients to work, database by database."""
+
+    def hosts(self) -> Iterator[HostRow | None]:
+        """Every server address that we are connected to, or were."""

@@ -17,9 +17,10 @@ from pgmux.admin.console import Console, Errors, Reply
 from pgmux.admin.pooler import AdminPooler
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.errors import SQLSTATE_INTERNAL_ERROR, SQLSTATE_PROTOCOL_VIOLATION
-from pgmux.metrics.snapshot import ConnectionRow, StatsRow
+from pgmux.metrics.snapshot import ConnectionRow
 from pgmux.net.rows import connection_row
 from pgmux.session import operator
+from pgmux.session._relay_cy import Counters
 from pgmux.session.cancel import CancelKeys
 from pgmux.session.farewell import close_with
 from pgmux.session.identity import Ends
@@ -88,14 +89,12 @@ class Consoles:
                 return True
         return False
 
-    def stats(self) -> StatsRow:
-        """Each console query is a transaction of its own."""
-        return StatsRow(
-            ADMIN_DATABASE,
-            xact_count=self.query_count,
-            query_count=self.query_count,
-            client_login_count=self.login_count,
-        )
+    def counters(self) -> Counters:
+        """What SHOW STATS says of the console: each query is a transaction of its own."""
+        counters = Counters()
+        counters.xact_count = counters.query_count = self.query_count
+        counters.client_login_count = self.login_count
+        return counters
 
 
 class Conversation(asyncio.Protocol):

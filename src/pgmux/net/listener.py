@@ -101,6 +101,11 @@ class Listener:
                 self._log.warning(f"cannot set socket options: {error.strerror}")
 
     @property
+    def is_listening(self) -> bool:
+        """Whether new connections are accepted anywhere."""
+        return bool(self._servers)
+
+    @property
     def is_draining(self) -> bool:
         """Whether connections may still come over TCP though `close_tcp` has been called."""
         return self._drain is not None

@@ -13,7 +13,8 @@ from pgmux.session._entry_cy import ClientInfo
 from pgmux.wire.replication import Replication
 
 if TYPE_CHECKING:
-    from pgmux.session._relay_cy import ClientRelay
+    from pgmux.session._relay_cy import ClientRelay, ServerRelay
+    from pgmux.session.varcache import Vars
 
 
 class Side(Protocol):
@@ -67,6 +68,23 @@ class LookupInfo(ClientInfo):
         super().__init__(id_, database, user, _Here(), {})
         self.is_lookup = True
         self.welcomed = True  # it waits for a server, not for parameters
+
+    def vars_on(self, server: ServerRelay) -> Vars:
+        """The parameters that its query runs with: the connection's own."""
+        own: Vars = server.vars.space.for_lookup()
+        return own
+
+
+class QuestionInfo(LookupInfo):
+    """The same for a question whose answer doesn't depend on parameters: it takes those that the
+    server has.
+    """
+
+    __slots__ = ()
+
+    def vars_on(self, server: ServerRelay) -> Vars:
+        vars_: Vars = server.vars
+        return vars_
 
 
 class ServerInfo:

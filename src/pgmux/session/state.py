@@ -53,7 +53,7 @@ class StateKeeper:
         nothing.
         """
         if client.owner.is_lookup:
-            client.vars = server.vars.space.for_lookup()
+            client.vars = client.owner.vars_on(server)
         elif client.vars is None:
             client.vars = startup_vars(client, server)
         elif client.vars.space is not server.vars.space:

@@ -18,11 +18,13 @@ from pgmux.metrics.snapshot import (
     DnsZoneRow,
     ErrorRow,
     HistogramRow,
+    HostRow,
     ListsRow,
     MemRow,
     PeerPoolRow,
     PeerRow,
     PoolRow,
+    ReadinessRow,
     SocketRow,
     StatsRow,
     UserRow,
@@ -202,7 +204,7 @@ class FakeSnapshot:
         return [STATS]
 
     def averages(self) -> list[StatsRow]:
-        return Averages(0.0).averages(1.0, self.stats())
+        return [Averages(0.0).average(1.0, row.database, row) for row in self.stats()]
 
     def apps(self) -> list[AppRow | None]:
         return [None, APP]
@@ -211,7 +213,7 @@ class FakeSnapshot:
         return [HISTOGRAM]
 
     def overall(self) -> tuple[StatsRow, StatsRow]:
-        return STATS, Averages(0.0).overall(1.0, self.stats())
+        return STATS, Averages(0.0).overall(1.0, {"app": STATS})
 
     def errors(self) -> list[ErrorRow]:
         return [ERROR]
@@ -230,6 +232,12 @@ class FakeSnapshot:
 
     def dns_zones(self) -> list[DnsZoneRow]:
         return [DNS_ZONE]
+
+    def readiness(self) -> list[ReadinessRow]:
+        return [ReadinessRow("database", "app", False, "paused")]
+
+    def hosts(self) -> list[HostRow | None]:
+        return [None, HostRow("10.0.0.5", 5432, None, None, 3, None)]
 
     def web(self) -> list[WebRow]:
         return [WebRow(None, "off", "", 0, "")]

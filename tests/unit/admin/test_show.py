@@ -62,7 +62,6 @@ EXPECTED = {
     "users": """name s, pool_size s, reserve_pool_size s, pool_mode s, max_user_connections i,
         current_connections i, max_user_client_connections i, current_client_connections i""",
     "version": "version s",
-    "web": "pid i, state s, address s, starts N, last_end s",
     "client_encoding": "client_encoding s",
     "default_transaction_isolation": "default_transaction_isolation s",
     "standard_conforming_strings": "standard_conforming_strings s",

@@ -21,6 +21,10 @@ EXPECTED = {
         buckets s""",
     "waiters": """database s, user s, role s, application_name s, addr s, port i, state s, since s,
         duration N, client_id i, server_pid i""",
+    "hosts": """host s, port i, max_connections i, reserved_connections i, server_connections i,
+        asked_time s""",
+    "readiness": "check s, name s, ready i, reason s",
+    "web": "pid i, state s, address s, starts N, last_end s",
 }
 
 
