@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.pooler",
     "tests.fixtures.postgres",
     "tests.fixtures.slapd",
+    "tests.fixtures.web",
 ]
 
 

@@ -164,7 +164,9 @@ def _rows(result: PGresult) -> list[Row]:
     get = result.get_value
     return [
         {
-            name: None if (value := get(row, i)) is None else str(value, "utf-8", "replace")
+            name: None
+            if (value := get(row, i)) is None
+            else str(value, "utf-8", "backslashreplace")
             for i, name in enumerate(names)
         }
         for row in range(result.ntuples)

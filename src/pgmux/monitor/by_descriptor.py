@@ -172,4 +172,4 @@ def _rows(messages: Sequence[Message]) -> list[Row]:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "replace")
+    return None if value is None else value.decode("utf-8", "backslashreplace")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from pgmux.monitor.console import Console
-from pgmux.web import actions, dashboard, health
+from pgmux.web import actions, dashboard, exposition, health
 from pgmux.web.access import add_headers, check_access
 from pgmux.web.keys import CONSOLE, OPTIONS
 from pgmux.web.options import Options
 
 MAX_BODY = 1 << 16  # bytes
-PARTS = (health, dashboard, actions)
+PARTS = (health, exposition, dashboard, actions)
 
 
 def make_app(console: Console, options: Options) -> web.Application:
