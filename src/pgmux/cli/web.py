@@ -15,6 +15,7 @@ from pgmux.web.options import DEFAULT_LISTEN, Address, Options, parse_address
 from pgmux.web.token_file import TokenFileError
 
 try:
+    from pgmux.web.log import set_up_log
     from pgmux.web.server import serve
 except ModuleNotFoundError as missing:
     raise click.ClickException(
@@ -88,7 +89,7 @@ def command(
         allowed_hosts=frozenset(name.lower().rstrip(".") for name in allowed_hosts),
     )
     set_comm(COMM)
-    logging.basicConfig(level=logging.INFO, format=f"{COMM}: %(levelname)s %(message)s")
+    set_up_log(COMM)
     sys.exit(run(options))
 
 

@@ -41,6 +41,11 @@ class Door:
     def __call__(self) -> Guard:
         return Guard(self, self._make())
 
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        return len(self._guards)
+
     def enter(self, guard: Guard) -> bool:
         """Whether there is room for one more."""
         if len(self._guards) >= self._max_connections:

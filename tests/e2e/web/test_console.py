@@ -41,7 +41,7 @@ def test_a_console_answers_refuses_and_is_found_again_after_a_restart(
         assert await console.query_optional("SHOW NOTHING") is None
         with pytest.raises(ConsoleRefused, match="admin"):
             await console.execute("PAUSE")
-        both = await asyncio.gather(console.query("SHOW LISTS"), console.query("SHOW STATE"))
+        both = await asyncio.gather(console.query("SHOW LISTS"), console.query("SHOW USERS"))
         assert all(both)
 
     async def gone(console: Console) -> None:
