@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder, gzip_accepted
 from pgmux.web.keys import CONSOLE
 from pgmux.web.metrics.own import own_families
 from pgmux.web.metrics.pgbouncer import pgbouncer_families
-from pgmux.web.metrics.reading import Reading, read
+from pgmux.web.metrics.scrape import Scrape, read
 from pgmux.web.metrics.text import write
 from pgmux.web.once import Once
 
@@ -27,8 +27,8 @@ _GZIP_LEVEL = 1  # a ninth of the size, for the least time
 class Exposition:
     """A reading and what has been written of it already, for its formats."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
         self._written: dict[tuple[bool, bool], bytes] = {}
 
     def body(self, *, openmetrics: bool, zipped: bool) -> bytes:
@@ -39,28 +39,28 @@ class Exposition:
                 body = self.body(openmetrics=openmetrics, zipped=False)
                 self._written[key] = gzip.compress(body, _GZIP_LEVEL)
             else:
-                families = chain(pgbouncer_families(self._reading), own_families(self._reading))
+                families = chain(pgbouncer_families(self._scrape), own_families(self._scrape))
                 self._written[key] = write(families, openmetrics=openmetrics)
         return self._written[key]
 
 
-READINGS = web.AppKey("readings", Once[Exposition])
+EXPOSITIONS = web.AppKey("expositions", Once[Exposition])
 
 
 def add_routes(app: web.Application) -> None:
     async def ask() -> Exposition:
         return Exposition(await read(app[CONSOLE]))
 
-    app[READINGS] = Once(ask)
+    app[EXPOSITIONS] = Once(ask)
     app.router.add_get("/metrics", metrics)
 
 
 async def metrics(request: web.Request) -> web.Response:
     """In the format that is asked for; compressed where that is."""
     try:
-        exposition = await request.app[READINGS].get(find_timeout(request))
+        exposition = await request.app[EXPOSITIONS].get(find_timeout(request))
     except TimeoutError:
-        exposition = Exposition(Reading(is_up=False))
+        exposition = Exposition(Scrape(is_up=False))
     _, content_type = choose_encoder(request.headers.get("Accept", ""))
     zipped = gzip_accepted(request.headers.get("Accept-Encoding", ""))
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}

@@ -15,7 +15,7 @@ from pgmux.monitor.console import Row
 from pgmux.web.exposition import Exposition
 from pgmux.web.metrics.histograms import BOUNDS
 from pgmux.web.metrics.pgbouncer import MAX_CLIENT_SERIES
-from pgmux.web.metrics.reading import read
+from pgmux.web.metrics.scrape import read
 from tests.fixtures.web import value
 from tests.unit.web.rows import DATABASE, POOL, STATS, TABLES, FakeConsole
 
@@ -54,8 +54,8 @@ APP: Row = {
 
 def scrape(tables: Mapping[str, Sequence[Row]], *, is_gone: bool = False) -> Metrics:
     """What a Prometheus that speaks OpenMetrics would see; its parser refuses what is double."""
-    reading = asyncio.run(read(FakeConsole(tables, is_gone=is_gone)))
-    body = Exposition(reading).body(openmetrics=True, zipped=False)
+    scraped = asyncio.run(read(FakeConsole(tables, is_gone=is_gone)))
+    body = Exposition(scraped).body(openmetrics=True, zipped=False)
     return {m.name: m for m in parse_openmetrics(body.decode())}
 
 

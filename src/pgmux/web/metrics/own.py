@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from pgmux.monitor.console import Row
 from pgmux.web.metrics.histograms import histogram_families
-from pgmux.web.metrics.reading import Reading
 from pgmux.web.metrics.rows import MICROSECONDS, Column, Labelled, families, labelled, samples
+from pgmux.web.metrics.scrape import Scrape
 from pgmux.web.metrics.text import Family, Kind, labels, number
 
 APP_LABELS = ("database", "user", "application_name")
@@ -58,18 +58,18 @@ _HOSTS = (
 )
 
 
-def own_families(reading: Reading) -> Iterator[Family]:
+def own_families(scrape: Scrape) -> Iterator[Family]:
     """Those whose tables the console has."""
-    yield from histogram_families(reading.rows("HISTOGRAMS"))
-    yield from _apps(labelled(reading.rows("APPS"), APP_LABELS))
-    yield from _errors(reading.rows("ERRORS"))
-    yield from _connects(reading.rows("CONNECTS"))
-    ready = labelled(reading.rows("READINESS"), ("check", "name"))
+    yield from histogram_families(scrape.rows("HISTOGRAMS"))
+    yield from _apps(labelled(scrape.rows("APPS"), APP_LABELS))
+    yield from _errors(scrape.rows("ERRORS"))
+    yield from _connects(scrape.rows("CONNECTS"))
+    ready = labelled(scrape.rows("READINESS"), ("check", "name"))
     help_ = "1 where the check of SHOW READINESS is passed"
     yield Family("pgmux_ready", Kind.GAUGE, help_, samples(ready, "ready"))
-    hosts = labelled(reading.rows("HOSTS"), ("host", "port"))
+    hosts = labelled(scrape.rows("HOSTS"), ("host", "port"))
     yield from families(hosts, Kind.GAUGE, "pgmux_host_", _HOSTS)
-    starts = [value for row in reading.rows("WEB") if (value := number(row.get("starts")))]
+    starts = [value for row in scrape.rows("WEB") if (value := number(row.get("starts")))]
     help_ = "Starts of the web process by the pooler"
     yield Family("pgmux_web_starts_total", Kind.COUNTER, help_, [("", v) for v in starts[:1]])
 

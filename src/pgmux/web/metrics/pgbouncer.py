@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from pgmux.monitor.console import Row
-from pgmux.web.metrics.reading import INSTEAD_OF_APPS, Reading
 from pgmux.web.metrics.rows import MICROSECONDS, Column, Labelled, families, labelled, samples
+from pgmux.web.metrics.scrape import INSTEAD_OF_APPS, Scrape
 from pgmux.web.metrics.text import Family, Kind, labels, number
 
 POOL_LABELS = ("database", "user")
@@ -126,26 +126,26 @@ _CONFIG = {
 }
 
 
-def pgbouncer_families(reading: Reading) -> Iterator[Family]:
+def pgbouncer_families(scrape: Scrape) -> Iterator[Family]:
     """All of them, of whichever pooler it is."""
-    up = number("1" if reading.is_up else "0") or "0"
+    up = number("1" if scrape.is_up else "0") or "0"
     yield Family("pgbouncer_up", Kind.GAUGE, "1 where the console answers", [("", up)])
-    version = labelled(reading.rows("VERSION"), ("version",))
+    version = labelled(scrape.rows("VERSION"), ("version",))
     yield Family(
         "pgbouncer_version_info",
         Kind.INFO,
         "What the console says that it is",
         [(head, "1") for head, _ in version],
     )
-    yield from _lists(reading.rows("LISTS"))
-    yield from _config(reading.rows("CONFIG"))
-    databases = labelled(map(_with_reserve, reading.rows("DATABASES")), DATABASE_LABELS)
+    yield from _lists(scrape.rows("LISTS"))
+    yield from _config(scrape.rows("CONFIG"))
+    databases = labelled(map(_with_reserve, scrape.rows("DATABASES")), DATABASE_LABELS)
     yield from families(databases, Kind.GAUGE, "pgbouncer_databases_", _DATABASES)
-    yield from _pools(labelled(reading.rows("POOLS"), POOL_LABELS))
-    stats = labelled(reading.rows("STATS_TOTALS"), ("database",))
+    yield from _pools(labelled(scrape.rows("POOLS"), POOL_LABELS))
+    stats = labelled(scrape.rows("STATS_TOTALS"), ("database",))
     for prefix in STATS_PREFIXES:
         yield from families(stats, Kind.COUNTER, prefix, _STATS)
-    yield _client_connections(reading)
+    yield _client_connections(scrape)
 
 
 def _lists(rows: Iterable[Row]) -> Iterator[Family]:
@@ -193,12 +193,12 @@ def _maxwait(row: Row) -> str | None:
 # Clients by application
 
 
-def _client_connections(reading: Reading) -> Family:
+def _client_connections(scrape: Scrape) -> Family:
     """Counted by the pooler where it does that, else here, of its clients."""
-    if "APPS" in reading.tables:
-        counts = _count_apps(reading.rows("APPS"))
+    if "APPS" in scrape.tables:
+        counts = _count_apps(scrape.rows("APPS"))
     else:
-        counts = _count_clients(reading.rows(INSTEAD_OF_APPS))
+        counts = _count_clients(scrape.rows(INSTEAD_OF_APPS))
     names = ("database", "user", "application_name", "state")
     found = [
         (labels(dict(zip(names, key, strict=True))), str(count)) for key, count in counts.items()

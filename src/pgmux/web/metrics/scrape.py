@@ -17,7 +17,7 @@ Tables = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Scrape:
     """The rows by the name of their SHOW. `is_up`: what every pooler has was answered."""
 
     is_up: bool
@@ -28,7 +28,7 @@ class Reading:
         return self.tables.get(name, ())
 
 
-async def read(console: Console) -> Reading:
+async def read(console: Console) -> Scrape:
     """One reading; of a console that has gone, an empty one."""
     tables: dict[str, Sequence[Row]] = {}
     is_up = True
@@ -45,5 +45,5 @@ async def read(console: Console) -> Reading:
         if "APPS" not in tables:
             tables[INSTEAD_OF_APPS] = await console.query_optional("SHOW CLIENTS") or ()
     except ConsoleGone:
-        return Reading(is_up=False)
-    return Reading(is_up, tables)
+        return Scrape(is_up=False)
+    return Scrape(is_up, tables)
