@@ -23,7 +23,7 @@ ARGS ?=
 # process, for a debugger.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo build test lint unit e2e sanitize bench bench-micro soak dist ci-deps clean
+.PHONY: demo build test lint unit e2e sanitize bench bench-micro soak screenshots dist ci-deps clean
 
 demo: $(VENV)/demo-installed
 	@$(BIN)/pgmux demo $(ARGS)
@@ -64,6 +64,10 @@ bench-micro: $(VENV)/built
 
 soak: $(VENV)/built
 	$(BIN)/python -m pytest -m soak $(ARGS)
+
+# Pictures of the dashboard for docs/images, with chromium.
+screenshots: $(VENV)/built
+	$(BIN)/python docs/screenshots.py
 
 # The sdist, and a wheel made of it for this Python and system.
 dist: $(TEST_INSTALLED)

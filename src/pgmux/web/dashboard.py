@@ -81,7 +81,7 @@ def about(request: web.Request) -> Json:
     """What the page wants to know besides the sample."""
     options = request.app[OPTIONS]
     return {
-        "place": request.app[CONSOLE].place,
+        "place": request.app[CONSOLE].place if options.console_fd is None else "",
         "actions": ways(options),
         "action_hint": hint(options),
     }
@@ -90,6 +90,7 @@ def about(request: web.Request) -> Json:
 async def _stream(
     response: web.StreamResponse, feed: Feed, key: Key | None, text: str, more: Json
 ) -> None:
+    await response.write(b"retry: 1000\n\n")  # ms until the browser joins again
     await response.write(_event("history", feed.history_text(key)))
     seen = 0
     while not feed.is_closed:

@@ -67,7 +67,11 @@ def test_nothing_else_is_served(console: CommandedConsole, path: str) -> None:
 
 async def next_event(stream: Any) -> tuple[str, Any]:
     """The next event's name and its JSON."""
-    name = (await stream.content.readline()).decode().removeprefix("event: ").strip()
+    line = await stream.content.readline()
+    if line.startswith(b"retry:"):
+        assert await stream.content.readline() == b"\n"
+        line = await stream.content.readline()
+    name = line.decode().removeprefix("event: ").strip()
     data = (await stream.content.readline()).decode().removeprefix("data: ")
     assert await stream.content.readline() == b"\n"
     return name, json.loads(data)

@@ -71,6 +71,7 @@ export class Charts {
     return {
       width: element.clientWidth || 300,
       height: HEIGHT,
+      padding: [8, 26, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "hour" } },
       scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
@@ -86,11 +87,14 @@ export class Charts {
     const { t, xacts, p50, p99, mean } = withHoles(this.#data);
     const now = t.at(-1) ?? Date.now() / 1_000;
     const from = Math.min(now - 60, Math.max(t[0] ?? now, now - HOUR));
-    const ms = (values) => values.map((us) => (us == null ? null : us / 1_000));
+    const ms = (values) => values.map((us) => (us == null ? null : us <= 1 ? 0 : us / 1_000));
     this.#plots[0].setData([t, xacts], false);
     const waits = this.#hasQuantiles ? [p99, p50] : [mean];
     this.#plots[1].setData([t, ...waits.map(ms)], false);
-    for (const plot of this.#plots) plot.setScale("x", { min: from, max: now });
+    for (const plot of this.#plots) {
+      plot.setScale("x", { min: from, max: now });
+      if (plot.cursor.idx == null) plot.setLegend({ idx: t.length - 1 });
+    }
   }
 
   #resize() {

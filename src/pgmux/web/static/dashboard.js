@@ -22,7 +22,7 @@ const FILTER_DELAY = 250; // ms after the last key
 const actions = new Actions();
 const charts = new Charts($("chart-rate"), $("chart-wait"));
 let asked = { filter: "", database: null, user: null };
-let isAway = true;
+let product = "pgmux"; // or PgBouncer
 
 // ---- the stream
 
@@ -38,7 +38,6 @@ function join(change) {
 }
 
 function showState(state, age) {
-  isAway = state === "away";
   const seconds = age == null ? "" : `${Math.round(age)} s ago`;
   const texts = {
     live: `live, ${seconds}`,
@@ -47,7 +46,7 @@ function showState(state, age) {
   };
   setText($("freshness"), texts[state]);
   document.body.classList.toggle("stale", state !== "live");
-  if (isAway) setCondition("no connection", "bad");
+  if (state === "away") setCondition("no connection", "bad");
 }
 
 // ---- one sample
@@ -85,9 +84,11 @@ function showTrouble(text) {
 }
 
 function showHead({ version, place, is_pgmux }) {
-  setText($("name"), is_pgmux ? "pgmux" : "PgBouncer");
-  setText($("version"), [version, place].filter(Boolean).map(visible).join(" · "));
-  document.title = `${is_pgmux ? "pgmux" : "PgBouncer"} ${visible(place)}`;
+  product = is_pgmux ? "pgmux" : "PgBouncer";
+  setText($("name"), product);
+  const told = [version.replace(`${product} `, ""), place];
+  setText($("version"), told.filter(Boolean).map(visible).join(" · "));
+  document.title = `${product} ${visible(place || location.host)}`;
   setText($("wait-note"), is_pgmux ? "(p99 dashed, p50)" : "(PgBouncer tells the mean alone)");
   charts.hasQuantiles = is_pgmux;
 }
@@ -102,7 +103,7 @@ function showTotals({ totals, errors, is_pgmux }) {
     ["Clients waiting", count(totals.cl_waiting), totals.cl_waiting > 0],
     ["Clients", count(totals.cl_active + totals.cl_waiting)],
     ["Servers active · idle", `${count(totals.sv_active)} · ${count(totals.sv_idle)}`],
-    ["In · out", `${bytes(totals.received)} · ${bytes(totals.sent)}`],
+    ["In · out, per s", `${bytes(totals.received)} · ${bytes(totals.sent)}`],
   ];
   if (errors) told.push(["Errors, 5 min", count(errors.lately), errors.lately > 0]);
   const list = $("totals");
@@ -146,28 +147,28 @@ const firstOf = (part) => (part.rows.length < part.all ? `, the first ${part.row
 function showApps(apps) {
   const note = (part) =>
     `${count(part.all)}, by server time held over the last ${part.seconds} s${firstOf(part)}`;
-  fill("apps", apps, "PgBouncer tells no applications.", "None yet.", note);
+  fill("apps", apps, `${product} tells no applications.`, "None yet.", note);
 }
 
 function showWaiters(waiters) {
   const note = (part) =>
     `${count(part.waiting)} wait, ${count(part.holding)} hold a server${firstOf(part)}`;
-  fill("waiters", waiters, "PgBouncer doesn't tell who holds what.", "Nobody waits.", note);
+  fill("waiters", waiters, `${product} doesn't tell who holds what.`, "Nobody waits.", note);
 }
 
 function showErrors(errors) {
   const note = (part) => `${count(part.lately)} in the last 5 minutes${firstOf(part)}`;
-  fill("errors", errors, "PgBouncer counts no errors.", "None since the start.", note);
+  fill("errors", errors, `${product} counts no errors.`, "None since the start.", note);
 }
 
 function showHosts(hosts) {
-  fill("hosts", hosts, "PgBouncer doesn't ask for max_connections.", "None yet.", () => "");
+  fill("hosts", hosts, `${product} doesn't tell max_connections.`, "None yet.", () => "");
 }
 
 // ---- words and commands
 
 function showFoot({ readiness, action_hint }) {
-  setText($("readiness"), readiness == null ? "PgBouncer tells no readiness." : visible(readiness));
+  setText($("readiness"), readiness == null ? `${product} tells no readiness.` : visible(readiness));
   setText($("actions-note"), actions.areOn ? "" : action_hint);
   const commands = $("commands");
   if (!actions.areOn) commands.replaceChildren();
@@ -184,11 +185,14 @@ function poolMenu(row) {
   openMenu(press, row.paused ? ["resume", "reconnect"] : ["pause", "reconnect"], { database });
 }
 
+let closeMenu = () => {};
+
 /** A menu under a button: arrows move, Escape leaves. */
 function openMenu(press, names, target) {
-  document.querySelector(".menu")?.remove();
+  closeMenu();
   const menu = el("div", { class: "menu", role: "menu" });
-  const close = (isBack) => {
+  closeMenu = (isBack = false) => {
+    closeMenu = () => {}; // the removal takes the focus out, which asks for it again
     menu.remove();
     if (isBack) press.focus();
   };
@@ -196,7 +200,7 @@ function openMenu(press, names, target) {
     const label = `${name.toUpperCase()}${target.database == null && name !== "reload" ? ", all databases" : ""} …`;
     const item = el("button", { type: "button", role: "menuitem" }, label);
     item.onclick = () => {
-      close(true);
+      closeMenu(true);
       actions.ask({ action: name, ...target });
     };
     menu.append(item);
@@ -204,14 +208,14 @@ function openMenu(press, names, target) {
   menu.onkeydown = (event) => {
     const items = [...menu.children];
     const at = items.indexOf(document.activeElement);
-    if (event.key === "Escape") close(true);
+    if (event.key === "Escape") closeMenu(true);
     else if (event.key === "ArrowDown") items[(at + 1) % items.length].focus();
     else if (event.key === "ArrowUp") items.at(at - 1).focus();
     else return;
     event.preventDefault();
   };
   menu.addEventListener("focusout", (event) => {
-    if (!menu.contains(event.relatedTarget)) close(false);
+    if (!menu.contains(event.relatedTarget)) closeMenu();
   });
   const where = press.getBoundingClientRect();
   document.body.append(menu);

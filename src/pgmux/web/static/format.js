@@ -14,14 +14,14 @@ export function rate(value) {
   if (value == null) return NOTHING;
   if (value === 0) return "0";
   if (value < 0.01) return "<0.01";
-  if (value < 1) return value.toFixed(2);
-  return value < 10 ? value.toFixed(1) : whole.format(value);
+  if (value < 0.995) return value.toFixed(2);
+  return value < 9.95 ? value.toFixed(1) : whole.format(value);
 }
 
 /** A time in µs: 85 µs, 1.2 ms, 340 ms, 2.4 s, 3 min 04 s, 2 h 05 min. */
 export function duration(us) {
   if (us == null) return NOTHING;
-  if (us <= 0) return "0";
+  if (us <= 1) return "0"; // the smallest bucket of a histogram
   if (us < 1_000) return `${Math.round(us)} µs`;
   if (us < 10_000) return `${(us / 1_000).toFixed(1)} ms`;
   if (us < 999_500) return `${Math.round(us / 1_000)} ms`;
@@ -33,7 +33,7 @@ export function duration(us) {
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
 
-/** Bytes per second: 120 B/s, 3.4 kB/s, 56 MB/s. */
+/** Bytes: 120 B, 3.4 kB, 56 MB. */
 export function bytes(value) {
   if (value == null) return NOTHING;
   let unit = 0;
@@ -42,7 +42,7 @@ export function bytes(value) {
     unit += 1;
   }
   const digits = unit > 0 && value < 10 ? value.toFixed(1) : whole.format(value);
-  return `${digits} ${["B", "kB", "MB", "GB"][unit]}/s`;
+  return `${digits} ${["B", "kB", "MB", "GB"][unit]}`;
 }
 
 /** A share of 1: 32 %. */
@@ -57,7 +57,7 @@ const UNSEEN =
 /** A name that somebody chose, so that all of it can be seen: control characters as \u{1b}. */
 export function visible(name) {
   if (name == null) return NOTHING;
-  return name.replace(UNSEEN, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+  return String(name).replace(UNSEEN, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
 }
 
 /** host:port, the host in brackets where it has colons itself. */

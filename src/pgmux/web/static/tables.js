@@ -170,7 +170,7 @@ export function errorColumns() {
 
 /** Of `2026-11-20 22:04:09 UTC` the middle. */
 function timeOfDay(text) {
-  return text == null ? NOTHING : (/\d\d:\d\d:\d\d/.exec(text)?.[0] ?? visible(text));
+  return /\d\d:\d\d:\d\d/.exec(text ?? "")?.[0] ?? NOTHING;
 }
 
 function errorOrigin(row) {
