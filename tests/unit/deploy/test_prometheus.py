@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,14 @@ def alerts_of(path: Path) -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def expectations() -> Iterator[dict[str, Any]]:
-    """Each thing that a test expects of an alert at a time."""
-    for path in TESTS:
-        for case in yaml.safe_load(path.read_text())["tests"]:
-            yield from case["alert_rule_test"]
-
-
 ALERTS = [alert for path in RULES for alert in alerts_of(path)]
+# Each thing that a test expects of an alert at a time.
+EXPECTATIONS: list[dict[str, Any]] = [
+    expectation
+    for path in TESTS
+    for case in yaml.safe_load(path.read_text())["tests"]
+    for expectation in case["alert_rule_test"]
+]
 each_alert = pytest.mark.parametrize(
     "alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}"
 )
@@ -63,7 +62,7 @@ def test_each_file_of_rules_has_its_test() -> None:
 @each_alert
 def test_an_alert_is_tested_firing_and_not_firing(alert: dict[str, Any]) -> None:
     expected = [
-        each.get("exp_alerts", []) for each in expectations() if each["alertname"] == alert["alert"]
+        each.get("exp_alerts", []) for each in EXPECTATIONS if each["alertname"] == alert["alert"]
     ]
     severities = {fired["exp_labels"]["severity"] for fires in expected for fired in fires}
     assert alert["labels"]["severity"] in severities
@@ -83,3 +82,33 @@ def test_what_is_explained_is_an_alert() -> None:
     text = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"^#### (.+)$", text, re.MULTILINE))
     assert explained == {rule["alert"] for rule in alerts_of(PROMETHEUS / "pgmux-rules.yml")}
+
+
+def test_prometheus_takes_the_pieces_of_configuration_in_the_documentation(tmp_path: Path) -> None:
+    text = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    blocks = [
+        yaml.safe_load(block)
+        for block in re.findall(r"^```yaml\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    ]
+    (config,) = (block for block in blocks if "scrape_configs" in block)
+    (relabel,) = (block for block in blocks if "metric_relabel_configs" in block)
+    config["scrape_configs"][0] |= relabel
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    promtool("check", "config", path)
+
+
+def test_the_warning_is_silenced_by_labels_that_the_alerts_have() -> None:
+    text = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    (equal,) = re.findall(r"equal: \[(.*)\]", text)
+    both = {alert["alert"] for alert in ALERTS if alert["labels"]["severity"] == "critical"} & {
+        alert["alert"] for alert in ALERTS if alert["labels"]["severity"] == "warning"
+    }
+    labels = {
+        label
+        for each in EXPECTATIONS
+        if each["alertname"] in both
+        for fired in each.get("exp_alerts", [])
+        for label in fired["exp_labels"]
+    }
+    assert labels - {"severity"} <= set(equal.split(", "))

@@ -1,0 +1,292 @@
+"""A real Prometheus scrapes a pooler under load, by the configuration and rules of
+deploy/prometheus; every query of the dashboards of deploy/grafana is asked of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from pgmux.ops.postgres import find_free_port
+from tests.fixtures import dashboards
+from tests.fixtures.dashboards import Target
+from tests.fixtures.load import Application, running_load
+from tests.fixtures.pooler import MakePooler, Pooler
+from tests.fixtures.prometheus import HOST, Prometheus, Sample
+from tests.fixtures.waiting import wait_until
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy/prometheus"
+RULES = sorted(DEPLOY.glob("*-rules.yml"))
+INTERVAL = "400ms"
+
+# More clients than servers, one that is idle in transaction, one whose statements fail.
+APPLICATIONS = (
+    Application("web", 3, "SELECT pg_sleep(0.01)", away=0.01),
+    Application("batch", 1, idle_in_xact=0.03),
+    Application("importer", 1, "SELECT 1 / 0", away=0.1),
+)
+
+_PROMQL = re.search(
+    r"^```promql\n(.*?)```",
+    (ROOT / "docs/monitoring.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
+DOCUMENTED = [line for line in _PROMQL[1].splitlines() if line[:1] != "#"] if _PROMQL else []
+
+DASHBOARDS = {each["uid"]: each for each in map(dashboards.load, dashboards.FILES)}
+TARGETS = [target for each in DASHBOARDS.values() for target in dashboards.targets(each)]
+
+# What dashboards in the wild ask for: grafana.com's 14022 and the mixin. The exporter has renamed
+# the counters once.
+COMMUNITY_GAUGES = {
+    "pgbouncer_": (
+        "up version_info databases users pools free_clients used_clients login_clients "
+        "free_servers used_servers cached_dns_names cached_dns_zones in_flight_dns_queries "
+        "client_connections"
+    ),
+    "pgbouncer_config_": "max_client_connections max_user_connections",
+    "pgbouncer_databases_": (
+        "pool_size reserve_pool max_connections current_connections paused disabled"
+    ),
+    "pgbouncer_pools_client_": (
+        "active_connections waiting_connections active_cancel_connections "
+        "waiting_cancel_connections maxwait_seconds"
+    ),
+    "pgbouncer_pools_server_": (
+        "active_connections idle_connections used_connections testing_connections "
+        "login_connections active_cancel_connections being_canceled_connections"
+    ),
+}
+COMMUNITY_COUNTERS = (
+    "queries_pooled_total",
+    "queries_duration_seconds_total",
+    "received_bytes_total",
+    "sent_bytes_total",
+    "client_wait_seconds_total",
+    "sql_transactions_pooled_total",
+    "server_in_transaction_seconds_total",
+    "client_parses_total",
+    "server_parses_total",
+    "binds_total",
+    "server_assignments_total",
+)
+MIXIN_QUERIES = [
+    "sum by (job, instance) (pgbouncer_pools_client_waiting_connections)",
+    "1000 * increase(pgbouncer_stats_queries_duration_seconds_total[10s])"
+    " / clamp_min(increase(pgbouncer_stats_queries_pooled_total[10s]), 1)",
+    "1000 * increase(pgbouncer_stats_server_in_transaction_seconds_total[10s])"
+    " / clamp_min(increase(pgbouncer_stats_sql_transactions_pooled_total[10s]), 1)",
+    'increase(pgbouncer_errors_count{errmsg!="server conn crashed?"}[10s])',
+]
+
+
+@dataclass
+class Monitored:
+    """A pooler under load, and the Prometheus that scrapes it."""
+
+    prometheus: Prometheus
+    checkouts: Histogram  # of the application's pool
+
+    def ask(self, expr: str) -> list[Sample]:
+        """The query's result, as soon as there is one."""
+        return wait_until(lambda: self.prometheus.query(expr))
+
+
+@pytest.fixture(scope="module")
+def monitored(module_pooler: MakePooler) -> Iterator[Monitored]:
+    web = f"{HOST}:{find_free_port()}"
+    pooler = module_pooler(
+        databases={
+            "shop": "dbname=postgres pool_size=1 reserve_pool_size=1 max_db_connections=8",
+            "full": "dbname=postgres pool_size=1",
+            "calm": "dbname=postgres",
+        },
+        settings={"max_client_conn": 50, "max_user_connections": 40, "server_login_retry": 1},
+        pgmux={"http_listen": web},
+    )
+    with ExitStack() as stack:
+        api, checkouts = serve_sqlalchemy(stack)
+        prometheus = Prometheus(configuration(web, api), RULES)
+        stack.enter_context(prometheus)
+        stack.enter_context(running_load(pooler.dsn("shop"), APPLICATIONS))
+        stack.enter_context(stuck_clients(pooler))
+        come_and_go(pooler)
+        wait_until(lambda: len(prometheus.query("up == 1")) == 2, timeout=20)
+        yield Monitored(prometheus, checkouts)
+
+
+def configuration(web: str, api: str) -> dict[str, Any]:
+    """The example's, with this test's targets and haste."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
+    del config["alerting"]
+    (pgmux,) = config["scrape_configs"]
+    pgmux |= {"scrape_timeout": INTERVAL, "static_configs": [{"targets": [web]}]}
+    config["scrape_configs"].append({"job_name": "api", "static_configs": [{"targets": [api]}]})
+    config["rule_files"] = [path.name for path in RULES]
+    return config
+
+
+def serve_sqlalchemy(stack: ExitStack) -> tuple[str, Histogram]:
+    """An application's own pool: 2 of 5 + 10 connections checked out. Its address, and how long
+    its checkouts take.
+    """
+    registry = CollectorRegistry()
+
+    values = {
+        "size": 5,
+        "checked_in": 3,
+        "checked_out": 2,
+        "overflow": 0,
+        "max_overflow": 10,
+        "capacity": 15,
+        "utilization_ratio": 2 / 15,
+        "waiters": 0,
+    }
+    for name, value in values.items():
+        gauge = Gauge(f"sqlalchemy_pool_{name}", name, ["pool_name"], registry=registry)
+        gauge.labels("default").set(value)
+    for name in ("connects", "disconnects", "checkouts", "checkins", "invalidations", "timeouts"):
+        counter = Counter(f"sqlalchemy_pool_{name}", name, ["pool_name"], registry=registry)
+        counter.labels("default")
+    duration = Histogram(
+        "sqlalchemy_pool_checkout_duration_seconds", "wait", ["pool_name"], registry=registry
+    )
+    duration.labels("default")
+    port = find_free_port()
+    server, thread = start_http_server(port, addr=HOST, registry=registry)
+    stack.callback(thread.join)
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+    return f"{HOST}:{port}", duration
+
+
+def come_and_go(pooler: Pooler) -> None:
+    """A client that leaves an idle server, by which the pooler asks for PostgreSQL's limits, and
+    one that is refused.
+    """
+    with psycopg.connect(pooler.dsn("calm")) as client:
+        client.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError, match="no such database"):
+        psycopg.connect(pooler.dsn("nowhere"))
+
+
+def stuck_clients(pooler: Pooler) -> ExitStack:
+    """One keeps the only server of `full`, the other waits for it."""
+    stack = ExitStack()
+
+    def connect(database: str, application: str) -> psycopg.Connection:
+        dsn = pooler.dsn(database, application_name=application)
+        return stack.enter_context(closing(psycopg.connect(dsn, autocommit=True)))
+
+    connect("full", "report").execute("BEGIN")
+    waiting = connect("full", "web")
+    waiting.pgconn.send_query(b"SELECT 1")
+    return stack
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_every_query_of_a_dashboard_has_data(monitored: Monitored, target: Target) -> None:
+    assert monitored.ask(target.expr)
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_the_variables_of_a_dashboard_offer_values(monitored: Monitored, uid: str) -> None:
+    for variable in dashboards.variables(DASHBOARDS[uid]):
+        if variable["type"] == "query":
+            query = dashboards.fill(variable["query"]["query"], DASHBOARDS[uid])
+            match, label = re.fullmatch(r"label_values\((.+), (\w+)\)", query).groups()  # type: ignore[union-attr]
+            assert monitored.prometheus.label_values(label, match), query
+
+
+def test_2_of_15_connections_are_13_percent(monitored: Monitored) -> None:
+    """Not 100, as by size + overflow, where SQLAlchemy's overflow begins at -size."""
+    (target,) = (each for each in TARGETS if each.panel == "SQLAlchemy Pool Utilization")
+    (sample,) = monitored.ask(target.expr)
+    assert round(sample.value, 2) == 13.33
+
+
+def test_a_tenth_of_slow_checkouts_shows_in_the_99th_percentile(
+    monitored: Monitored,
+) -> None:
+    (target,) = (
+        each for each in TARGETS if each.panel == "Connection Checkout Duration" and each.ref == "C"
+    )
+    monitored.ask("sqlalchemy_pool_checkout_duration_seconds_bucket")
+    for seconds in (*[0.001] * 90, *[0.3] * 10):
+        monitored.checkouts.labels("default").observe(seconds)
+    (sample,) = wait_until(lambda: [s for s in monitored.ask(target.expr) if s.value > 0])
+    assert 0.25 < sample.value <= 0.5, "the bucket of 0.3 s"
+
+
+def test_a_pool_is_measured_by_its_size_and_its_reserve(monitored: Monitored) -> None:
+    (limit,) = monitored.ask('database:pgbouncer_pool_limit:max{database="shop"}')
+    assert limit.value == 2
+    (busy,) = monitored.ask('pool:pgbouncer_utilization:ratio{database="full"}')
+    assert busy.value == 1
+    assert monitored.ask('user:pgbouncer_max_user_connections:ratio{user="postgres"} < 1')
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_rules_ask_for_metrics_that_there_are(monitored: Monitored, path: Path) -> None:
+    groups = yaml.safe_load(path.read_text())["groups"]
+    exprs = [re.sub('"[^"]*"', "", rule["expr"]) for group in groups for rule in group["rules"]]
+    named = {
+        name for expr in exprs for name in re.findall(r"(?<!:)\b(?:pg|sqlalchemy)[a-z]*_\w+", expr)
+    }
+    assert len(named) > 3
+    assert named - set(monitored.prometheus.label_values("__name__")) == set()
+
+
+def test_every_rule_is_evaluated_without_an_error(monitored: Monitored) -> None:
+    def rules() -> list[dict[str, Any]]:
+        return monitored.prometheus.rules()
+
+    wait_until(lambda: all(rule["health"] != "unknown" for rule in rules()))
+    assert {rule["name"]: rule.get("lastError") for rule in rules() if rule["health"] != "ok"} == {}
+
+
+def test_a_client_that_waits_is_on_its_way_to_an_alert(monitored: Monitored) -> None:
+    alert = 'ALERTS{alertname="PgmuxClientsWaiting", database="full"}'
+    (sample,) = monitored.ask(alert)
+    assert sample.labels["alertstate"] == "pending"
+    assert sample.labels["severity"] == "warning"
+
+
+def test_dashboards_of_the_exporter_find_their_gauges(monitored: Monitored) -> None:
+    wanted = {prefix + name for prefix, names in COMMUNITY_GAUGES.items() for name in names.split()}
+    assert wanted - set(monitored.prometheus.label_values("__name__")) == set()
+
+
+@pytest.mark.parametrize("prefix", ["pgbouncer_stats_", "pgbouncer_stats_totals_"])
+@pytest.mark.parametrize("counter", COMMUNITY_COUNTERS)
+def test_dashboards_of_either_age_find_their_counters(
+    monitored: Monitored, prefix: str, counter: str
+) -> None:
+    assert monitored.ask(f'rate({prefix}{counter}{{database="shop"}}[10s])')
+
+
+@pytest.mark.parametrize("query", MIXIN_QUERIES)
+def test_the_queries_of_known_dashboards_and_alerts_have_data(
+    monitored: Monitored, query: str
+) -> None:
+    assert monitored.ask(query)
+
+
+@pytest.mark.parametrize("query", DOCUMENTED)
+def test_the_queries_of_the_documentation_have_data(monitored: Monitored, query: str) -> None:
+    assert monitored.ask(query)
+
+
+def test_the_documentation_has_queries() -> None:
+    assert len(DOCUMENTED) > 3
