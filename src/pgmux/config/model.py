@@ -195,6 +195,9 @@ class PgmuxSettings:
     http_listen: str = ""
     http_token_file: str = ""
     log_format: LogFormat = LogFormat.TEXT
+    log_min_transaction_duration: float = 0.0
+    log_min_wait_duration: float = 0.0
+    log_statement_literals: bool = False
     loop: Loop = Loop.EPOLL
     max_applications: int = 500
     session_link: SessionLink = SessionLink.LOGIN

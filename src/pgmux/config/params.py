@@ -353,6 +353,14 @@ PGMUX_SETTINGS = _table(
           "How stderr and logfile are written: PgBouncer's lines, or a JSON object a line;"
           " syslog and the journal are as ever.",
           choices=LogFormat),
+    Param("log_min_transaction_duration", SECONDS, "0",
+          "Log transactions that take that long: once while they run, and at their end."
+          " 0 logs none."),
+    Param("log_min_wait_duration", SECONDS, "0",
+          "Log clients that have waited that long for a server. 0 logs none."),
+    Param("log_statement_literals", BOOL, "0",
+          "Whether log lines of long transactions show statements with their literals;"
+          " 0 shows `?` for each."),
     Param("loop", CHOICE, "epoll", "Event loop; epoll, pgmux's own, is Linux's alone.",
           reloadable=False, choices=Loop),
     Param("max_applications", INT, "500",

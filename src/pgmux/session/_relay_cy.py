@@ -727,7 +727,9 @@ class ClientRelay(Relay):
 
     def find_prepared(self, name: bytes) -> bytes | None:
         """The text and parameter types of what it calls `name`, as in Parse."""
-        statement = None if self.prepared is None else self.prepared.get(name)
+        if self.prepared is None:
+            return None
+        statement: PreparedStatement | None = self.prepared.get(name)
         return None if statement is None else statement.query
 
     @property
@@ -793,12 +795,12 @@ class ClientRelay(Relay):
         self.request_time = self.pool.clock()
         if self.link is not None:
             self.link.replay = None  # there is more than one batch now
-        if self.pool.keeps_requests:
-            self.request = data
         try:
             if self.gathered is not None:
                 data = self._joined(data)
             if data:
+                if self.pool.keeps_requests and self.skip == 0:  # it begins with a message
+                    self.request = data
                 self._process(data)
         except ProtocolViolation as error:
             self.pool.control.on_client_violation(self, error.message)

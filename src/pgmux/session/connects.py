@@ -113,7 +113,10 @@ class Connects:
         """A client that has waited for the pool's first server, and is held till now."""
         if client.closed:
             return
-        control.relay.counters.wait_time += self._pooler.clock() - client.wait_start
+        waited = self._pooler.clock() - client.wait_start
+        control.relay.counters.wait_time += waited
+        if waited >= control.relay.long_wait:
+            control.on_long_wait(client, waited)
         self._pooler.welcome(control, client)
         client.proceed()
 

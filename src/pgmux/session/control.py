@@ -19,7 +19,7 @@ from pgmux.errors import (
 )
 from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import CL_GONE, SV_GONE, SV_TESTED
-from pgmux.session import release
+from pgmux.session import release, slow
 from pgmux.session._entry_cy import leave
 from pgmux.session._relay_cy import AppCounters, ClientRelay, PoolRelay, ServerRelay
 from pgmux.session.apps import PoolApps, clean_name
@@ -57,6 +57,7 @@ class PoolControl(StateKeeper):
         self.tally = pooler.tallies.find(pool.key.database)
         self.dedicated: PoolRelay | None = None
         self.apps = PoolApps(pooler.apps, pool.key.user)
+        self.slow = slow.SlowLog(self)
         self.space: VarSpace | None = None
         self.special = False
         self.has_newcomers = False  # clients wait for the pool's first server to be welcomed
@@ -86,6 +87,7 @@ class PoolControl(StateKeeper):
         relay.max_prepared_statements = settings.max_prepared_statements
         relay.max_packet_size = settings.max_packet_size
         relay.disable_pqexec = settings.disable_pqexec
+        slow.tune(relay, self.pooler.config.pgmux)
 
     def hold(self, held: bool) -> None:
         """Stop giving servers to the pool's clients, or go on."""
@@ -199,8 +201,10 @@ class PoolControl(StateKeeper):
         """Cancel a query that still waits for a server; returns why the cancel request's connection
         closes.
         """
+        since = client.wait_start
         if not client.owner.welcomed or not client.drop_pending():
             return "cancel request for idle client"
+        self.slow.on_wait_over(client, since)
         self.pool.lists.stop_waiting(client)
         message = "canceling statement due to user request"
         error = build_error_response("ERROR", SQLSTATE_QUERY_CANCELED, message, with_v=True)
@@ -249,7 +253,16 @@ class PoolControl(StateKeeper):
             client.closed = True
             self._client_gone(client)
 
+    def on_long_wait(self, client: ClientRelay, seconds: float) -> None:
+        """A client has its server, after log_min_wait_duration."""
+        self.slow.on_served(client, seconds)
+
+    def on_slow_xact(self, client: ClientRelay, seconds: float) -> None:
+        """A client's transaction is over, after log_min_transaction_duration."""
+        self.slow.on_slow_xact(client, seconds)
+
     def _client_gone(self, client: ClientRelay) -> None:
+        self.slow.on_client_gone(client)
         server = client.linked_server
         app: AppCounters = client.app
         if client.xact_start:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import islice
+from math import inf
 
 from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
 from pgmux.pool import janitor
@@ -135,6 +136,8 @@ def _end_logins(control: PoolControl, now: float) -> int:
 
 
 def _maintain_servers(control: PoolControl, now: float) -> None:
+    if control.relay.slow_xact < inf:
+        control.slow.look(now)
     settings = control.pooler.config.settings
     for server, reason in list(janitor.due_active_servers(control.pool, settings, now)):
         control.close_server(server, reason)

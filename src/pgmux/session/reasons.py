@@ -106,6 +106,7 @@ KNOWN: Final = frozenset(
         "SV_USED server got dirty",
         "idle transaction timeout",
         "invalid server parameter",
+        "obsolete connection",
         "password changed",
         "pause mode",
         "query timeout",

@@ -18,7 +18,11 @@ ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "src"
 DOCUMENT = (ROOT / "docs" / "logs.md").read_text()
 # said of a line by whoever writes it
-OF_SOME_LINES = {"reason", "age", "suppressed", "kind", "peer_id"}
+OF_SOME_LINES = {
+    *("reason", "age", "suppressed", "kind", "peer_id"),
+    *("application_name", "duration", "wait", "state", "statement"),
+    *("pool_active", "pool_idle", "pool_waiting"),
+}
 FAILREGEXES = [
     re.compile(pattern.replace("<HOST>", r"(?P<host>[\d.]+)"))
     for pattern in re.findall(r"failregex = (.*)", DOCUMENT)
@@ -71,6 +75,9 @@ def test_no_name_gets_another_address_banned(name: str) -> None:
     lines = [refused(name), refused("bob", name)]
     text = f"pooler error: unsupported startup parameter: {name}"
     lines.append(Line(0.0, Level.WARNING, text, Name("client", 1, "app", name, Side())))
+    text = f'long wait: 2.0 s for a server (application "{name}"; pool: 1 active): SELECT "{name}"'
+    fields = {"application_name": name, "statement": f'SELECT "{name}"'}
+    lines.append(Line(0.0, Level.LOG, text, Name("client", 1, "app", "bob", Side()), fields))
     for line in lines:
         assert "6.6.6.6" not in found(line)
 

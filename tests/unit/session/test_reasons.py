@@ -15,7 +15,7 @@ import pgmux
 from pgmux.session.reasons import CLOSE_REQUEST, KNOWN, find_reason
 
 SOURCES = Path(pgmux.__file__).parent
-LAYERS = ("wire", "auth", "pool", "session", "net")
+LAYERS = ("wire", "auth", "pool", "session", "net", "daemon")
 # What takes a text that ends a connection or is told to a client, and as which argument.
 CALLS = {
     "PoolerError": 0,
@@ -72,7 +72,7 @@ def own_texts() -> Iterator[str]:
                     yield from texts_of(node)
 
 
-NOT_REASONS = {"", "client", "server", "X query failed"}
+NOT_REASONS = {"", "client", "server", "X query failed", "SET failed: X"}
 
 
 @pytest.mark.parametrize("text", sorted(set(own_texts()) - NOT_REASONS))
