@@ -69,6 +69,10 @@ class Sample:
             for pool in self.pools
         }
 
+    def forced_users(self) -> dict[str, str]:
+        """By database, the user whose pool all its clients are in, whoever they logged in as."""
+        return {row.name: row.force_user for row in self.databases if row.force_user}
+
 
 async def take_sample(console: Console, now: float) -> Sample:
     """A sample that says it was taken at `now`. Raises: see the module."""
@@ -132,15 +136,22 @@ class Connections:
     servers: tuple[ConnectionRow, ...]
 
 
-async def take_connections(console: Console, database: str, user: str) -> Connections:
-    """Who is in that pool now; the console has only the list of all. Raises: see the
-    module."""
+async def take_connections(console: Console, sample: Sample, pool: tuple[str, str]) -> Connections:
+    """Who is in that pool now; the console has only the list of all. Raises: see the module.
 
-    def is_of_pool(row: Row) -> bool:
-        return row.get("database") == database and row.get("user") == user
-
-    clients = [row for row in await console.query("SHOW CLIENTS") if is_of_pool(row)]
-    servers = [row for row in await console.query("SHOW SERVERS") if is_of_pool(row)]
+    A client's row has the user that it logged in as, a server's the pool's; `sample` tells which
+    pool that is.
+    """
+    clients = await console.query("SHOW CLIENTS")
+    servers = await console.query("SHOW SERVERS")
+    forced = sample.forced_users().get(pool[0])
+    logged_in = [(row, _names(row)) for row in clients]
+    ours = [row for row, (database, user) in logged_in if (database, forced or user) == pool]
+    theirs = [row for row in servers if _names(row) == pool]
     return Connections(
-        read_rows("CLIENTS", ConnectionRow, clients), read_rows("SERVERS", ConnectionRow, servers)
+        read_rows("CLIENTS", ConnectionRow, ours), read_rows("SERVERS", ConnectionRow, theirs)
     )
+
+
+def _names(row: Row) -> tuple[str, str]:
+    return row.get("database") or "", row.get("user") or ""

@@ -132,16 +132,27 @@ def test_only_shows_are_asked() -> None:
     assert len(set(console.asked)) == len(console.asked)
 
 
+CONNECTIONS = table(
+    """
+    type user database state addr port local_addr local_port connect_time request_time \
+    wait wait_us close_needed ptr link remote_pid tls application_name
+    C web app active 10.0.0.1 40001 10.0.0.9 6432 today today 2 250000 0 0x1 0x2 0 '' worker
+    C web other active 10.0.0.1 40002 10.0.0.9 6432 today today 0 0 0 0x3 '' 0 '' worker
+    """
+)
+
+
 def test_the_connections_of_a_pool_are_its_own() -> None:
-    connections = table(
-        """
-        type user database state addr port local_addr local_port connect_time request_time \
-        wait wait_us close_needed ptr link remote_pid tls application_name
-        C web app active 10.0.0.1 40001 10.0.0.9 6432 today today 2 250000 0 0x1 0x2 0 '' worker
-        C web other active 10.0.0.1 40002 10.0.0.9 6432 today today 0 0 0 0x3 '' 0 '' worker
-        """
-    )
-    console = ScriptedConsole(NEW | {"CLIENTS": connections, "SERVERS": []})
-    found = asyncio.run(take_connections(console, "app", "web"))
+    console = ScriptedConsole(NEW | {"CLIENTS": CONNECTIONS, "SERVERS": []})
+    found = asyncio.run(take_connections(console, take(NEW), ("app", "web")))
     assert [(row.port, row.wait, row.id) for row in found.clients] == [(40001, 2.25, None)]
     assert found.servers == ()
+
+
+def test_a_client_of_a_forced_user_is_in_that_users_pool() -> None:
+    console = ScriptedConsole(NEW | {"CLIENTS": CONNECTIONS, "SERVERS": CONNECTIONS})
+    first, second = NEW["DATABASES"]
+    sample = take(NEW | {"DATABASES": [first, second | {"force_user": "owner"}]})
+    found = asyncio.run(take_connections(console, sample, ("app", "owner")))
+    assert [row.port for row in found.clients] == [40001]
+    assert found.servers == ()  # whose rows have the pool's user

@@ -169,11 +169,11 @@ def applications(picture: Picture) -> Table:
     """The applications by the server time that they held in the interval."""
     sample = picture.sample
     apps = picture.rates.apps if picture.rates else [_Unrated(row) for row in sample.apps]
-    forced = {row.name: row.force_user for row in sample.databases}
+    forced = sample.forced_users()
     rows = []
     for app in apps:
         database, user, _ = app.row.key
-        pool = (database, forced.get(database) or user)
+        pool = (database, forced.get(database, user))
         rows.append(make_row(_APPS, app, *app.row.key, pool=pool))
     return Table(_APPS, rows, "No client has come yet.")
 

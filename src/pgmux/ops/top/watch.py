@@ -64,8 +64,10 @@ class Watch:
 
     async def take_connections(self, pool: PoolKey) -> Connections | None:
         """Clients and servers of a pool; None, and a `failure`, where they can't be had."""
+        if self.picture is None:
+            return None
         try:
-            return await take_connections(self.console, *pool)
+            return await take_connections(self.console, self.picture.sample, pool)
         except FAILURES as error:
             self.failure = str(error)
             return None

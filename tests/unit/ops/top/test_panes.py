@@ -126,7 +126,7 @@ def test_connects_and_hosts_are_shown() -> None:
 
 def connections() -> Connections:
     console = ScriptedConsole(NEW | {"CLIENTS": CLIENTS, "SERVERS": SERVERS})
-    return asyncio.run(take_connections(console, "app", "web"))
+    return asyncio.run(take_connections(console, take_picture(NEW).sample, ("app", "web")))
 
 
 def test_a_pools_connections_are_those_that_work_or_wait_first() -> None:
