@@ -1,4 +1,4 @@
-"""Makes top.svg beside this file: `pgmux top` at a pgmux with a real PostgreSQL and real clients.
+"""Makes top.svg and top-pool.svg here: `pgmux top` at a pgmux with a real PostgreSQL and clients.
 
 `python -m docs.images.make_top`, from the repository's root, with the test dependencies.
 """
@@ -16,7 +16,7 @@ from pgmux.ops.top.app import TopApp
 from pgmux.ops.top.watch import Watch
 from tests.fixtures.load import running_load
 
-IMAGE = Path(__file__).with_name("top.svg")
+HERE = Path(__file__).parent
 SIZE = (108, 26)
 SECONDS = 45.0  # until the picture is taken
 _FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)  # they would be asked of a server elsewhere
@@ -26,9 +26,10 @@ def main() -> None:
     with EmbeddedPostgres() as postgres, start_pooler(postgres) as pooler:
         shop, reports = (f"{place(pooler)} dbname={name} user=app" for name in ("shop", "reports"))
         with running_load(shop), running_load(reports):
-            svg = asyncio.run(take_image(f"{place(pooler)} dbname=pgbouncer user=stats"))
-    IMAGE.write_text(svg)
-    print(f"{IMAGE}: {IMAGE.stat().st_size:,} bytes")
+            images = asyncio.run(take_images(f"{place(pooler)} dbname=pgbouncer user=stats"))
+    for name, svg in images.items():
+        (HERE / name).write_text(svg)
+        print(f"{name}: {len(svg):,} characters")
 
 
 def place(pooler: PoolerProcess) -> str:
@@ -41,7 +42,7 @@ def start_pooler(postgres: EmbeddedPostgres) -> PoolerProcess:
     return PoolerProcess(
         port=find_free_port(),
         databases={
-            "shop": f"{where} {login} pool_size=6",
+            "shop": f"{where} {login} pool_size=5",
             "reports": f"{where} {login} pool_size=20",
         },
         users={"app": "", "stats": ""},
@@ -49,13 +50,22 @@ def start_pooler(postgres: EmbeddedPostgres) -> PoolerProcess:
     )
 
 
-async def take_image(conninfo: str) -> str:
-    app = TopApp(Watch(open_console(conninfo)), 1.0)
+async def take_images(conninfo: str) -> dict[str, str]:
+    """By file name, the applications and an opened pool."""
+    app = TopApp(Watch(open_console(conninfo)), 2.0)
+
+    def take() -> str:
+        return _FONTS.sub("", app.export_screenshot(title="pgmux top"))
+
     async with app.run_test(size=SIZE) as pilot:
         await asyncio.sleep(SECONDS)
         await pilot.press("3")
-        await asyncio.sleep(1.5)
-        return _FONTS.sub("", app.export_screenshot(title="pgmux top"))
+        await asyncio.sleep(2.5)
+        images = {"top.svg": take()}
+        await pilot.press("1", "home", "enter")
+        await asyncio.sleep(2.5)
+        images["top-pool.svg"] = take()
+    return images
 
 
 if __name__ == "__main__":
