@@ -2,7 +2,7 @@
 
 prometheus_client's own writer takes 0.7 s for a thousand pools, as it sorts and escapes the labels
 of every sample; here they are written once a row. The tests hold this against that library's
-parsers (see docs/decisions).
+parsers (docs/decisions/0020-metrics-are-written-row-by-row.md).
 """
 
 from __future__ import annotations
