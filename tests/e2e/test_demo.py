@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 import pytest
 
+from pgmux.ops.demo_traffic import APPLICATIONS
 from pgmux.ops.postgres import find_free_port
+from tests.fixtures.waiting import wait_until
 
 COMMAND = (sys.executable, "-m", "pgmux", "demo", "--clients=120", "--seconds=1")
 
@@ -27,6 +30,16 @@ def temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(path))
     yield path
     path.rmdir()  # fails unless it is empty: the demo left nothing
+
+
+def names_of_applications(url: str) -> set[str]:
+    """Those that the dashboard's process tells Prometheus of."""
+    try:
+        with urlopen(f"{url}metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return set()  # it is being started
+    return set(re.findall(r'^pgmux_app_queries_total\{.*application_name="([^"]+)"', text, re.M))
 
 
 def processes_with(text: str) -> list[str]:
@@ -60,7 +73,7 @@ def test_the_problem_and_the_cure_as_json(temporary_directory: Path) -> None:
 def test_it_stays_up_until_it_is_interrupted(
     signum: signal.Signals, temporary_directory: Path
 ) -> None:
-    command = [*COMMAND, f"--port={find_free_port()}"]
+    command = [*COMMAND, f"--port={find_free_port()}", f"--http-port={find_free_port()}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         shown = ""
@@ -76,6 +89,9 @@ def test_it_stays_up_until_it_is_interrupted(
         assert console is not None, shown
         asked = [*COMMAND[:3], *console[1].split(), "SHOW POOLS"]
         assert "demo" in subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        dashboard = re.search(r"Dashboard: (\S+)", shown)
+        assert dashboard is not None, shown
+        wait_until(lambda: names_of_applications(dashboard[1]) >= {a.name for a in APPLICATIONS})
         demo.send_signal(signum)
         assert demo.wait(20) == 0
     assert processes_with(str(temporary_directory)) == []

@@ -20,6 +20,7 @@ from pgmux.ops.pooler import PoolerProcessError
 
 try:
     from pgmux.ops import demo
+    from pgmux.ops.demo_traffic import run_traffic
 except ModuleNotFoundError as missing:
     raise click.ClickException(
         f"the demo needs {missing.name}: pip install 'pgmux[demo]'"
@@ -34,17 +35,22 @@ INTERRUPTED = 130
 @click.option("--clients", default=300, show_default=True, type=click.IntRange(1, 900))
 @click.option("--seconds", default=6.0, show_default=True, help="How long each run works.")
 @click.option("--port", default=6432, show_default=True, help="pgmux's; another where it is taken.")
-def command(once: bool, as_json: bool, clients: int, seconds: float, port: int) -> None:
+@click.option("--http-port", default=9127, show_default=True, help="The dashboard's; likewise.")
+def command(
+    once: bool, as_json: bool, clients: int, seconds: float, port: int, http_port: int
+) -> None:
     """Show the problem and the cure: 300 clients at a PostgreSQL that takes 100.
 
-    Starts a PostgreSQL of its own, and leaves nothing behind. The exit code is 0 where pgmux served
+    Starts a PostgreSQL of its own, and leaves nothing behind. While it stays, three applications go
+    on working, for the dashboard and `pgmux top` to show. The exit code is 0 where pgmux served
     every client without an error over at most 20 server connections.
     """
     load = demo.Load(clients, seconds)
     console = Console(stderr=as_json, highlight=False)
     try:
         with interruptible():
-            cured = run(console, load, port, once=once, as_json=as_json)
+            http = "" if once else demo.http_address(http_port)
+            cured = run(console, load, port, http, once=once, as_json=as_json)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (PostgresError, PoolerProcessError) as error:
@@ -52,14 +58,16 @@ def command(once: bool, as_json: bool, clients: int, seconds: float, port: int) 
     sys.exit(0 if cured else 1)
 
 
-def run(console: Console, load: demo.Load, port: int, *, once: bool, as_json: bool) -> bool:
+def run(
+    console: Console, load: demo.Load, port: int, http: str, *, once: bool, as_json: bool
+) -> bool:
     """Both runs and what they showed; answers whether pgmux cured the problem."""
     console.print(f"Starting PostgreSQL with max_connections = {demo.MAX_CONNECTIONS} …")
     with demo.demo_postgres() as postgres:
         with progress(console, "straight at PostgreSQL") as on_progress:
             dsn = postgres.dsn(demo.NAME, demo.NAME, demo.NAME)
             direct = demo.run_load(dsn, None, load, on_progress)
-        with demo.demo_pooler(postgres, port, load.clients) as pooler:
+        with demo.demo_pooler(postgres, port, load.clients, http_listen=http) as pooler:
             dsn = f"postgresql://{demo.NAME}:{demo.NAME}@{pooler.host}:{pooler.port}/{demo.NAME}"
             with progress(console, "through pgmux") as on_progress:
                 pooled = demo.run_load(dsn, postgres.dsn(), load, on_progress)
@@ -69,7 +77,7 @@ def run(console: Console, load: demo.Load, port: int, *, once: bool, as_json: bo
             else:
                 console.print(results_table(direct, pooled))
             if not once:
-                stay(console, dsn)
+                stay(console, dsn, http)
     return demo.is_cured(pooled)
 
 
@@ -113,16 +121,18 @@ def results_table(direct: demo.Outcome, pooled: demo.Outcome) -> Table:
     return table
 
 
-def stay(console: Console, dsn: str) -> None:
-    """Says how to connect and waits for Ctrl-C."""
+def stay(console: Console, dsn: str, http: str) -> None:
+    """Says how to connect and to look, and has applications work until Ctrl-C."""
     console.print(f"Connect: [bold]psql {dsn}[/bold]", soft_wrap=True)
     where = dsn.rpartition("/")[0]
     pgmux = "pgmux" if shutil.which("pgmux") else sys.argv[0]  # `make demo` has it off PATH
     console.print(f"Console: {pgmux} console -d {where} 'SHOW POOLS'", soft_wrap=True)
+    console.print(f"Watch:   {pgmux} top -d {where}", soft_wrap=True)
+    if http:
+        console.print(f"Dashboard: [bold]http://{http}/[/bold]", soft_wrap=True)
     console.print("Ctrl-C ends it.")
     try:
-        while True:
-            signal.pause()
+        run_traffic(dsn)
     except KeyboardInterrupt:
         console.print("Stopping …")
 

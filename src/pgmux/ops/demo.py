@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import asyncpg
 import uvloop
 
+from pgmux.daemon.web_command import missing_libraries
 from pgmux.ops.pooler import PoolerProcess, is_listening
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 
@@ -104,9 +105,12 @@ def demo_postgres() -> Iterator[EmbeddedPostgres]:
         yield postgres
 
 
-def demo_pooler(postgres: EmbeddedPostgres, port: int, clients: int) -> PoolerProcess:
+def demo_pooler(
+    postgres: EmbeddedPostgres, port: int, clients: int, *, http_listen: str = ""
+) -> PoolerProcess:
     """pgmux before that database, at `port` or, where that is taken, at another."""
     return PoolerProcess(
+        pgmux={"http_listen": http_listen},
         port=find_free_port() if is_listening("127.0.0.1", port) else port,
         databases={NAME: f"host={postgres.host} port={postgres.port}"},
         users={NAME: NAME},
@@ -118,6 +122,13 @@ def demo_pooler(postgres: EmbeddedPostgres, port: int, clients: int) -> PoolerPr
             "max_client_conn": clients + MAX_CONNECTIONS,
         },
     )
+
+
+def http_address(port: int) -> str:
+    """Where the dashboard can be, that port or another; "" without the extra `web`."""
+    if missing_libraries():
+        return ""
+    return f"127.0.0.1:{find_free_port() if is_listening('127.0.0.1', port) else port}"
 
 
 def run_load(dsn: str, watch_dsn: str | None, load: Load, on_progress: OnProgress) -> Outcome:

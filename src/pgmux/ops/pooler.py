@@ -37,8 +37,9 @@ class PoolerProcessError(RuntimeError):
 class PoolerProcess(Owned):
     """One pooler: runs from `start()` to `close()`; `with` does both.
 
-    `databases` and `settings` are pgbouncer.ini's sections, `users` is userlist.txt. It listens on
-    127.0.0.1 at `port` and on a Unix socket in `directory`, and logs to the file `log` there.
+    `databases` and `settings` are pgbouncer.ini's sections, `users` is userlist.txt, `pgmux` is the
+    section of that name of pgmux.ini. It listens on 127.0.0.1 at `port` and on a Unix socket in
+    `directory`, and logs to the file `log` there.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class PoolerProcess(Owned):
         databases: Mapping[str, str],
         users: Mapping[str, str],
         settings: Mapping[str, object],
+        pgmux: Mapping[str, object] | None = None,
         command: Sequence[str] = PGMUX,
     ) -> None:
         self.host = "127.0.0.1"
@@ -55,6 +57,7 @@ class PoolerProcess(Owned):
         self.databases = dict(databases)
         self.users = dict(users)
         self.settings = dict(settings)
+        self.pgmux = dict(pgmux or {})
         self._command = command
         self._account = unprivileged_account()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -95,7 +98,7 @@ class PoolerProcess(Owned):
         )
 
     def write_configuration(self) -> None:
-        """Writes both files from the attributes; SIGHUP or RELOAD has the pooler read them."""
+        """Writes the files from the attributes; SIGHUP or RELOAD has the pooler read them."""
         where = {
             "listen_addr": self.host,
             "listen_port": self.port,
@@ -106,7 +109,9 @@ class PoolerProcess(Owned):
         lines = ["[databases]", *(f"{k} = {v}" for k, v in self.databases.items())]
         lines += ["[pgbouncer]", *(f"{k} = {v}" for k, v in (where | self.settings).items())]
         users = [userlist_line(name, secret) for name, secret in self.users.items()]
-        for name, content in (("pgbouncer.ini", lines), ("userlist.txt", users)):
+        own = ["[pgmux]", *(f"{k} = {v}" for k, v in self.pgmux.items())]
+        files = {"pgbouncer.ini": lines, "userlist.txt": users, "pgmux.ini": own}
+        for name, content in files.items():
             path = self.directory / name
             path.touch(mode=0o600)
             path.write_text("".join(f"{line}\n" for line in content))
