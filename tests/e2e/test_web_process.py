@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -42,6 +43,16 @@ def show_web(pooler: Pooler) -> dict[str, Any]:
 
 def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
+
+
+def act(port: int, token: str, command: str, database: str) -> tuple[int, str]:
+    """What the web process answers to a command of the dashboard."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        body = json.dumps({"action": command, "database": database})
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        connection.request("POST", "/api/actions", body, headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 @pytest.fixture
@@ -138,3 +149,70 @@ def test_a_bad_address_is_refused_with_its_place(pooler: MakePooler, text: str) 
     detail = caught.value.diag.message_detail or ""
     assert "pgmux.ini:2" in detail and "http_listen" in detail
     assert show_web(served)["state"] == "off"
+
+
+def test_the_token_of_the_pooler_s_file_pauses_and_another_doesnt(
+    pooler: MakePooler, port: int
+) -> None:
+    served = pooler(databases={"app": "dbname=postgres"})
+    served.write_file("token", "correct-horse-battery\n")
+    (served.directory / "token").chmod(0o600)
+    served.pgmux |= {"http_listen": port, "http_token_file": served.directory / "token"}
+    served.reload()
+    wait_until(lambda: is_served(port))
+    assert act(port, "guess", "pause", "app")[0] == 401
+    assert "wrong token at the web process" in served.log()
+    assert act(port, "correct-horse-battery", "pause", "app")[0] == 200
+    assert "PAUSE 'app' command issued (via the web process)" in served.log()
+    assert "correct-horse" not in served.log() and "guess" not in served.log()
+    rows = {(row["check"], row["name"]): row for row in served.console("SHOW READINESS")}
+    assert rows["database", "app"]["reason"] == "paused"
+    (served.directory / "token").chmod(0o644)
+    served.console("RELOAD")
+    assert act(port, "correct-horse-battery", "resume", "app")[0] == 401
+    assert "others may read or write it (mode 0644)" in served.log()
+
+
+def test_what_postgresql_allows_is_asked_over_a_connection_that_is_there(
+    pooler: MakePooler, port: int
+) -> None:
+    served = pooler(pgmux={"http_listen": port})
+    with psycopg.connect(served.dsn(), autocommit=True) as client:
+        allowed = client.execute("SHOW max_connections").fetchone()
+
+        def row() -> dict[str, Any] | None:
+            rows = served.console("SHOW HOSTS")
+            return rows[0] if rows and rows[0]["max_connections"] else None
+
+        found = wait_until(row)
+        assert (str(found["max_connections"]),) == allowed
+        assert found["server_connections"] == 1, "none is opened for it"
+        assert found["reserved_connections"] >= 3
+    assert found["host"] == served.server.host and found["port"] == served.server.port
+
+
+def test_a_reload_that_is_refused_makes_the_pooler_unready(pooler: MakePooler) -> None:
+    served = pooler()
+
+    def configuration() -> tuple[int, str]:
+        rows = served.console("SHOW READINESS")
+        return next((r["ready"], r["reason"]) for r in rows if r["check"] == "configuration")
+
+    assert configuration() == (1, "")
+    served.settings["pool_mode"] = "nonsense"
+    with pytest.raises(psycopg.Error):
+        served.reload()
+    ready, reason = configuration()
+    assert not ready and "pool_mode" in reason
+    served.settings["pool_mode"] = "transaction"
+    served.reload()
+    assert configuration() == (1, "")
+
+
+def test_a_database_whose_server_is_gone_isnt_ready_and_says_why(pooler: MakePooler) -> None:
+    served = pooler(databases={"gone": "host=127.0.0.1 port=1", "app": "dbname=postgres"})
+    with pytest.raises(psycopg.Error):
+        psycopg.connect(served.dsn("gone"), connect_timeout=2)
+    rows = {row["name"]: row for row in served.console("SHOW READINESS")}
+    assert not rows["gone"]["ready"] and rows["gone"]["reason"]
+    assert (rows["app"]["ready"], rows["app"]["reason"]) == (1, "no server asked for yet")
