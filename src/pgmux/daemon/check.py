@@ -21,6 +21,7 @@ from pgmux.config import Config
 from pgmux.config.model import AuthType, Database, Settings
 from pgmux.daemon.command_line import Options
 from pgmux.daemon.configuration import describe, read_configuration
+from pgmux.daemon.web_command import missing_libraries
 from pgmux.errors import ConfigError, Problem
 from pgmux.net.dns import look_up
 from pgmux.net.hosts import is_name
@@ -102,6 +103,7 @@ def find_warnings(config: Config) -> Iterator[Problem]:
             message += " nobody can be looked up before that user has logged in as a client"
             yield Problem(message, file, hint="write the password, if PostgreSQL asks for one")
     yield from _useless_outside(config, file)
+    yield from _useless_web(config)
     with contextlib.suppress(ConfigError):
         yield from load_tls(settings).warnings
 
@@ -117,6 +119,17 @@ def _useless_outside(config: Config, file: str) -> Iterator[Problem]:
             if database.auth_user is not None:
                 message = f"database {database.name}: nobody can log in, as it has auth_user"
                 yield Problem(message, file, hint=f"leave it out with {settings.auth_type}")
+
+
+def _useless_web(config: Config) -> Iterator[Problem]:
+    """What keeps the web process from running, or from taking commands."""
+    pgmux = config.pgmux
+    missing = missing_libraries() if pgmux.http_listen else []
+    if missing:
+        message = f"http_listen needs {' and '.join(missing)}, which can't be found"
+        yield Problem(message, hint="pip install 'pgmux[web]'")
+    if pgmux.http_token_file and not os.path.isfile(pgmux.http_token_file):
+        yield Problem(f"http_token_file: there is no file {pgmux.http_token_file}")
 
 
 def _entries(config: Config) -> list[Database]:

@@ -173,3 +173,12 @@ def test_a_key_that_everybody_may_read_is_a_warning(
     code, _, err = check(ini, capfd)
     assert (code, len(err)) == (0, 1)
     assert err[0].startswith("WARNING ") and "is accessible to every user" in err[0]
+
+
+def test_a_token_file_that_isnt_there_is_a_warning(
+    ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(ini)
+    (ini.parent / "pgmux.ini").write_text(f"[pgmux]\nhttp_token_file = {ini.parent}/none\n")
+    code, _, err = check(ini, capfd)
+    assert (code, err) == (0, [f"WARNING http_token_file: there is no file {ini.parent}/none"])
