@@ -67,7 +67,7 @@ soak: $(VENV)/built
 
 # Pictures of the dashboard for docs/images, with chromium.
 screenshots: $(VENV)/built
-	$(BIN)/python docs/screenshots.py
+	$(BIN)/python docs/images/make_dashboard.py
 
 # The sdist, and a wheel made of it for this Python and system.
 dist: $(TEST_INSTALLED)

@@ -11,6 +11,7 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 pytest_plugins = [
+    "tests.fixtures.browser",
     "tests.fixtures.clock",
     "tests.fixtures.certificates",
     "tests.fixtures.pam",

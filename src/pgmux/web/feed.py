@@ -1,7 +1,7 @@
 """Asks the console again and again, keeps the last hour, and wakes those who look at it.
 
 Every INTERVAL seconds while somebody looks, else every CALM_INTERVAL; and never so often that more
-than a twentieth of the time is spent on asking.
+than an eighth of the time is spent on asking.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger("pgmux.web")
 
 INTERVAL = 2.0  # seconds
 CALM_INTERVAL = 10.0
-_EASE = 20  # times as long as asking took, at least, is the time until it begins again
+_EASE = 8  # times as long as asking took, at least, is the time until it begins again
 
 
 class Feed:

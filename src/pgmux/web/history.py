@@ -50,7 +50,12 @@ class Series:
     busy: float = 0.0
 
     def add(self, time: float, point: Point) -> None:
-        """A point later than all before; what is older than an hour goes."""
+        """The latest point; what is older than an hour goes.
+
+        Where the clock was set back, the series begins anew: its times have to ascend.
+        """
+        if self.times and time <= self.times[-1]:
+            self._drop(len(self.times))
         self.times.append(time)
         for name, column in self.columns.items():
             value = getattr(point, name)

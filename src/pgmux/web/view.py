@@ -198,9 +198,16 @@ def _apps(reading: Reading) -> Json | None:
     if "APPS" in reading.sample.not_told:
         return None
     rates = reading.minute
-    apps = [each for each in rates.apps if each.row.database != ADMIN_DATABASE] if rates else []
+    apps = [each for each in rates.apps if _is_there(each)] if rates else []
     rows = [_app(each) for each in apps[:MAX_APPS]]
     return {"rows": rows, "all": len(apps), "seconds": round(rates.seconds) if rates else 0}
+
+
+def _is_there(app: AppRate) -> bool:
+    """Whether it has clients, or had some within the minute; not the console's own."""
+    row = app.row
+    does = row.cl_active or row.cl_waiting or app.servers_held or app.xact_rate
+    return row.database != ADMIN_DATABASE and bool(does)
 
 
 def _app(app: AppRate) -> Json:

@@ -28,6 +28,13 @@ def test_samples_that_come_too_often_are_bounded_by_their_number() -> None:
     assert len(history.of(None)["t"]) == MAX_POINTS
 
 
+def test_a_clock_that_was_set_back_begins_the_history_anew() -> None:
+    history = History()
+    for time in (100.0, 102.0, 50.0, 52.0):
+        history.add(time, Point(), {})
+    assert history.of(None)["t"] == [50.0, 52.0]
+
+
 def test_what_is_not_known_is_none_and_not_zero() -> None:
     history = History()
     history.add(1.0, Point(xacts=0.0), {})

@@ -123,6 +123,13 @@ def test_applications_are_ranked_by_server_time_held_over_the_last_minute() -> N
     assert shown["rows"][0]["share"] == 0.8
 
 
+def test_an_application_that_has_gone_is_shown_for_a_minute() -> None:
+    gone = changed(NEW, "APPS", cl_active=0, cl_waiting=0)
+    later = changed(gone, "APPS", server_time=9_000_000)
+    assert view(read(gone, later))["apps"]["all"] == 2
+    assert view(read(gone, *[later] * 60))["apps"]["all"] == 0
+
+
 def test_errors_of_the_last_minutes_come_first_and_are_forgotten_after_five() -> None:
     def after(step: int) -> Answers:
         refused, violation = NEW["ERRORS"]

@@ -36,10 +36,11 @@ export class Charts {
     if (this.#plots.length) this.#build();
   }
 
-  /** One more point; what is older than an hour goes. */
+  /** The latest point; what is older than an hour goes, all of it where the clock was set back. */
   append(point) {
     const data = this.#data;
-    if (data.t.length && point.t <= data.t.at(-1)) return;
+    if (data.t.at(-1) === point.t) return; // the history's last
+    if (data.t.at(-1) > point.t) for (const name of Object.keys(data)) data[name].length = 0;
     for (const name of Object.keys(data)) data[name].push(point[name]);
     const old = data.t.findIndex((time) => time > point.t - HOUR);
     if (old > 60) for (const name of Object.keys(data)) data[name].splice(0, old);
@@ -75,7 +76,7 @@ export class Charts {
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "hour" } },
       scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
-        { ...axis, size: 26, gap: 2, space: 70, values: clocks },
+        { ...axis, size: 30, gap: 6, space: 70, values: clocks },
         { ...axis, size: 52, values: (_, values) => values.map(text) },
       ],
       series: [{ label: "time", value: (_, at) => (at == null ? NOTHING : clock(at)) }, ...series],

@@ -23,12 +23,12 @@ from pgmux.ops.installation import give_to
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 
-IMAGES = Path(__file__).with_name("images")
+IMAGES = Path(__file__).parent
 SECONDS = 90.0
 TOKEN = "not a secret: the pooler lives as long as the script"
 SHOTS = (
-    ("dashboard.png", {"width": 1280, "height": 1250}, "light"),
-    ("dashboard-dark.png", {"width": 1280, "height": 1250}, "dark"),
+    ("dashboard.png", {"width": 1280, "height": 1430}, "light"),
+    ("dashboard-dark.png", {"width": 1280, "height": 1430}, "dark"),
     ("dashboard-phone.png", {"width": 390, "height": 1300}, "light"),
 )
 SCHEMA = "CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders VALUES (1)"
@@ -119,7 +119,6 @@ def run_client(pooler: PoolerProcess, application: Application, is_over: threadi
 
 def take(browser: Browser, url: str) -> None:
     """The pictures, after some time of which the charts tell."""
-    IMAGES.mkdir(exist_ok=True)
     pages = []
     for _, size, scheme in SHOTS:
         context = browser.new_context(viewport=size, color_scheme=scheme)
@@ -129,6 +128,7 @@ def take(browser: Browser, url: str) -> None:
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         pages[0].wait_for_timeout(1000)
+    pages[0].locator("#waiters tbody tr").nth(3).wait_for()  # a queue, and who holds the servers
     for page, (name, _, _) in zip(pages, SHOTS, strict=True):
         page.screenshot(path=IMAGES / name)
         print(IMAGES / name, (IMAGES / name).stat().st_size)
@@ -153,7 +153,7 @@ def main() -> None:
             settings={
                 "auth_type": "scram-sha-256",
                 "pool_mode": "transaction",
-                "default_pool_size": 8,
+                "default_pool_size": 6,
             },
         )
         stack.enter_context(pooler)
