@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,13 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PGMUX, PoolerProcess, is_listening
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.e2e.pools.clients import Connect
 from tests.fixtures.pooler import MakePooler
 from tests.fixtures.tools import require_tool
 from tests.fixtures.waiting import wait_until
-from tests.fixtures.web import RunWeb, value
+from tests.fixtures.web import HOST, RunWeb, request, value
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 # Everything that prometheus-community/pgbouncer_exporter 0.12 exports of a PgBouncer since 1.18.
@@ -185,6 +186,33 @@ def test_reload_pause_and_shutdown_leave_no_scrape_without_an_answer(
     running.console("RESUME postgres")
     running.close()
     assert value(served.metrics(), "pgbouncer_up") == 0
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["by hand", "the pooler's own"])
+def test_a_pooler_that_keeps_silent_is_down_until_it_speaks_again(
+    pooler: MakePooler, web: RunWeb, is_own: bool
+) -> None:
+    port = find_free_port()
+    running = pooler(pgmux={"http_listen": f"127.0.0.1:{port}"} if is_own else {})
+    if not is_own:
+        port = web("--console", running.dsn("pgbouncer")).port
+
+    def is_up() -> bool:
+        timeout = {"X_Prometheus_Scrape_Timeout_Seconds": "0.5"}
+        answer = request(port, "/metrics", **timeout)
+        assert answer.status == 200
+        return value(answer.families(), "pgbouncer_up") == 1
+
+    wait_until(lambda: is_listening(HOST, port))
+    wait_until(is_up)
+    running.send_signal(signal.SIGSTOP)
+    try:
+        assert not is_up()
+        ready = request(port, "/readyz")
+        assert ready.status == 503 and "has not answered" in ready.json["reason"]
+    finally:
+        running.send_signal(signal.SIGCONT)
+    wait_until(is_up)
 
 
 def test_hostile_application_names_stay_values_of_a_label(

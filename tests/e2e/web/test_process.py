@@ -146,7 +146,7 @@ def test_garbage_ends_its_own_connection(web: RunWeb, noise: bytes) -> None:
 def test_connections_beyond_the_bound_are_told_so_and_the_others_serve_on(web: RunWeb) -> None:
     served = web("--console", NOWHERE)
     with ExitStack() as stack:
-        for _ in range(MAX_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS + 10):  # a busy machine's backlog may lose a few
             stack.enter_context(open_socket(served))
         wait_until(lambda: served.get("/healthz").status == 503)
     wait_until(lambda: served.get("/healthz").status == 200)
