@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import ClassVar
 
@@ -47,7 +49,7 @@ class TopApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(PoolerScreen())
-        self.run_worker(self._follow(), name="follow")
+        self.run_worker(self._guard(self._follow()))
         self.set_interval(1.0, self._draw_message)
 
     async def on_unmount(self) -> None:
@@ -65,6 +67,15 @@ class TopApp(App[None]):
                 await self._ask_connections()
             self._draw()
             await self._until_due(asked_at)
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        """A bug ends the application with its traceback. Textual's own has the value of every
+        variable, of which one may be a password.
+        """
+        try:
+            await work
+        except Exception:
+            self.exit(return_code=1, message=Text(traceback.format_exc()))
 
     async def _until_due(self, asked_at: float) -> None:
         """Returns when the next sample is due, by what the keys have made of the interval."""
@@ -88,7 +99,7 @@ class TopApp(App[None]):
             self._draw()
 
         self.push_screen(PoolScreen(pool))
-        self.run_worker(ask())
+        self.run_worker(self._guard(ask()))
 
     # Saying
 

@@ -15,7 +15,7 @@ from textual.widgets import Static, Tabs
 from pgmux.ops.top.app import TopApp
 from pgmux.ops.top.screens import ColumnChoice, HelpScreen, PoolerScreen, PoolScreen, TableScreen
 from pgmux.ops.top.watch import Watch
-from tests.fixtures.scripted_console import NEW, OLD, ScriptedConsole
+from tests.fixtures.scripted_console import NEW, OLD, Row, ScriptedConsole
 from tests.unit.ops.top.pictures import CLIENTS, SERVERS, Answers, changed
 from tests.unit.ops.top.test_panes import HOSTILE
 
@@ -316,7 +316,38 @@ async def test_a_console_that_was_never_there_says_so() -> None:
         assert "invalid command 'SHOW VERSION'" in seen.said("message")
 
 
+@asynchronous
+async def test_a_bug_ends_it_and_tells_no_variables() -> None:
+    class Faulty(ScriptedConsole):
+        async def query(self, sql: str) -> list[Row]:
+            password = "".join(("sec", "ret"))
+            raise RuntimeError("a bug" if password else "")
+
+    said = []
+
+    class Listening(TopApp):
+        def exit(self, *_: object, message: object = None, **__: object) -> None:
+            said.append(str(message))
+            super().exit(return_code=1)
+
+    app = Listening(Watch(Faulty(ALL)), 60.0)
+    async with app.run_test() as pilot:
+        while app.return_code is None:
+            await pilot.pause()
+    assert app.return_code == 1
+    assert "RuntimeError: a bug" in said[0]
+    assert "secret" not in said[0]
+
+
 # Everything else
+
+
+@asynchronous
+async def test_arrows_show_columns_that_have_no_room() -> None:
+    async with running(size=(60, 24)) as seen:
+        assert "mode" not in seen.lines()[0]
+        await seen.press("right", "right", "right")
+        await seen.until(lambda: seen.lines()[0].startswith("abase"))
 
 
 @asynchronous
