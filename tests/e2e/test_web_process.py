@@ -115,13 +115,25 @@ def test_reload_and_set_move_it_and_end_it(pooler: MakePooler, port: int) -> Non
     assert not is_served(other)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGKILL])
 def test_the_end_of_the_pooler_is_its_end(
     pooler: MakePooler, port: int, signum: signal.Signals
 ) -> None:
     served = pooler(pgmux={"http_listen": port})
     wait_until(lambda: is_served(port))
     pid = show_web(served)["pid"]
+    served.send_signal(signum)
+    wait_until(lambda: is_gone(pid))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_one_that_is_stuck_ends_with_the_pooler_too(
+    pooler: MakePooler, port: int, signum: signal.Signals
+) -> None:
+    served = pooler(pgmux={"http_listen": port})
+    wait_until(lambda: is_served(port))
+    pid = show_web(served)["pid"]
+    os.kill(pid, signal.SIGSTOP)
     served.send_signal(signum)
     wait_until(lambda: is_gone(pid))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pgmux.daemon.process import set_comm
+from pgmux.daemon.process import end_with_parent, set_comm
 from pgmux.monitor.console import ConninfoError
 from pgmux.web.options import DEFAULT_LISTEN, Address, Options, parse_address
 from pgmux.web.token_file import TokenFileError
@@ -89,6 +89,8 @@ def command(
         allowed_hosts=frozenset(name.lower().rstrip(".") for name in allowed_hosts),
     )
     set_comm(COMM)
+    if console_fd is not None:
+        end_with_parent()
     set_up_log(COMM)
     sys.exit(run(options))
 

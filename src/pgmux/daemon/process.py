@@ -15,6 +15,8 @@ from importlib import import_module
 from pgmux.daemon.extras import EXTRAS
 from pgmux.errors import PgmuxError
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
 
 class StartError(PgmuxError):
     """The process can't run as asked; the text is what the FATAL log line says."""
@@ -28,6 +30,14 @@ def set_comm(name: str) -> None:
     """
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
         comm.write(name)
+
+
+def end_with_parent() -> None:
+    """Be killed when the parent ends, also if stuck by then; outside Linux do nothing."""
+    import ctypes  # the pooler itself does without
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def hold_standard_streams() -> None:

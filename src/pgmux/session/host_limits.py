@@ -33,6 +33,7 @@ APPLICATION = "host_limits"  # what SHOW APPS counts it as
 LOOK_PERIOD = 5.0  # seconds from one look for servers to ask to the next
 ASK_PERIOD = 600.0
 PATIENCE = 5.0  # for an answer
+FORGET_PERIOD = 3600.0  # from the last question to a host: addresses come and go
 _MAX_MESSAGE_LEN = 4096
 _ASK = (
     build.build_parse("", QUERY)
@@ -86,7 +87,12 @@ class HostLimits:
                 question.give_up()
         if now >= self._look_at:
             self._look_at = now + LOOK_PERIOD
+            self._forget(now - FORGET_PERIOD)
             in_turns(self.pooler.outside.later, list(self.pooler.pools.values()), self._consider)
+
+    def _forget(self, before: float) -> None:
+        for host in [host for host, found in self.found.items() if found.asked_at < before]:
+            del self.found[host]
 
     def _consider(self, control: PoolControl) -> None:
         """Ask by a server of this pool, where that costs nobody anything."""

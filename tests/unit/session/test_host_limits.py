@@ -7,6 +7,7 @@ from typing import Any
 from pgmux.pool.states import SV_IDLE
 from pgmux.session.host_limits import (
     ASK_PERIOD,
+    FORGET_PERIOD,
     LOOK_PERIOD,
     PATIENCE,
     QUERY,
@@ -145,3 +146,14 @@ def test_a_server_that_breaks_off_is_no_failure_of_ours() -> None:
     asking.asked()
     assert asking.rig.log.exceptions == []
     assert asking.limits.found[HOST].max_connections is None
+
+
+def test_a_host_that_has_gone_for_good_is_forgotten() -> None:
+    asking = Asking()
+    asking.maintain()
+    asking.answer(b"100", b"3", b"0")
+    asking.server.lose()
+    asking.maintain(FORGET_PERIOD)
+    assert HOST in asking.limits.found
+    asking.maintain(LOOK_PERIOD)
+    assert asking.limits.found == {}
