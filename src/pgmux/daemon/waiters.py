@@ -1,6 +1,6 @@
 """SHOW WAITERS: of each pool where clients wait, who waits and who holds its servers.
 
-Who is there is noted at once, each row is made when it is asked for, as with SHOW CLIENTS: ten
+Who is there is noted pool by pool, each row is made when it is asked for, as with SHOW CLIENTS: ten
 thousand who wait hold nobody up.
 """
 
@@ -22,10 +22,11 @@ WAITING, HOLDING = "waiting", "holding"
 
 
 def waiter_rows(pooler: Pooler) -> Iterator[WaiterRow]:
-    """The rows, by database and user; of now."""
+    """The rows, by database and user."""
     pools = sorted(pooler.pools.items())
-    found = [_rows(control) for _, control in pools if control.pool.lists.waiting_count()]
-    return chain.from_iterable(found)
+    return chain.from_iterable(
+        _rows(control) for _, control in pools if control.pool.lists.waiting_count()
+    )
 
 
 def _rows(control: PoolControl) -> Iterator[WaiterRow]:

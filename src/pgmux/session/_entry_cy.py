@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pgmux.pool import states
 from pgmux.session import startup_cache
 from pgmux.session._relay_cy import ClientRelay
+from pgmux.session.log import log_end
 from pgmux.wire.build import (
     build_authentication_ok,
     build_backend_key_data,
@@ -343,7 +344,8 @@ def leave(control: Any, client: Any, reason: str) -> bool:
     client.closed = True
     control.tally.client_ends[reason] += 1
     if pooler.config.settings.log_disconnections:
-        pooler.log_end(control.name(client), reason, client.connect_time)
+        age: cython.double = pooler.clock() - client.connect_time
+        log_end(pooler.log, control.name(client), reason, age)
     if transport.get_write_buffer_size() > 0:  # as `close_with`
         transport.abort()
     else:

@@ -7,9 +7,10 @@ of their own (JSON, the journal) need not take a hostile user name apart.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pgmux.session.identity import Side
+if TYPE_CHECKING:
+    from pgmux.session.identity import Side
 
 Fields = Mapping[str, object]
 NONE: Fields = {}
@@ -78,3 +79,10 @@ class Log(Protocol):
 
     def is_flooded(self, kind: str) -> bool:
         """Whether the next line of that `limit` would be held back."""
+
+
+def log_end(log: Log, name: Name, reason: str, age: float, limit: str = "") -> None:
+    """The line that PgBouncer's readers of logs look for; `age` in seconds."""
+    seconds = int(age)
+    text = f"closing because: {reason} (age={seconds}s)"
+    log.log(text, name, {"reason": reason, "age": seconds}, limit=limit)

@@ -30,12 +30,12 @@ from pgmux.session.connects import Attempt, Connects
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState, Entrance
 from pgmux.session.identity import ServerInfo
-from pgmux.session.log import Log, Name
+from pgmux.session.log import Log, Name, log_end
 from pgmux.session.peers import Forward, Peers
 from pgmux.session.prepare import Statements
 from pgmux.session.quotas import Quotas
-from pgmux.session.reasons import CANCEL_REQUEST, LOGIN, LOGIN_FAILED
-from pgmux.session.tally import CLIENT, Tallies
+from pgmux.session.reasons import CANCEL_REQUEST, LOGIN_FAILED
+from pgmux.session.tally import Tallies
 from pgmux.session.varcache import VarSpace, accepted
 from pgmux.session.welcome import build_welcome
 
@@ -102,10 +102,7 @@ class Pooler:
     def forget_database(self, name: str) -> None:
         """A database whose pools have been dropped is no more; what it has counted is nobody's."""
         counters = self.databases.pop(name).counters
-        if counters is not None:
-            logins = self.tallies.find(name).connects[CLIENT]
-            logins[LOGIN] += counters.client_login_count
-        self.tallies.drop(name)
+        self.tallies.drop(name, 0 if counters is None else counters.client_login_count)
 
     def find_database(self, name: str) -> DatabaseState | None:
         """The database of that name; one that only `*` serves is registered at its first use."""
@@ -159,19 +156,13 @@ class Pooler:
         if connect:
             tally.on_connect(name.side, connect)
         if self.config.settings.log_disconnections:
-            self.log_end(name, reason, connect_time, limit=limit)
+            log_end(self.log, name, reason, self.clock() - connect_time, limit)
 
     def on_attempt_end(self, name: Name, reason: str, began_at: float) -> None:
         """A connection to a server, or to a peer for a cancel request, ends without a login."""
         is_cancel = name.peer_id > 0  # which anybody can cause
         limit, connect = ("closing because", CANCEL_REQUEST) if is_cancel else ("", LOGIN_FAILED)
         self.on_end(name, reason, began_at, limit=limit, connect=connect)
-
-    def log_end(self, name: Name, reason: str, connect_time: float, *, limit: str = "") -> None:
-        """The line that PgBouncer's readers of logs look for."""
-        age = int(self.clock() - connect_time)
-        text = f"closing because: {reason} (age={age}s)"
-        self.log.log(text, name, {"reason": reason, "age": age}, limit=limit)
 
     def pools_of(self, database: str | None) -> Iterator[PoolControl]:
         """The pools of one database, or all."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_STATEMENT = 1000  # characters that are logged
 _READ_MAX = 8192  # bytes of a statement that are looked at
+_LONG_XACT, _LONG_WAIT = "long transaction", "long wait"  # kinds of lines that may be a flood
 _MESSAGES_MAX = 1000
 _PREPARED = b"(a prepared statement)"  # whose text isn't known here
 _COPY_DATA = b"(data of a COPY)"
@@ -74,7 +75,7 @@ class SlowLog:
     def _say_wait(self, client: ClientRelay, seconds: float, outcome: str) -> None:
         text = f"long wait: {seconds:.1f} s for a server{outcome} ({self._circumstances(client)})"
         fields = {**self._fields(client), "wait": round(seconds, 3)}
-        self._write(client, text, fields, "long wait")
+        self._write(client, text, fields, _LONG_WAIT)
 
     # ---- transactions
 
@@ -107,8 +108,9 @@ class SlowLog:
         self._say_xact(client, seconds, state, how)
 
     def _say_xact(self, client: ClientRelay, seconds: float, state: str, how: str) -> None:
-        settings = self._control.pooler.config.pgmux
-        statement = read_statement(client)
+        log, settings = self._control.pooler.log, self._control.pooler.config.pgmux
+        # half a millisecond each; in a flood nobody sees it
+        statement = "" if log.is_flooded(_LONG_XACT) else read_statement(client)
         if not settings.log_statement_literals:
             statement = hide_literals(statement, MAX_STATEMENT)
         statement = statement[: MAX_STATEMENT + 1]
@@ -117,7 +119,7 @@ class SlowLog:
         if statement:
             text += f": {statement}"
             fields["statement"] = statement
-        self._write(client, text, fields, "long transaction")
+        self._write(client, text, fields, _LONG_XACT)
 
     # ---- what all lines have
 

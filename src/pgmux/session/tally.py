@@ -123,9 +123,13 @@ class Tallies:
         """A database that there is from now on."""
         return self._by_name.setdefault(name, Tally())
 
-    def drop(self, name: str) -> None:
-        """A database is no more: its counts, and what ends of it yet, are nobody's."""
-        self._by_name.pop(name, Tally()).join(self._nobodys)
+    def drop(self, name: str, logins: int) -> None:
+        """A database is no more, to which so many clients had logged in: its counts, and what ends
+        of it yet, are nobody's.
+        """
+        tally = self._by_name.pop(name, Tally())
+        tally.connects[CLIENT][reasons.LOGIN] += logins
+        tally.join(self._nobodys)
 
     def find(self, name: str) -> Tally:
         """The tally for what a client of that database, which may not exist, has brought about."""

@@ -172,6 +172,15 @@ def test_who_has_gone_is_not_kept_for_the_log() -> None:
     assert rig.control().slow._said == {}
 
 
+def test_in_a_flood_no_statement_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(logging())
+    monkeypatch.setattr(rig.log, "is_flooded", lambda kind: kind == "long transaction")
+    begun(rig)
+    rig.pass_time(11.0)
+    (line,) = lines(rig)
+    assert line.endswith("0 waiting)")
+
+
 # Statements
 
 
