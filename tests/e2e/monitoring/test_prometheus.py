@@ -16,13 +16,16 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from pgmux.ops.postgres import find_free_port
+from pgmux.ops.pooler import PoolerProcess
+from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures import dashboards
 from tests.fixtures.dashboards import Target
 from tests.fixtures.load import Application, running_load
 from tests.fixtures.pooler import MakePooler, Pooler
 from tests.fixtures.prometheus import HOST, Prometheus, Sample
+from tests.fixtures.tools import require_tool
 from tests.fixtures.waiting import wait_until
+from tests.fixtures.web import WebProcess
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy/prometheus"
@@ -103,7 +106,9 @@ class Monitored:
 
 
 @pytest.fixture(scope="module")
-def monitored(module_pooler: MakePooler) -> Iterator[Monitored]:
+def monitored(
+    module_pooler: MakePooler, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Monitored]:
     web = f"{HOST}:{find_free_port()}"
     pooler = module_pooler(
         databases={
@@ -111,30 +116,62 @@ def monitored(module_pooler: MakePooler) -> Iterator[Monitored]:
             "full": "dbname=postgres pool_size=1",
             "calm": "dbname=postgres",
         },
-        settings={"max_client_conn": 50, "max_user_connections": 40, "server_login_retry": 1},
+        settings={"max_client_conn": 50, "max_user_connections": 40},
         pgmux={"http_listen": web},
     )
     with ExitStack() as stack:
         api, checkouts = serve_sqlalchemy(stack)
-        prometheus = Prometheus(configuration(web, api), RULES)
+        log = tmp_path_factory.mktemp("web") / "log"
+        targets = {"pgmux": web, "api": api, "pgbouncer": serve_pgbouncer(postgres, log, stack)}
+        prometheus = Prometheus(configuration(targets), RULES)
         stack.enter_context(prometheus)
         stack.enter_context(running_load(pooler.dsn("shop"), APPLICATIONS))
         stack.enter_context(stuck_clients(pooler))
         come_and_go(pooler)
-        wait_until(lambda: len(prometheus.query("up == 1")) == 2, timeout=20)
+        wait_until(lambda: len(prometheus.query("up == 1")) == len(targets), timeout=20)
         yield Monitored(prometheus, checkouts)
 
 
-def configuration(web: str, api: str) -> dict[str, Any]:
-    """The example's, with this test's targets and haste."""
+def configuration(targets: dict[str, str]) -> dict[str, Any]:
+    """The example's, with this test's targets by job, and haste."""
     config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
     del config["alerting"]
-    (pgmux,) = config["scrape_configs"]
-    pgmux |= {"scrape_timeout": INTERVAL, "static_configs": [{"targets": [web]}]}
-    config["scrape_configs"].append({"job_name": "api", "static_configs": [{"targets": [api]}]})
+    (example,) = config["scrape_configs"]
+    assert example["job_name"] in targets
+    config["scrape_configs"] = [
+        example
+        | {
+            "job_name": job,
+            "scrape_timeout": INTERVAL,
+            "static_configs": [{"targets": [target]}],
+        }
+        for job, target in targets.items()
+    ]
     config["rule_files"] = [path.name for path in RULES]
     return config
+
+
+def serve_pgbouncer(postgres: EmbeddedPostgres, log: Path, stack: ExitStack) -> str:
+    """A PgBouncer that a client has used, and its web process, whose address is returned."""
+    pooler = stack.enter_context(
+        PoolerProcess(
+            port=find_free_port(),
+            databases={
+                "old": f"host={postgres.host} port={postgres.port} dbname=postgres "
+                "max_db_connections=8"
+            },
+            users={postgres.superuser: postgres.password},
+            settings={"auth_type": "trust", "stats_users": postgres.superuser},
+            command=(str(require_tool("pgbouncer")),),
+        )
+    )
+    where = {"host": pooler.host, "port": pooler.port, "user": postgres.superuser}
+    client = stack.enter_context(closing(psycopg.connect(dbname="old", **where)))
+    client.execute("SELECT 1")
+    console = psycopg.conninfo.make_conninfo(dbname="pgbouncer", **where)
+    web = stack.enter_context(WebProcess("--console", console, log=log))
+    return f"{HOST}:{web.port}"
 
 
 def serve_sqlalchemy(stack: ExitStack) -> tuple[str, Histogram]:
@@ -142,7 +179,6 @@ def serve_sqlalchemy(stack: ExitStack) -> tuple[str, Histogram]:
     its checkouts take.
     """
     registry = CollectorRegistry()
-
     values = {
         "size": 5,
         "checked_in": 3,
@@ -198,6 +234,15 @@ def stuck_clients(pooler: Pooler) -> ExitStack:
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_every_query_of_a_dashboard_has_data(monitored: Monitored, target: Target) -> None:
     assert monitored.ask(target.expr)
+
+
+@pytest.mark.parametrize("target", [each for each in TARGETS if "pgbouncer_" in each.expr], ids=str)
+def test_of_a_pgbouncer_every_query_of_what_it_has_has_data(
+    monitored: Monitored, target: Target
+) -> None:
+    (up,) = monitored.ask('up{job="pgbouncer"}')
+    instance = up.labels["instance"]
+    assert monitored.ask(target.expr.replace('instance=~".*"', f'instance="{instance}"'))
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
