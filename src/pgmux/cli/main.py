@@ -18,7 +18,7 @@ COMMANDS = {
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",
     "shim": "Write an executable named pgbouncer into a directory.",
-    "web": "Serve metrics and health of a pooler, pgmux or PgBouncer, by HTTP.",
+    "web": "Serve a dashboard and metrics of a pooler, pgmux or PgBouncer, by HTTP.",
 }
 
 

@@ -68,14 +68,14 @@ def command(
     token_from_pooler: bool,
     admin_console: str | None,
 ) -> None:
-    """Serve metrics and health of a pooler by HTTP, of pgmux or of PgBouncer.
+    """Serve a dashboard, metrics and health of a pooler by HTTP, of pgmux or of PgBouncer.
 
     \b
     pgmux web --console "host=db1 port=6432 user=stats"
     curl http://127.0.0.1:9127/metrics
 
     It reads the console as a user of stats_users. The password comes from PGPASSWORD, ~/.pgpass or
-    a service file. Serves /metrics, /healthz and /readyz.
+    a service file. Serves a dashboard at /, and /metrics, /healthz and /readyz.
     """
     if (console is None) == (console_fd is None):
         raise click.UsageError('say where the console is: --console "host=… port=6432 user=…"')

@@ -22,6 +22,7 @@ from pgmux.monitor.console import ConsoleGone, ConsoleRefused, open_console
 from pgmux.web.attempts import Attempts
 from pgmux.web.commands import BadCommand, Command, read_command
 from pgmux.web.keys import CONSOLE, OPTIONS
+from pgmux.web.log import SELDOM
 from pgmux.web.options import Options
 from pgmux.web.proofs import NotProved, Proofs, Work
 from pgmux.web.token_file import read_token
@@ -30,6 +31,7 @@ log = logging.getLogger("pgmux.web")
 
 PATIENCE = 10.0  # seconds until a PAUSE that waits for transactions is answered for the time being
 MAX_UNDER_WAY = 8
+MAX_WHY = 500  # characters of a line of the log
 NOT_ACCEPTED = "This token or password is not accepted."
 
 
@@ -53,6 +55,13 @@ class Actions:
         self.proofs = proofs
         self.attempts = Attempts()
         self.under_way: set[asyncio.Task[web.Response]] = set()
+        self._told_at = -SELDOM
+
+    def tell_not_tried(self, address: str, now: float) -> None:
+        """A line of the log, not for each: that would be anybody's to fill."""
+        if now >= self._told_at + SELDOM:
+            self._told_at = now
+            log.warning("commands from %s aren't tried: too many failures", address)
 
 
 ACTIONS = web.AppKey("actions", Actions)
@@ -84,10 +93,10 @@ async def act(request: web.Request) -> web.Response:
         return answer(401, "A token or a password is needed.")
     if len(actions.under_way) >= MAX_UNDER_WAY:
         return answer(503, "Too many commands are under way.")
-    address = request.remote or "?"
-    wait = actions.attempts.begin(address, time.monotonic())
+    address, now = request.remote or "?", time.monotonic()
+    wait = actions.attempts.begin(address, now)
     if wait:
-        log.warning("%s from %s: not tried, too many failures", printable(command.sql), address)
+        actions.tell_not_tried(address, now)
         return answer(429, "Too many failures: try again later.", {"Retry-After": f"{wait:.0f}"})
     # It goes on also where whoever asked has left.
     task = asyncio.create_task(carry_out(actions, command, proof, address))
@@ -99,17 +108,25 @@ async def act(request: web.Request) -> web.Response:
 
 async def carry_out(actions: Actions, command: Command, proof: str, address: str) -> web.Response:
     """The answer at the end, with a line of the log."""
+    why = ""
     try:
         who, work = await actions.proofs.check(proof)
         status, message = await run(work, command)
-    except NotProved:
-        who, status, message = "somebody", 401, NOT_ACCEPTED
+    except NotProved as error:
+        who, status, message, why = "somebody", 401, NOT_ACCEPTED, f" {error}"[:MAX_WHY]
     if status == 502:
         actions.attempts.withdraw(address)
     elif status != 401:
         actions.attempts.succeed(address, time.monotonic())
     level = logging.INFO if status == 200 else logging.WARNING
-    log.log(level, "%s by %s from %s: %s", printable(command.sql), who, address, printable(message))
+    log.log(
+        level,
+        "%s by %s from %s: %s",
+        printable(command.sql),
+        who,
+        address,
+        printable(message + why),
+    )
     return answer(status, message)
 
 

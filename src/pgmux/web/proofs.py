@@ -23,7 +23,7 @@ Work = Callable[[str], Awaitable[None]]  # raises NotProved, ConsoleRefused, Con
 
 
 class NotProved(Exception):
-    """Whoever asks isn't known to be allowed to."""
+    """Whoever asks isn't known to be allowed to; the text, if any, is for the log alone."""
 
 
 class Proofs:
@@ -63,7 +63,9 @@ class Proofs:
         try:
             await self._console.execute(sql, token=token)
         except ConsoleRefused as error:
-            raise (NotProved() if error.sqlstate == INVALID_PASSWORD else error) from error
+            if error.sqlstate == INVALID_PASSWORD:
+                raise NotProved(str(error)) from error
+            raise
 
 
 def read_basic(text: str) -> tuple[str, str]:
@@ -90,7 +92,7 @@ async def _logged_in(console: Console) -> Work:
         await console.query("SHOW VERSION")
     except (ConsoleGone, ConsoleRefused) as error:
         await console.close()
-        raise NotProved from error
+        raise NotProved(str(error)) from error
     return lambda sql: _execute_once(console, sql)
 
 

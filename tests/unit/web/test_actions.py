@@ -77,7 +77,7 @@ def test_without_the_right_token_nothing_is_done_and_nothing_told(
 
 
 def test_after_too_many_wrong_tokens_the_right_one_is_not_listened_to_either(
-    console: CommandedConsole, token_file: Path
+    console: CommandedConsole, token_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def look(browser: Browser) -> None:
         wrong = [await post(browser, bearer("wrong")) for _ in range(PER_ADDRESS)]
@@ -85,6 +85,9 @@ def test_after_too_many_wrong_tokens_the_right_one_is_not_listened_to_either(
         answer = await browser.post("/api/actions", json=PAUSE, headers=bearer())
         assert answer.status == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 60
+        for _ in range(100):
+            assert (await post(browser, bearer("wrong")))[0] == 429
+        assert len([line for line in caplog.messages if "too many failures" in line]) == 1
         assert (await browser.get("/")).status == 200
 
     visit(console, look, token_file=token_file)
@@ -144,15 +147,19 @@ def test_a_console_that_is_gone_tells_nothing_about_the_token(
     visit(console, look, token_file=token_file)
 
 
-def test_the_pooler_judges_its_token(console: CommandedConsole) -> None:
+def test_the_pooler_judges_its_token(
+    console: CommandedConsole, caplog: pytest.LogCaptureFixture
+) -> None:
     console.pooler_token = TOKEN
 
     async def look(browser: Browser) -> None:
-        assert (await post(browser, bearer("wrong")))[0] == 401
+        assert await post(browser, bearer("wrong")) == (401, actions.NOT_ACCEPTED)
         assert (await post(browser, bearer()))[0] == 200
 
     visit(console, look, console_fd=3, token_from_pooler=True)
     assert console.told == [SQL]
+    (line,) = [each for each in caplog.messages if "somebody" in each]
+    assert line.endswith(f"{actions.NOT_ACCEPTED} wrong token"), "the log says why"
 
 
 def test_a_pause_that_waits_is_answered_for_the_time_being_and_goes_on(
