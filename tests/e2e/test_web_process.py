@@ -67,6 +67,9 @@ def test_http_listen_starts_it_under_its_own_name(pooler: MakePooler, port: int)
     assert (row["state"], row["address"], row["starts"]) == ("running", f"127.0.0.1:{port}", 1)
     assert Path(f"/proc/{row['pid']}/comm").read_text() == "pgmux-web\n"
     assert Path(f"/proc/{row['pid']}").stat().st_uid == Path(f"/proc/{served.pid}").stat().st_uid
+    assert os.getpriority(os.PRIO_PROCESS, row["pid"]) > os.getpriority(
+        os.PRIO_PROCESS, served.pid
+    ), "the pooler has the CPU first"
     assert len(served.console("SHOW CLIENTS")) == 1, "it is no client"
     wait_until(lambda: f"web process: listening on http://127.0.0.1:{port}" in served.log())
 

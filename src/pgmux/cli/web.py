@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 COMM = "pgmux-web"
+# Less than the pooler's right to the CPU: a scrape of a thousand pools is a second's work.
+NICENESS = 10
 
 
 def read_address(ctx: click.Context, param: click.Parameter, value: str) -> Address:
@@ -91,6 +94,7 @@ def command(
     set_comm(COMM)
     if console_fd is not None:
         end_with_parent()
+        os.nice(NICENESS)
     set_up_log(COMM)
     sys.exit(run(options))
 
