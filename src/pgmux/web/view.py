@@ -159,12 +159,13 @@ def _condition(sample: Sample) -> Json:
         if not row.ready
     ]
     paused = [row.name for row in sample.databases if row.paused]
-    checks = {row.check for row in sample.readiness if not row.ready}
+    unready = {row.check: row.reason for row in sample.readiness if not row.ready}
     if sample.state not in (None, "active"):
         text = str(sample.state)
-    elif "listening" in checks:
-        text = "not listening"
-    elif "configuration" in checks:
+    elif "listening" in unready:
+        is_ending = "shutting down" in unready["listening"]
+        text = "shutting down" if is_ending else "not listening"
+    elif "configuration" in unready:
         text = "configuration not ready"
     elif paused:
         text = f"{len(paused)} paused"

@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from pgmux.monitor.sample import take_sample
 from pgmux.web.readings import Reading, Readings
 from pgmux.web.view import MAX_OF_A_POOL, MAX_POOLS, rank_pools, view_pools, view_reading
@@ -176,6 +178,23 @@ def test_paused_is_said_before_anything_else() -> None:
         "kind": "bad",
         "trouble": ["database app: server login failed."],
     }
+
+
+@pytest.mark.parametrize(
+    ("check", "reason", "text"),
+    [
+        ("listening", "the pooler is shutting down", "shutting down"),
+        ("listening", "no socket", "not listening"),
+        ("configuration", "the last RELOAD failed", "configuration not ready"),
+    ],
+)
+def test_the_word_beside_the_name_says_what_keeps_the_pooler_from_being_ready(
+    check: str, reason: str, text: str
+) -> None:
+    (row,) = NEW["READINESS"]
+    own = row | {"check": check, "name": "", "reason": reason}
+    condition = view(read(NEW | {"READINESS": [own, row]}))["condition"]
+    assert (condition["text"], condition["trouble"][0]) == (text, f"{check}: {reason}.")
 
 
 def test_a_long_list_of_troubles_is_cut() -> None:
