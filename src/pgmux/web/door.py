@@ -36,7 +36,7 @@ class Door:
         self._max_connections = connections
         self.first_request = first_request
         self.unread = unread
-        self._guards: dict[asyncio.Protocol, Guard] = {}
+        self._guards: dict[object, Guard] = {}  # by aiohttp's protocol
 
     def __call__(self) -> Guard:
         return Guard(self, self._make())
@@ -58,7 +58,7 @@ class Door:
 
     def on_request(self, protocol: object) -> None:
         """A whole request head has come on the connection of aiohttp's `protocol`."""
-        guard = self._guards.get(protocol)  # type: ignore[call-overload]
+        guard = self._guards.get(protocol)
         if guard is not None:
             guard.stop_clock()
 
