@@ -91,7 +91,7 @@ class PoolApps:
         app = self.by_key.get((user, name))
         if app is not None:
             return app
-        if not self._all.has_room():
+        if name == OTHER or not self._all.has_room():
             return self._find_other()
         app = self.by_key[user, name] = AppCounters(user, name)
         app.is_known = True

@@ -115,6 +115,7 @@ class Connects:
             return
         waited = self._pooler.clock() - client.wait_start
         control.relay.counters.wait_time += waited
+        client.app.wait_time += waited
         if waited >= control.relay.long_wait:
             control.on_long_wait(client, waited)
         self._pooler.welcome(control, client)

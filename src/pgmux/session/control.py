@@ -18,7 +18,7 @@ from pgmux.errors import (
     TlsError,
 )
 from pgmux.pool.pool import Failure, Pool
-from pgmux.pool.states import CL_GONE, SV_GONE, SV_TESTED
+from pgmux.pool.states import CL_GONE, CL_WAITING, SV_GONE, SV_TESTED
 from pgmux.session import release, slow
 from pgmux.session._entry_cy import leave
 from pgmux.session._relay_cy import AppCounters, ClientRelay, PoolRelay, ServerRelay
@@ -130,9 +130,14 @@ class PoolControl(StateKeeper):
 
     def on_vars_changed(self, client: ClientRelay) -> None:
         """A client's transaction is over, and its parameters aren't those of its application any
-        more: it may call itself something else.
+        more: it may call itself something else. Up to now it held its server as what it was.
         """
+        app, server = client.app, client.linked_server
         client.count_as(self.find_app(client, client.vars.get("application_name")))
+        if server is not None:
+            held = server.request_time - client.link_start
+            app.server_time += held
+            client.app.server_time -= held  # which its release, or SHOW APPS, will add
 
     # ---- clients
 
@@ -204,7 +209,8 @@ class PoolControl(StateKeeper):
         since = client.wait_start
         if not client.owner.welcomed or not client.drop_pending():
             return "cancel request for idle client"
-        self.slow.on_wait_over(client, since)
+        self._on_wait_in_vain(client, since)
+        client.app.error_count += 1
         self.pool.lists.stop_waiting(client)
         message = "canceling statement due to user request"
         error = build_error_response("ERROR", SQLSTATE_QUERY_CANCELED, message, with_v=True)
@@ -261,11 +267,20 @@ class PoolControl(StateKeeper):
         """A client's transaction is over, after log_min_transaction_duration."""
         self.slow.on_slow_xact(client, seconds)
 
+    def _on_wait_in_vain(self, client: ClientRelay, since: float) -> None:
+        """A client leaves the queue without a server; SHOW STATS doesn't count that, as with
+        PgBouncer.
+        """
+        client.app.wait_time += self.pooler.clock() - since
+        self.slow.on_wait_over(client, since)
+
     def _client_gone(self, client: ClientRelay) -> None:
         self.slow.on_client_gone(client)
         server = client.linked_server
         app: AppCounters = client.app
-        if client.xact_start:
+        if client.state == CL_WAITING:
+            self._on_wait_in_vain(client, client.wait_start)
+        elif client.xact_start:
             app.max_xact_time = max(app.max_xact_time, self.pooler.clock() - client.xact_start)
         if server is not None:
             self._part(client, server)

@@ -66,10 +66,8 @@ class SlowLog:
             self._say_wait(client, waited, ", in vain")
 
     def on_client_gone(self, client: ClientRelay) -> None:
-        """A client leaves: from the queue, from the middle of its transaction, or neither."""
-        if client.state == CL_WAITING:
-            self.on_wait_over(client, client.wait_start)
-        elif client.xact_start:
+        """A client leaves, maybe from the middle of its transaction."""
+        if client.state != CL_WAITING and client.xact_start:
             self.on_slow_xact(client, self._control.pooler.clock() - client.xact_start)
 
     def _say_wait(self, client: ClientRelay, seconds: float, outcome: str) -> None:
