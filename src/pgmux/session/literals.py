@@ -3,8 +3,8 @@
 Strings (plain, E'', U&'', B'', X'', dollar-quoted), numbers and what SET gives a parameter become
 `?`; comments go, blanks are one blank; names, also in double quotes, keywords and $1 stay. Where it
 isn't certain where a literal ends, everything behind its beginning is hidden: one that doesn't end
-(what came was cut), and a plain string with a backslash before a quote, which is its end or not by
-standard_conforming_strings.
+(what came was cut), a plain string with a backslash before a quote, which is its end or not by
+standard_conforming_strings, and a backslash that may be a character's second byte (SJIS, GBK).
 
 Source: PostgreSQL's scan.l. Errors: none.
 """
@@ -34,6 +34,8 @@ _TOKEN: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE | re.ASCII,
 )
+# The backslash may be half of a character, by client_encoding: then it escapes nothing.
+_UNSURE: Final = re.compile(r"[^\x00-\x7f]\\['\\]")
 _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
 _SET: Final = re.compile(r"(?:set|alter)\b", re.IGNORECASE)
 _GIVES: Final = re.compile(r"(?:=|\bto\b)\Z", re.IGNORECASE)
@@ -80,6 +82,9 @@ class _Shape:
                 self._put(REST_HIDDEN)
                 end = len(sql)
             case "string" if "\\'" in token:
+                self._put(REST_HIDDEN)
+                end = len(sql)
+            case "escaped" if _UNSURE.search(token):
                 self._put(REST_HIDDEN)
                 end = len(sql)
             case "escaped" | "string" | "number":

@@ -57,6 +57,9 @@ def test_the_shape_of_a_statement_stays(sql: str, shown: str) -> None:
         "SELECT 1E'\\'hunter2'",
         "SELECT éE'\\' hunter2 '",
         "SELECT \udce9E'\\' hunter2 '",
+        "SELECT E'\udc83\\', 'hunter2'",  # SJIS: 83 5c is a character
+        "SELECT E'\udc83\\\\', hunter2'",
+        "SELECT E'\u4e2d\\', 'hunter2'",  # GBK: e4 b8, ad 5c are two
     ],
 )
 def test_what_is_not_certain_is_hidden(sql: str) -> None:
