@@ -37,8 +37,9 @@ def shared(module_pooler: MakePooler) -> Pooler:
 
 
 def stats(pooler: Pooler, database: str) -> dict[str, int]:
-    """The row of SHOW STATS, `total_` cut off; without averages."""
-    row = next(row for row in pooler.console("SHOW STATS") if row["database"] == database)
+    """The row of SHOW STATS, `total_` cut off, without averages; empty before the first client."""
+    rows = pooler.console("SHOW STATS")
+    row = next((row for row in rows if row["database"] == database), {})
     prefix = "total_"
     return {k.removeprefix(prefix): int(v) for k, v in row.items() if k.startswith(prefix)}
 
@@ -56,7 +57,7 @@ class Counted:
 
     def __exit__(self, *exc: object) -> None:
         after = stats(*self._where)
-        self.added.update({name: after[name] - self._before[name] for name in after})
+        self.added.update({name: after[name] - self._before.get(name, 0) for name in after})
 
 
 @pytest.fixture
