@@ -14,11 +14,12 @@ from pgmux.admin.pooler import AdminPooler
 from pgmux.errors import SQLSTATE_INVALID_PASSWORD, PoolerError
 from pgmux.session.log import Log
 
-MAX_LEN = 4096
-# Wrong ones in a row, after which each makes all wait: no guess is worth that, and whoever has
-# the token is kept from it for no longer.
+MIN_LEN, MAX_LEN = 16, 4096
+# Wrong ones in a row, after which each makes all wait. Who may guess how often is the web process's
+# to say, by address; this bounds what it could guess itself, were it taken over. It is short, as
+# whoever has the token waits too: with 30 guesses a minute nobody is to be kept from it.
 MAX_FAILURES = 5
-PENALTY = 10.0  # seconds
+PENALTY = 1.0  # seconds
 
 
 class BadTokenFile(Exception):
@@ -85,8 +86,10 @@ def read_token(path: str) -> bytes:
         token = file.read(MAX_LEN + 1).strip()
     if not token:
         raise BadTokenFile("it is empty")
-    if len(token) > MAX_LEN or b"\0" in token or b"\n" in token:
-        raise BadTokenFile(f"one line of at most {MAX_LEN} bytes is expected")
+    if not MIN_LEN <= len(token) <= MAX_LEN or b"\0" in token or b"\n" in token:
+        raise BadTokenFile(
+            f"one line of {MIN_LEN} to {MAX_LEN} bytes is expected: openssl rand -hex 32 makes one"
+        )
     return token
 
 

@@ -18,6 +18,7 @@ MAX_NAME = 128  # characters; PostgreSQL's names have 63 bytes
 _OF_DATABASES = {"pause": "PAUSE", "resume": "RESUME", "reconnect": "RECONNECT"}
 _INT_MAX = 0x7FFFFFFF
 _BARE = re.compile("[0-9A-Za-z_]+")
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")  # JSON has halves of characters, UTF-8 has not
 
 
 class BadCommand(PgmuxError):
@@ -69,7 +70,7 @@ def _client_id(value: object) -> int:
 
 def quote(name: object) -> str:
     """A database's name as a word of the console's grammar. Raises: BadCommand."""
-    if not isinstance(name, str) or not name or len(name) > MAX_NAME or "\0" in name:
+    if not isinstance(name, str) or not name or len(name) > MAX_NAME or _UNSENDABLE.search(name):
         raise BadCommand('"database" is no database\'s name')
     # The console counts the quotes when it bounds a word: without, a name may be longer.
     return name if _BARE.fullmatch(name) else '"' + name.replace('"', '""') + '"'

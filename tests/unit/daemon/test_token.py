@@ -105,7 +105,13 @@ def test_somebody_elses_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("", "empty"), (" \n\n", "empty"), ("x" * 5000, "at most"), ("a\nb", "one line")],
+    [
+        ("", "empty"),
+        (" \n\n", "empty"),
+        ("x" * 5000, "to 4096"),
+        ("x" * 15, "16 to"),
+        ("a\nb" * 9, "one line"),
+    ],
 )
 def test_a_file_without_one_line_is_refused(text: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(BadTokenFile, match=why):

@@ -36,6 +36,7 @@ def test_a_command_is_told_to_the_console(asked: object, sql: str) -> None:
         {"action": "pause", "database": ""},
         {"action": "pause", "database": 7},
         {"action": "pause", "database": "a\0b"},
+        {"action": "pause", "database": json.loads('"half a character: \\ud800"')},
         {"action": "pause", "database": "x" * 129},
         {"action": "kill_client"},
         *({"action": "kill_client", "client_id": i} for i in ("17", -1, 1.5, True, 2**31, [1])),
