@@ -28,6 +28,7 @@ from pgmux.monitor.shared import COMMAND_TIMEOUT, Row, SharedConsole, not_in_tim
 CONNECT_TIMEOUT = 5  # seconds, of each address; libpq's connect_timeout
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts to connect
 APPLICATION_NAME = "pgmux"
+_FATAL = ("FATAL", "PANIC")
 _IS_CONSOLE = "/bouncer"  # how server_version ends
 
 Connection = AsyncConnection[object]
@@ -134,10 +135,10 @@ class ConninfoConsole(SharedConsole):
         except psycopg.Error as error:
             if cut.when() <= loop.time():
                 raise _Ended(str(not_in_time(self.place, timeout)), is_final=True) from error
-            if connection.closed or error.diag.severity in ("FATAL", "PANIC"):
+            if connection.closed or not error.sqlstate or error.diag.severity in _FATAL:
                 raise _Ended(f"the connection to {self.place} has ended: {error}") from error
             message = error.diag.message_primary or str(error)
-            raise ConsoleRefused(message, error.sqlstate or "") from error
+            raise ConsoleRefused(message, error.sqlstate) from error
         finally:
             cut.cancel()
 
@@ -146,7 +147,7 @@ class _Ended(Exception):
     """The connection can't be used any more; `is_final`: asking at once again would not help."""
 
     def __init__(self, message: str, *, is_final: bool = False) -> None:
-        super().__init__(message.strip())
+        super().__init__(_one_line(message))
         self.is_final = is_final
 
 
@@ -220,6 +221,11 @@ _HINTS = (
 
 def _no_connection(place: str, reason: str) -> str:
     """One line: where, why, and what to do where that is known."""
-    reason = " ".join(reason.split())
+    reason = _one_line(reason)
     hint = next((hint for texts, hint in _HINTS if any(t in reason for t in texts)), "")
     return f"no connection to the console at {place}: {reason}{f' ({hint})' if hint else ''}"
+
+
+def _one_line(text: str) -> str:
+    """What libpq or the other side says, for a log: nothing in it that a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

@@ -37,6 +37,13 @@ CALM_INTERVAL = 10.0
 _EASE = 8  # times as long as asking took, at least, is the time until it begins again
 
 
+def find_spacing(interval: float, took: float, *, is_gone: bool) -> float:
+    """Seconds from one asking, which took so many, to the next."""
+    spacing = max(interval, _EASE * took)
+    # An answer that was waited for in vain was no work, and the page wants to see the pooler again.
+    return min(spacing, CALM_INTERVAL) if is_gone else spacing
+
+
 class Feed:
     """The latest reading as JSON, the history, and who looks."""
 
@@ -65,7 +72,7 @@ class Feed:
             began = time.monotonic()
             await self._take(began)
             took = time.monotonic() - began
-            self._spacing = max(self._interval, _EASE * took)
+            self._spacing = find_spacing(self._interval, took, is_gone=self.is_gone)
             async with self._changed:
                 self._number += 1
                 self._changed.notify_all()

@@ -42,6 +42,8 @@ class Readiness:
         failed = [check for check in self.checks if not check.ready]
         if self.reason or not self.checks:
             return self.reason or "the console has told nothing"
+        if not any(check.check == LISTENING for check in self.checks):
+            return "the console has not told whether the pooler listens"
         if database is not None:
             return self._why_not_database(database)
         if not strict:

@@ -6,6 +6,7 @@ doesn't have is None as a whole. Names are as the console has them: the page mak
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -85,12 +86,12 @@ def pool_points(sample: Sample, rates: Rates | None) -> dict[Key, Point]:
             for key, pool in rates.pools.items()
             if key[0] != ADMIN_DATABASE
         }
-    databases = [pool.database for pool in sample.pools]
+    pools_of = Counter(pool.database for pool in sample.pools)
     return {
         pool.key: Point(xacts=stats.xact_rate, mean=stats.wait_time)
         for pool in sample.pools
         if pool.database != ADMIN_DATABASE
-        and databases.count(pool.database) == 1
+        and pools_of[pool.database] == 1
         and (stats := rates.databases.get(pool.database))
     }
 

@@ -64,3 +64,36 @@ def test_a_token_is_refused_where_nobody_would_check_it() -> None:
             await open_console("host=x").execute("PAUSE", token="t")
 
     asyncio.run(run())
+
+
+LOGGED_IN = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x22server_version\x001.25.2/bouncer\0Z\0\0\0\x05I"
+COPY_IN = b"G\0\0\0\x07\0\0\0Z\0\0\0\x05I"
+GARBAGE = b"\x1b]0;title\x07\n\x1b[31m" * 9
+
+
+@pytest.mark.parametrize("answer", [COPY_IN, GARBAGE])
+def test_after_nonsense_there_is_one_printable_line_and_a_new_connection(answer: bytes) -> None:
+    logins = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal logins
+        while data := await reader.read(4096):
+            is_query = data.startswith(b"Q")
+            is_startup = not is_query and b"user\0" in data
+            logins += is_startup
+            writer.write(answer if is_query else LOGGED_IN if is_startup else b"N")
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        console = open_console(f"host=127.0.0.1 port={port} user=x gssencmode=disable")
+        for _ in range(2):
+            with pytest.raises(ConsoleGone) as caught:
+                await console.query("SHOW VERSION")
+            assert str(caught.value).isprintable()
+        assert logins == 2
+        await console.close()
+        server.close()
+
+    asyncio.run(run())

@@ -12,6 +12,7 @@ import pytest
 
 from pgmux.web import dashboard
 from pgmux.web.dashboard import MAX_STREAMS, STATIC
+from pgmux.web.feed import CALM_INTERVAL, find_spacing
 from tests.unit.web.conftest import Browser, CommandedConsole, visit
 
 UPLOT = STATIC / "vendor/uplot"
@@ -161,3 +162,9 @@ def test_what_is_asked_for_and_how_many_ask_is_bounded(console: CommandedConsole
             stream.close()
 
     visit(console, look)
+
+
+def test_a_slow_console_is_asked_seldom_and_one_that_keeps_silent_soon_again() -> None:
+    assert find_spacing(2.0, 0.1, is_gone=False) == 2.0
+    assert find_spacing(2.0, 3.0, is_gone=False) > 20.0
+    assert find_spacing(2.0, 5.0, is_gone=True) == CALM_INTERVAL

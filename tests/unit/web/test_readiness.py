@@ -53,6 +53,7 @@ def test_one_database_can_be_asked_about() -> None:
 
 def test_no_checks_at_all_are_no_yes() -> None:
     assert why_not() == "the console has told nothing"
+    assert why_not(Check("", "", False)) == "the console has not told whether the pooler listens"
 
 
 def ask(tables: Mapping[str, Sequence[Row]], *, is_gone: bool = False) -> Readiness:

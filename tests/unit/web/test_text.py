@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from pgmux.web.metrics.text import Family, Kind, labels, number, write
+from pgmux.web.metrics.text import Family, Kind, labels, number, whole, write
 
 HOSTILE = ['"', "\\", "\n", "\\n", 'a"} 1\nfake 2', "\x00\x1b[31m", "é\u2028", "}{,=", "#", " "]
 
@@ -58,6 +58,9 @@ def test_a_family_without_samples_is_left_out() -> None:
     [
         ("5", 1, "5"),
         ("5", 1_000_000, "5e-06"),
+        ("NaN", 1, None),
+        ("-1e999", 1, None),
+        ("9" * 5000, 1, None),
         ("0.5", 1, "0.5"),
         ("-1", 1, "-1.0"),
         (None, 1, None),
@@ -68,3 +71,9 @@ def test_a_family_without_samples_is_left_out() -> None:
 )
 def test_numbers_are_what_prometheus_reads(text: str | None, unit: int, result: str | None) -> None:
     assert number(text, unit) == result
+
+
+@pytest.mark.parametrize("text", [None, "", "NaN", "inf", "x", "9" * 5000])
+def test_what_is_no_count_counts_as_none(text: str | None) -> None:
+    assert whole(text) == 0
+    assert whole("17") == 17

@@ -9,7 +9,7 @@ from pgmux.monitor.console import Row
 from pgmux.web.metrics.histograms import histogram_families
 from pgmux.web.metrics.rows import MICROSECONDS, Column, Labelled, families, labelled, samples
 from pgmux.web.metrics.scrape import Scrape
-from pgmux.web.metrics.text import Family, Kind, labels, number
+from pgmux.web.metrics.text import Family, Kind, labels, number, whole
 
 APP_LABELS = ("database", "user", "application_name")
 
@@ -98,7 +98,7 @@ def _errors(rows: Sequence[Row]) -> Iterator[Family]:
     by_message: Counter[str] = Counter()
     for row in rows:
         if row.get("source") == "pooler":
-            by_message[row.get("error") or ""] += int(number(row.get("count")) or 0)
+            by_message[row.get("error") or ""] += whole(row.get("count"))
     counts = [(labels({"errmsg": text}), str(count)) for text, count in by_message.items()]
     # A counter by its meaning; the name that it has everywhere lacks what counters end with.
     help_ = "Errors of the pooler by their text"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pgmux.monitor.console import Row
 from pgmux.web.metrics.rows import MICROSECONDS, Column, Labelled, families, labelled, samples
 from pgmux.web.metrics.scrape import INSTEAD_OF_APPS, Scrape
-from pgmux.web.metrics.text import Family, Kind, labels, number
+from pgmux.web.metrics.text import Family, Kind, labels, number, whole
 
 POOL_LABELS = ("database", "user")
 DATABASE_LABELS = ("name", "host", "port", "database", "force_user", "pool_mode")
@@ -214,7 +214,7 @@ def _count_apps(rows: Iterable[Row]) -> Counter[Key]:
     counts: Counter[Key] = Counter()
     for row in rows:
         for state in ("active", "waiting"):
-            count = int(number(row.get(f"cl_{state}")) or 0)
+            count = whole(row.get(f"cl_{state}"))
             if count:
                 who = (row.get("database") or "", row.get("user") or "")
                 counts[(*who, row.get("application_name") or "", state)] += count

@@ -7,6 +7,7 @@ parsers (docs/decisions/0020-metrics-are-written-row-by-row.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,7 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
+_EXACT = 25  # digits that are passed on as they are: more than any count has
 _TEXT_TYPES = {Kind.INFO: "gauge", Kind.UNKNOWN: "untyped"}
 _SUFFIXES = {Kind.COUNTER: "_total", Kind.INFO: "_info"}
 
@@ -57,12 +59,18 @@ def number(text: str | None, unit: int = 1) -> str | None:
     """A number of the console, `unit` of which are one here; None where it isn't one."""
     if text is None:
         return None
-    if unit == 1 and text.isdecimal() and text.isascii():
+    if unit == 1 and len(text) < _EXACT and text.isdecimal() and text.isascii():
         return text
     try:
-        return repr(float(text) / unit)
+        value = float(text)
     except ValueError:
         return None
+    return repr(value / unit) if math.isfinite(value) else None
+
+
+def whole(text: str | None) -> int:
+    """A count of the console; 0 where it isn't one."""
+    return int(float(number(text) or 0))
 
 
 def write(families: Iterable[Family], *, openmetrics: bool) -> bytes:
