@@ -1267,10 +1267,13 @@ class ServerRelay(Relay):
         if self.closed:
             return
         self.pool.counters.server_bytes += len(data)
-        self.request_time = self.pool.clock()
+        now: cython.double = self.pool.clock()
         client = self.link
         if client is not None:
             client.app.server_bytes += len(data)
+            if self.phase == IDLE_TX:  # unasked: it has had enough of idling, perhaps
+                client.app.idle_xact_time += now - self.request_time
+        self.request_time = now
         try:
             if self.gathered is not None:
                 data = self._joined(data)

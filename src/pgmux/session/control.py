@@ -132,6 +132,8 @@ class PoolControl(StateKeeper):
         """A client's transaction is over, and its parameters aren't those of its application any
         more: it may call itself something else. Up to now it held its server as what it was.
         """
+        if client.owner.is_lookup:
+            return  # the pooler's own, whatever the parameters
         app, server = client.app, client.linked_server
         client.count_as(self.find_app(client, client.vars.get("application_name")))
         if server is not None:

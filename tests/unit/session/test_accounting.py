@@ -102,7 +102,10 @@ class Walk:
 
     def break_something(self) -> None:
         if self.servers and self.random.random() < 0.3:
-            self.random.choice(self.servers).lose()
+            server = self.random.choice(self.servers)
+            if self.random.random() < 0.5:
+                server.fail("25P03", "terminating connection due to idle-in-transaction timeout")
+            server.lose()
 
     def pass_time(self) -> None:
         seconds = self.random.choice((0.001, 0.01, 0.3, 0.3, 1.0))

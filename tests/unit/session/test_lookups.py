@@ -162,6 +162,17 @@ def test_a_lookup_is_no_client_to_whoever_counts_them() -> None:
     assert len(desk.rig.pooler.cancel_keys) == 0
 
 
+def test_lookups_are_one_application_with_none_beside_it() -> None:
+    desk = Desk()
+    desk.begin("carol")
+    server = desk.server()
+    asked(server)
+    answer(server, ("carol", "pw"))
+    desk.turn()
+    counted = [(app.name, app.query_count) for app in desk.control().apps.all()]
+    assert counted == [("auth_query", 1)]
+
+
 def test_in_session_mode_the_server_is_reset_before_it_is_anybody_elses() -> None:
     desk = Desk(configure(PoolMode.SESSION, **AUTH))
     desk.begin("carol")
