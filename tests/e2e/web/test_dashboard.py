@@ -431,6 +431,33 @@ def test_hostile_names_are_text(pooler: MakePooler, web: RunWeb, open_page: Open
     assert "owned" not in page.title().replace(SCRIPT, "")
 
 
+def test_of_long_lists_a_few_rows_are_shown_and_all_when_asked_for(
+    pooler: MakePooler, web: RunWeb, open_page: OpenPage
+) -> None:
+    running = pooler()
+    psycopg.connect(running.dsn()).close()
+    process = web("--console", running.dsn("pgbouncer"))
+    head, _, data = hostile_stream(process).rpartition("data: ")
+    sample = json.loads(data)
+    waiter, app = sample["waiters"]["rows"][0], sample["apps"]["rows"][0]
+    sample["waiters"]["rows"] = [
+        waiter | {"role": role, "client_id": each, "port": each, "database": "d", "user": "u"}
+        for role in ("waiting", "holding")
+        for each in range(15)
+    ]
+    sample["apps"]["rows"] = [app | {"application_name": f"a{each}"} for each in range(25)]
+    page = open_page(url(process), stream=f"{head}data: {json.dumps(sample)}\n\n")
+    waiters = page.locator("#waiters tbody tr:visible")
+    expect(waiters).to_have_count(8)
+    roles = page.locator("#waiters tbody tr:visible .role").all_inner_texts()
+    assert roles == ["waits"] * 4 + ["holds"] * 4
+    page.get_by_role("button", name="Show all 30").click()
+    expect(waiters).to_have_count(30)
+    expect(page.locator("#apps tbody tr:visible")).to_have_count(10)
+    page.get_by_role("button", name="Show fewer").click()
+    expect(waiters).to_have_count(8)
+
+
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 # The lowest contrast of any text that is shown, with the text (WCAG 2.1, 1.4.3).

@@ -9,6 +9,7 @@ import {
   appColumns,
   errorColumns,
   errorKey,
+  extraWaiters,
   hostColumns,
   poolColumns,
   poolKey,
@@ -122,7 +123,7 @@ const toPool = (row) => join({ database: row.database, user: row.user });
 const tables = {
   pools: new Table($("pools"), poolColumns(toPool, poolMenu, () => actions.areOn), poolKey),
   apps: new Table($("apps"), appColumns(), (row) => poolKey(row) + row.application_name),
-  waiters: new Table($("waiters"), waiterColumns(kill, canKill), waiterKey),
+  waiters: new Table($("waiters"), waiterColumns(kill, canKill), waiterKey, extraWaiters),
   errors: new Table($("errors"), errorColumns(), errorKey),
   hosts: new Table($("hosts"), hostColumns(), (row) => JSON.stringify([row.host, row.port])),
 };

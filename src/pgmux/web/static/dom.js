@@ -21,20 +21,36 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+const FEW = 10; // rows that are shown without being asked for
+const beyondFew = (items) => items.map((_, index) => index >= FEW);
+
 /**
  * A table that is filled again and again. `columns`: {title, of(row) → text or element, hint?,
  * class?}; a cell's element is made once and updated by `column.update(element, row)`.
  * A row stays the same element for as long as its key is there, so focus and selection stay too.
+ * Rows for which `extras(items)` has true are shown after a press of the button below.
  */
 export class Table {
   #columns;
   #key;
+  #extras;
   #rows = new Map();
+  #table;
   #body;
+  #more;
+  #count = 0;
 
-  constructor(table, columns, key) {
+  constructor(table, columns, key, extras = beyondFew) {
+    this.#table = table;
     this.#columns = columns;
     this.#key = key;
+    this.#extras = extras;
+    this.#more = el("button", { type: "button", class: "more", "aria-controls": table.id });
+    this.#more.onclick = () => {
+      table.classList.toggle("all");
+      this.#showMore();
+    };
+    table.after(this.#more);
     const head = el("tr");
     for (const column of columns) {
       const attributes = { scope: "col", class: column.class, title: column.hint };
@@ -47,12 +63,17 @@ export class Table {
   /** Shows these rows. While somebody points into the table, rows keep their places. */
   show(items) {
     const shown = new Map();
-    for (const item of items) {
+    const extras = this.#extras(items);
+    items.forEach((item, index) => {
       const key = this.#key(item);
       const row = this.#rows.get(key) ?? this.#make();
       this.#update(row, item);
+      row.element.classList.toggle("extra", extras[index]);
       shown.set(key, row);
-    }
+    });
+    this.#more.hidden = !extras.includes(true);
+    this.#count = items.length;
+    this.#showMore();
     for (const [key, row] of this.#rows) if (!shown.has(key)) row.element.remove();
     const isHeld = this.#body.matches(":hover, :focus-within");
     let at = 0;
@@ -64,6 +85,12 @@ export class Table {
       at += 1;
     }
     this.#rows = shown;
+  }
+
+  #showMore() {
+    const isAll = this.#table.classList.contains("all");
+    setText(this.#more, isAll ? "Show fewer" : `Show all ${this.#count}`);
+    setAttribute(this.#more, "aria-expanded", String(isAll));
   }
 
   #make() {

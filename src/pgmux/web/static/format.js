@@ -1,4 +1,5 @@
 // Numbers and names as text. What a console doesn't tell is null, and shown as a dash, never as 0.
+// A number and its unit stay on one line (\u00a0).
 
 export const NOTHING = "–";
 
@@ -22,15 +23,15 @@ export function rate(value) {
 export function duration(us) {
   if (us == null) return NOTHING;
   if (us <= 1) return "0"; // the smallest bucket of a histogram
-  if (us < 1_000) return `${Math.round(us)} µs`;
-  if (us < 10_000) return `${(us / 1_000).toFixed(1)} ms`;
-  if (us < 999_500) return `${Math.round(us / 1_000)} ms`;
-  if (us < 59_950_000) return `${(us / 1_000_000).toFixed(1)} s`;
+  if (us < 1_000) return `${Math.round(us)}\u00a0µs`;
+  if (us < 10_000) return `${(us / 1_000).toFixed(1)}\u00a0ms`;
+  if (us < 999_500) return `${Math.round(us / 1_000)}\u00a0ms`;
+  if (us < 59_950_000) return `${(us / 1_000_000).toFixed(1)}\u00a0s`;
   const seconds = Math.round(us / 1_000_000);
   const two = (number) => String(number).padStart(2, "0");
-  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${two(seconds % 60)} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)}\u00a0min\u00a0${two(seconds % 60)}\u00a0s`;
   const minutes = Math.floor(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  return `${Math.floor(minutes / 60)}\u00a0h\u00a0${two(minutes % 60)}\u00a0min`;
 }
 
 /** Bytes: 120 B, 3.4 kB, 56 MB. */
@@ -42,12 +43,12 @@ export function bytes(value) {
     unit += 1;
   }
   const digits = unit > 0 && value < 10 ? value.toFixed(1) : whole.format(value);
-  return `${digits} ${["B", "kB", "MB", "GB"][unit]}`;
+  return `${digits}\u00a0${["B", "kB", "MB", "GB"][unit]}`;
 }
 
 /** A share of 1: 32 %. */
 export function percent(share) {
-  return share == null || !Number.isFinite(share) ? NOTHING : `${Math.round(100 * share)} %`;
+  return share == null || !Number.isFinite(share) ? NOTHING : `${Math.round(100 * share)}\u00a0%`;
 }
 
 // C0, C1, and what is invisible or turns the direction of writing.

@@ -131,6 +131,23 @@ export function appColumns() {
   ];
 }
 
+const FEW_OF_A_ROLE = 4;
+const FEW_WAITERS = 16;
+
+/** Of each pool the first who wait and the first who hold its servers are not extras. */
+export function extraWaiters(rows) {
+  const counts = new Map();
+  let shown = 0;
+  return rows.map((row) => {
+    const key = JSON.stringify([row.database, row.user, row.role]);
+    const count = counts.get(key) ?? 0;
+    counts.set(key, count + 1);
+    const isExtra = count >= FEW_OF_A_ROLE || shown >= FEW_WAITERS;
+    if (!isExtra) shown += 1;
+    return isExtra;
+  });
+}
+
 export const waiterKey = (row) => JSON.stringify([row.role, row.client_id, row.addr, row.port]);
 
 export function waiterColumns(onKill, canKill) {
