@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgmux.config import PgmuxSettings
+from pgmux.config import PgmuxSettings, PoolMode
 from pgmux.daemon.activity import app_rows, histogram_rows
 from pgmux.metrics.snapshot import AppRow, HistogramRow
 from pgmux.session.apps import clean_name
@@ -114,6 +114,40 @@ def test_who_waits_is_told_from_who_makes_it_wait() -> None:
     assert apps(rig)["waiter"].wait_time == 2.0
 
 
+def test_who_waits_in_vain_has_waited_and_had_no_transaction() -> None:
+    rig = Rig(configure(default_pool_size=1, query_wait_timeout=5))
+    linked(rig)
+    late = named(rig, "late")
+    late.query()
+    rig.pass_time(6.0)
+    assert late.is_closed
+    row = apps(rig)["late"]
+    assert (row.wait_time, row.max_xact_time, row.error_count) == (6.0, 0.0, 1)
+
+
+def test_who_cancels_its_wait_has_waited_and_got_an_error() -> None:
+    rig = Rig(configure(default_pool_size=1))
+    linked(rig)
+    late = named(rig, "late")
+    late.query()
+    rig.pass_moment(2.0)
+    rig.control().cancel_waiting(late.relay)
+    row = apps(rig)["late"]
+    assert (row.wait_time, row.error_count, row.cl_waiting) == (2.0, 1, 0)
+
+
+def test_a_session_that_renames_itself_has_held_its_server_as_both() -> None:
+    rig = Rig(configure(PoolMode.SESSION))
+    client, server = linked(rig)
+    rig.pass_moment(2.0)
+    server.report("application_name", "new")
+    server.answer("SET")
+    rig.pass_moment(3.0)
+    assert {name: row.server_time for name, row in apps(rig).items()} == {"": 2.0, "new": 3.0}
+    client.lose()
+    assert {name: row.server_time for name, row in apps(rig).items()} == {"": 2.0, "new": 3.0}
+
+
 def test_errors_of_the_server_and_of_the_pooler_are_its_applications() -> None:
     rig = Rig(configure(query_timeout=1))
     client, server = linked(rig)
@@ -204,6 +238,15 @@ def test_who_comes_when_all_places_are_taken_is_other_until_one_is_free() -> Non
     second.send(build.build_terminate())
     named(rig, "second")
     assert {name: row.cl_active for name, row in apps(rig).items()} == {"second": 1, "other": 0}
+
+
+def test_an_application_that_calls_itself_other_is_counted_with_the_others() -> None:
+    rig = with_most(1)
+    named(rig, "first")
+    for name in ("other", "second"):
+        named(rig, name)
+    rows = [row for row in app_rows(rig.pooler) if row is not None]
+    assert [(row.application_name, row.cl_active) for row in rows] == [("first", 1), ("other", 2)]
 
 
 def test_a_lower_limit_counts_whoever_is_gone_together() -> None:
