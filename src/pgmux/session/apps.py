@@ -40,7 +40,8 @@ def application_name(client: ClientRelay) -> str:
     """
     if client.owner.is_lookup:
         return "auth_query"
-    return clean_name((client.vars and client.vars.get("application_name")) or "")
+    told = client.owner.startup if client.vars is None else client.vars  # none before its welcome
+    return clean_name(told.get("application_name") or "")
 
 
 class Apps:

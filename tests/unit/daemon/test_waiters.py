@@ -51,6 +51,13 @@ def test_who_waits_and_who_holds() -> None:
     }
 
 
+def test_who_waits_for_the_pools_first_server_has_its_name() -> None:
+    rig = Rig()
+    rig.enter({"application_name": "early"})
+    (waiter,) = rows(rig)
+    assert (waiter.role, waiter.application_name) == ("waiting", "early")
+
+
 def test_the_queue_comes_in_its_order_and_the_longest_holder_first() -> None:
     rig = Rig(configure(default_pool_size=2))
     for name in ("first", "second"):

@@ -322,10 +322,11 @@ def test_who_only_waited_had_no_transaction() -> None:
 
 def test_a_wait_for_the_pools_first_server_counts() -> None:
     rig = Rig(logging(wait=2.0))
-    rig.enter()
+    rig.enter({"application_name": "early"})
     rig.now += 3
     rig.log_in()
-    assert [line[:28] for line in lines(rig)] == ["long wait: 3.0 s for a serve"]
+    (line,) = lines(rig)
+    assert line.startswith('long wait: 3.0 s for a server (application "early";')
 
 
 def test_a_wait_in_vain_has_its_line() -> None:
