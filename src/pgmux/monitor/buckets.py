@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pgmux.monitor.tables import Buckets, Seconds
 
 _USEC = 1_000_000
-EMPTY = Buckets(())
 
 
 def count_of(buckets: Buckets) -> int:

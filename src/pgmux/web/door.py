@@ -8,7 +8,12 @@ and how long an answer may stay unread.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+
+from pgmux.web.log import Seldom
+
+log = logging.getLogger("pgmux.web")
 
 MAX_CONNECTIONS = 100
 FIRST_REQUEST_TIMEOUT = 10.0  # seconds
@@ -37,6 +42,7 @@ class Door:
         self.first_request = first_request
         self.unread = unread
         self._guards: dict[object, Guard] = {}  # by aiohttp's protocol
+        self._refused = Seldom()
 
     def __call__(self) -> Guard:
         return Guard(self, self._make())
@@ -49,6 +55,8 @@ class Door:
     def enter(self, guard: Guard) -> bool:
         """Whether there is room for one more."""
         if len(self._guards) >= self._max_connections:
+            if line := self._refused.line(f"a connection refused: {len(self._guards)} are open"):
+                log.warning("%s", line)
             return False
         self._guards[guard.inner] = guard
         return True

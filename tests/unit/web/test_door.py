@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import pytest
+
 from pgmux.web.door import Door
 
 Scene = Callable[[Door, int], Awaitable[None]]
@@ -57,14 +59,16 @@ def test_who_takes_none_of_the_answer_is_disconnected() -> None:
     play(scene, first_request=NEVER, unread=SOON)
 
 
-def test_one_too_many_is_told_so() -> None:
+def test_one_too_many_is_told_so_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def scene(door: Door, port: int) -> None:
         _, first = await asyncio.open_connection("127.0.0.1", port)
         while not door.count:
             await asyncio.sleep(0)
-        reader, second = await asyncio.open_connection("127.0.0.1", port)
-        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        for _ in range(3):
+            reader, second = await asyncio.open_connection("127.0.0.1", port)
+            assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+            second.close()
+        assert caplog.messages == ["a connection refused: 1 are open"]
         first.close()
-        second.close()
 
     play(scene, first_request=NEVER, unread=NEVER, connections=1)
