@@ -15,6 +15,7 @@ const named = (title, main, under, more = {}) => ({
   update: (cell, row) => {
     setText(cell.children[0], main(row));
     setText(cell.children[1], under(row));
+    setAttribute(cell, "title", `${main(row)} ${under(row)}`.trim());
   },
   ...more,
 });
@@ -49,7 +50,9 @@ export function poolColumns(onPool, onAct, canAct) {
       update: (cell, row) => {
         setText(cell.children[0], visible(row.database));
         setText(cell.children[1], `${visible(row.user)} · ${poolState(row)}`);
+        cell.children[1].classList.toggle("marked", Boolean(row.paused || row.disabled));
         setAttribute(cell, "aria-label", `Charts of pool ${poolName(row)}`);
+        setAttribute(cell, "title", poolName(row));
         cell.onclick = () => onPool(row);
       },
     },
