@@ -1,10 +1,12 @@
-"""Why a client waits for a server: for SHOW WAITERS and the log. Decides nothing.
+"""Why a client waits for a server, and for whose: for SHOW WAITERS, SHOW APPS and the log. Decides
+nothing.
 
 Errors: none.
 """
 
 from __future__ import annotations
 
+from pgmux.pool.limits import Quota
 from pgmux.pool.pool import Pool
 from pgmux.pool.states import SV_LOGIN, SV_TESTED, SV_USED
 
@@ -28,15 +30,20 @@ class Wait:
         return "server check" if index < self._ready_soon else self._rest
 
 
+def full_quota(pool: Pool) -> Quota | None:
+    """Whose servers the pool's clients wait for, others' too; None where it is the pool's own."""
+    if pool.is_full():
+        return None
+    return next((quota for quota in pool.quotas if quota.is_full()), None)
+
+
 def _what_lacks(pool: Pool) -> str:
     """What keeps the pool from another connect."""
-    database, user = pool.quotas
     if pool.is_down():
         return "server_login_retry"
     if pool.is_full():
         return "pool_size"
-    if database.is_full():
-        return "max_db_connections"
-    if user.is_full():
-        return "max_user_connections"
-    return "server login"
+    quota = full_quota(pool)
+    if quota is None:
+        return "server login"
+    return "max_db_connections" if quota is pool.quotas[0] else "max_user_connections"

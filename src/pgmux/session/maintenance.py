@@ -7,14 +7,17 @@ Source: PgBouncer's janitor.c in outline.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from math import inf
 
 from pgmux.errors import SQLSTATE_SUCCESSFUL_COMPLETION
 from pgmux.pool import janitor
-from pgmux.pool.pool import Failure
+from pgmux.pool.limits import Quota
+from pgmux.pool.pool import Failure, Pool
 from pgmux.pool.states import SV_ACTIVE, SV_IDLE, SV_USED
+from pgmux.pool.waits import full_quota
 from pgmux.session import operator, places
 from pgmux.session._entry_cy import ClientInfo
 from pgmux.session._relay_cy import ClientRelay
@@ -40,10 +43,9 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
             _maintain_clients(pooler, control, waiting_clients_end=waiting_clients_end)
         if lists.total_servers():
             _maintain_servers(control, now)
-        if lists.waiting_count():
-            _charge_waits(control, since_last)
         if lists.waiting_count() or lists.dedicated_count():
             pooler.launch(control)
+    _charge_waits(pooler, since_last)
     places.keep_limits(pooler)
     for control in list(pooler.pools.values()):
         places.refill(pooler, control)
@@ -52,12 +54,30 @@ def maintain(pooler: Pooler, *, waiting_clients_end: bool) -> None:
     _drop_unused_databases(pooler, now)
 
 
-def _charge_waits(control: PoolControl, seconds: float) -> None:
-    """That many clients have waited so long: those who hold the pool's servers share it."""
-    holders = [server.linked_client for server in control.pool.lists.servers(SV_ACTIVE)]
-    apps = [client.app for client in holders if client is not None]
+def _charge_waits(pooler: Pooler, seconds: float) -> None:
+    """That long clients have waited: who holds the servers for that shares it. Those of a limit
+    that many pools have in common are looked at once.
+    """
+    by_quota: dict[Quota, float] = {}
+    for control in pooler.pools.values():
+        pool = control.pool
+        if not pool.lists.waiting_count() or pool.lists.held:  # a PAUSE is nobody's fault
+            continue
+        waited, quota = seconds * pool.lists.waiting_count(), full_quota(pool)
+        if quota is None:
+            _charge(waited, [pool])
+        else:
+            by_quota[quota] = by_quota.get(quota, 0.0) + waited
+    for quota, waited in by_quota.items():
+        _charge(waited, quota.holders)
+
+
+def _charge(seconds: float, pools: Iterable[Pool]) -> None:
+    """To all who hold a server of these pools, in equal parts."""
+    servers = [server for pool in pools for server in pool.lists.servers(SV_ACTIVE)]
+    apps = [server.linked_client.app for server in servers if server.linked_client is not None]
     for app in apps:
-        app.wait_caused_time += seconds * control.pool.lists.waiting_count() / len(apps)
+        app.wait_caused_time += seconds / len(apps)
 
 
 def _keep_forced_pools(pooler: Pooler) -> None:
