@@ -96,7 +96,7 @@ def test_one_that_cant_listen_says_why_and_listens_when_it_can(
         other.bind(("127.0.0.1", port))
         other.listen()
         served = pooler(pgmux={"http_listen": port})
-        wait_until(lambda: "address already in use" in show_web(served)["last_end"])
+        wait_until(lambda: f":{port}: address already in use" in show_web(served)["last_end"])
     wait_until(lambda: is_served(port), timeout=20)
     assert "cannot listen on" in served.log()
 

@@ -106,7 +106,9 @@ def run(options: Options) -> int:
     except (ConninfoError, TokenFileError) as error:
         logging.error("%s", error)
     except OSError as error:
-        logging.error("cannot listen on %s: %s", options.listen, error.strerror or error)
+        # asyncio's text has the address once more, in front of what is wrong with it.
+        why = (error.strerror or str(error)).rpartition("): ")[2]
+        logging.error("cannot listen on %s: %s", options.listen, why)
     else:
         return 0
     return 1
