@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 from pgmux import _pure
@@ -20,6 +22,16 @@ pytest_plugins = [
     "tests.fixtures.slapd",
     "tests.fixtures.web",
 ]
+
+
+# Where a shell starts the tests in the background they ignore ^C from birth, and so would all that
+# they start; some are tests of it.
+for _signum, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, _handler)
 
 
 def pytest_report_header() -> str:
