@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from pgmux.daemon.process import end_with_parent, set_comm
+from pgmux.daemon.token_file import TokenFileError
 from pgmux.monitor.console import ConninfoError
 from pgmux.web.options import DEFAULT_LISTEN, Address, Options, parse_address
-from pgmux.web.token_file import TokenFileError
 
 try:
     from pgmux.web.log import set_up_log
@@ -103,8 +103,10 @@ def run(options: Options) -> int:
     """Serves until it is told to end; the exit code."""
     try:
         asyncio.run(serve(options))
-    except (ConninfoError, TokenFileError) as error:
+    except ConninfoError as error:
         logging.error("%s", error)
+    except TokenFileError as error:
+        logging.error("the token file %s", error)
     except OSError as error:
         # asyncio's text has the address once more, in front of what is wrong with it.
         why = (error.strerror or str(error)).rpartition("): ")[2]

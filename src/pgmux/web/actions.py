@@ -18,6 +18,7 @@ import time
 
 from aiohttp import web
 
+from pgmux.daemon.token_file import read_token
 from pgmux.monitor.console import ConsoleGone, ConsoleRefused, open_console
 from pgmux.web.attempts import Attempts
 from pgmux.web.commands import BadCommand, Command, read_command
@@ -25,7 +26,6 @@ from pgmux.web.keys import CONSOLE, OPTIONS
 from pgmux.web.log import SELDOM
 from pgmux.web.options import Options
 from pgmux.web.proofs import NotProved, Proofs, Work
-from pgmux.web.token_file import read_token
 
 log = logging.getLogger("pgmux.web")
 

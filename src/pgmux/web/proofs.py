@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Awaitable, Callable
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgmux.monitor.console import Console, ConsoleGone, ConsoleRefused, open_console
 from pgmux.web.options import Options
-from pgmux.web.token_file import is_token
 
 # A login without a password, by trust or peer, would be this process's and not the browser's.
 REQUIRE_AUTH = "password,md5,scram-sha-256"
@@ -52,7 +52,7 @@ class Proofs:
             raise NotProved from error
         if self._options.token_from_pooler:
             return lambda sql: self._ask_pooler(sql, text)
-        if self._token is None or not is_token(given, self._token):
+        if self._token is None or not hmac.compare_digest(given, self._token):
             raise NotProved
         if self._options.admin_console is not None:
             return lambda sql: _execute_once(open_console(self._options.admin_console or ""), sql)

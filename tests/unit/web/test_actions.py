@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from pgmux.daemon.token_file import TokenFileError
 from pgmux.monitor.console import ConninfoError, ConsoleGone, ConsoleRefused
 from pgmux.web import actions
 from pgmux.web.attempts import PER_ADDRESS
 from pgmux.web.proofs import NotProved, as_user, read_basic
-from pgmux.web.token_file import TokenFileError
 from tests.unit.web.conftest import TOKEN, Browser, CommandedConsole, basic, bearer, visit
 
 PAUSE = {"action": "pause", "database": 'a"; KILL x'}
