@@ -25,7 +25,10 @@ def parse_listen(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not _PORT.fullmatch(port) or not 0 < int(port) <= 0xFFFF:
         raise ValueError(f"a port from 1 to 65535 is missing: {_EXAMPLES}")
-    return f"{_listen_host(host) if host else LOOPBACK}:{int(port)}"
+    host = host or LOOPBACK
+    if not is_listen_host(host):
+        raise ValueError(_EXAMPLES)
+    return f"{host}:{int(port)}"
 
 
 def parse_host_names(text: str) -> tuple[str, ...]:
@@ -38,10 +41,9 @@ def parse_host_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _listen_host(host: str) -> str:
-    if host != "*" and not _is_host(host):
-        raise ValueError(_EXAMPLES)
-    return host
+def is_listen_host(host: str) -> bool:
+    """Whether that can stand in front of the port: a host, or * for all addresses."""
+    return host == "*" or _is_host(host)
 
 
 def _is_host(text: str) -> bool:

@@ -18,9 +18,9 @@ from pgmux.errors import ProtocolViolation
 from pgmux.monitor.errors import ConsoleGone, ConsoleRefused
 from pgmux.monitor.shared import COMMAND_TIMEOUT, Row, SharedConsole, not_in_time
 from pgmux.wire import build, codes
+from pgmux.wire.messages import MessageReader
 from pgmux.wire.parse import parse_data_row, parse_error_response, parse_row_description
 
-HEADER_LEN = 5  # Byte1 type, Int32 length
 MAX_MESSAGE = 1 << 24  # bytes: far more than a row of the console has
 PLACE = "the pooler"
 _ENDED = "the pooler has ended the connection that it gave to this process"
@@ -97,7 +97,7 @@ class _Answers(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
-        self._buffer = bytearray()
+        self._reader = MessageReader(MAX_MESSAGE, "server")
         self._messages: list[Message] = []
         self._expected: asyncio.Future[Sequence[Message]] | None = None
         self._idle = asyncio.Event()
@@ -120,19 +120,11 @@ class _Answers(asyncio.Protocol):
             raise ConsoleGone(_ENDED)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        at = 0
-        while len(self._buffer) - at >= HEADER_LEN:
-            length = int.from_bytes(self._buffer[at + 1 : at + HEADER_LEN], "big")
-            if not 4 <= length <= MAX_MESSAGE:
-                self._fail(ProtocolViolation("server", "broken packet header"))
-                return
-            end = at + 1 + length
-            if len(self._buffer) < end:
-                break
-            self._on_message(self._buffer[at], bytes(self._buffer[at + HEADER_LEN : end]))
-            at = end
-        del self._buffer[:at]
+        try:
+            for message_type, body in self._reader.feed(data):
+                self._on_message(message_type, body)
+        except ProtocolViolation as error:
+            self._fail(error)
 
     def _on_message(self, message_type: int, body: bytes) -> None:
         if message_type != codes.READY_FOR_QUERY:

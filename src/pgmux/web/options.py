@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pgmux.config.listen import is_listen_host
+
 DEFAULT_PORT = 9127  # of PgBouncer's exporters
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
 
@@ -47,17 +49,10 @@ def parse_address(text: str) -> Address:
         host, colon = DEFAULT_LISTEN.rpartition(":")[0], ":"
     elif not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
-    if not text or not port.isdecimal() or not 0 <= int(port) <= 65535 or not is_host(host):
+    if not text or not port.isdecimal() or not 0 <= int(port) <= 65535 or not is_listen_host(host):
         raise ValueError(
             f"{text!r} is no address to listen at: write ADDR:PORT, as {DEFAULT_LISTEN},"
             " [::1]:9127 or *:9127"
         )
     host = host.removeprefix("[").removesuffix("]")
     return Address(None if host == "*" else host, int(port))
-
-
-def is_host(text: str) -> bool:
-    """Whether that can be a host in front of a port: an IPv6 address is in brackets."""
-    if text.startswith("[") and text.endswith("]"):
-        return ":" in text
-    return not any(character in text for character in ":[]/ ")
