@@ -23,7 +23,7 @@ from pgmux.monitor.console import ConsoleGone, ConsoleRefused, open_console
 from pgmux.web.attempts import Attempts
 from pgmux.web.commands import BadCommand, Command, read_command
 from pgmux.web.keys import CONSOLE, OPTIONS
-from pgmux.web.log import SELDOM
+from pgmux.web.log import Seldom
 from pgmux.web.options import Options
 from pgmux.web.proofs import NotProved, Proofs, Work
 
@@ -55,13 +55,13 @@ class Actions:
         self.proofs = proofs
         self.attempts = Attempts()
         self.under_way: set[asyncio.Task[web.Response]] = set()
-        self._told_at = -SELDOM
+        self._not_tried = Seldom()
 
-    def tell_not_tried(self, address: str, now: float) -> None:
+    def tell_not_tried(self, address: str) -> None:
         """A line of the log, not for each: that would be anybody's to fill."""
-        if now >= self._told_at + SELDOM:
-            self._told_at = now
-            log.warning("commands from %s aren't tried: too many failures", address)
+        line = self._not_tried.line(f"commands from {address} aren't tried: too many failures")
+        if line is not None:
+            log.warning("%s", line)
 
 
 ACTIONS = web.AppKey("actions", Actions)
@@ -96,7 +96,7 @@ async def act(request: web.Request) -> web.Response:
     address, now = request.remote or "?", time.monotonic()
     wait = actions.attempts.begin(address, now)
     if wait:
-        actions.tell_not_tried(address, now)
+        actions.tell_not_tried(address)
         return answer(429, "Too many failures: try again later.", {"Retry-After": f"{wait:.0f}"})
     # It goes on also where whoever asked has left.
     task = asyncio.create_task(carry_out(actions, command, proof, address))
