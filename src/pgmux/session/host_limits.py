@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from pgmux.errors import PgmuxError
 from pgmux.pool.states import SV_IDLE
-from pgmux.session._relay_cy import ClientRelay, ServerRelay
+from pgmux.session._relay_cy import ServerRelay
 from pgmux.session.control import PoolControl
 from pgmux.session.identity import QuestionInfo
+from pgmux.session.own_client import OwnClient
 from pgmux.session.pooler import Pooler
 from pgmux.session.turns import in_turns
 from pgmux.wire import build, codes, parse
@@ -117,27 +118,25 @@ class HostLimits:
             self.found[host] = Limits(question.began_at, most, superusers + others)
 
 
-class Question:
-    """One question, and the transport of the client that it is to its pool."""
+class Question(OwnClient):
+    """One question."""
+
+    __slots__ = ("_host", "_limits", "_reader", "_row", "began_at")
 
     def __init__(self, limits: HostLimits, control: PoolControl, now: float) -> None:
+        key = control.pool.key
+        info = QuestionInfo(next(limits.pooler.ids), key.database, key.user)
+        super().__init__(control, info, limits.soon)
         self._limits = limits
-        self._control = control
         self._reader = MessageReader(_MAX_MESSAGE_LEN, "server")
         self._row: Row | None = None
         self._host: Host | None = None
-        self._is_over = False
         self.began_at = now
-        key = control.pool.key
-        info = QuestionInfo(next(limits.pooler.ids), key.database, key.user)
-        self._relay = ClientRelay(control.relay, self, info)
 
     def ask(self) -> None:
         """Take the idle server and ask."""
-        self._control.pool.lists.add_client(self._relay)
-        self._relay.count_as(self._control.apps.find(self._control.pool.key.user, APPLICATION))
-        self._relay.data_received(_ASK)
-        server = self._relay.linked_server
+        self._ask(APPLICATION, _ASK)
+        server = self.relay.linked_server
         if server is None:
             self._end()  # it was taken from under us: never wait
         else:
@@ -145,9 +144,8 @@ class Question:
 
     def give_up(self) -> None:
         """No answer has come: have the server stop, and do without that connection."""
-        server = self._relay.linked_server
-        if server is not None and not self._is_over:
-            self._limits.pooler.cancel_query(self._control, server, lambda reason: None)
+        if not self._is_over:
+            self._stop_server(self._limits.pooler)
         self._end()
 
     # ---- as a transport
@@ -166,17 +164,6 @@ class Question:
         """The pooler has closed the client, or its server is gone."""
         self._end()
 
-    abort = close
-
-    def get_write_buffer_size(self) -> int:
-        """Nothing is kept."""
-        return 0
-
-    def pause_reading(self) -> None:
-        """There is nothing to read: the question went out in one piece."""
-
-    resume_reading = pause_reading
-
     # ---- inside
 
     def _on_message(self, kind: int, body: bytes) -> None:
@@ -187,12 +174,9 @@ class Question:
 
     def _end(self) -> None:
         if not self._is_over:
-            self._is_over = True
-            self._limits.soon(self._finish)
+            self._be_over()
 
-    def _finish(self) -> None:
-        self._control.dismiss(self._relay)
-        del self._relay  # which has us as its transport: no cycle stays behind
+    def _finished(self) -> None:
         self._limits.on_done(self, self._host, self._row)
 
 

@@ -26,7 +26,6 @@ from pgmux.errors import PoolerError
 from pgmux.pool.pool import PoolKey
 from pgmux.pool.states import CL_WAITING
 from pgmux.session import logins, operator
-from pgmux.session._relay_cy import ClientRelay
 from pgmux.session.auth_query import (
     MAX_MESSAGE_LEN,
     AuthQueryAnswer,
@@ -37,6 +36,7 @@ from pgmux.session.auth_query import (
 from pgmux.session.control import PoolControl
 from pgmux.session.database import DatabaseState
 from pgmux.session.identity import LookupInfo
+from pgmux.session.own_client import OwnClient
 from pgmux.session.pooler import Pooler
 from pgmux.wire import codes, parse
 from pgmux.wire.messages import MessageReader
@@ -216,21 +216,10 @@ def _tell(lookups: Lot, result: Credentials | PoolerError | None) -> None:
         lookup.on_done(result)
 
 
-class Run:
-    """One auth_query that runs, and the transport of the client that it is to its pool."""
+class Run(OwnClient):
+    """One auth_query that runs."""
 
-    __slots__ = (
-        "__weakref__",
-        "_answer",
-        "_control",
-        "_is_over",
-        "_lookups",
-        "_outcome",
-        "key",
-        "lookups",
-        "relay",
-        "serial",
-    )
+    __slots__ = ("_answer", "_lookups", "_outcome", "key", "lookups", "serial")
 
     def __init__(
         self,
@@ -241,22 +230,18 @@ class Run:
         serial: int,
     ) -> None:
         """`waiting` are told; `serial` is higher than that of any query that began before."""
+        info = LookupInfo(next(lookups.pooler.ids), key.pool.database, key.pool.user)
+        super().__init__(control, info, lookups.soon)
         self._lookups = lookups
-        self._control = control
         self._answer = AuthQueryAnswer()
         self._outcome: Outcome = None
-        self._is_over = False
         self.key = key
         self.lookups = waiting
         self.serial = serial
-        info = LookupInfo(next(lookups.pooler.ids), key.pool.database, key.pool.user)
-        self.relay = ClientRelay(control.relay, self, info)
 
     def start(self) -> None:
         """Send the query, or queue for a server."""
-        self._control.pool.lists.add_client(self.relay)
-        self.relay.count_as(self._control.apps.find(self.key.pool.user, LOOKUP_NAME))
-        self.relay.data_received(build_auth_query(self.key.query, self.key.user))
+        self._ask(LOOKUP_NAME, build_auth_query(self.key.query, self.key.user))
 
     def on_left(self) -> None:
         """A login that waited has ended; was it the last, a query without server ends, too."""
@@ -264,22 +249,17 @@ class Run:
             self.end(None)
 
     def give_up(self) -> None:
-        """Have the server stop working on it: closing the connection alone would not."""
-        server = self.relay.linked_server
-        if server is not None:
-            self._lookups.pooler.cancel_query(self._control, server, lambda reason: None)
+        """Nobody waits for it any more."""
+        self._stop_server(self._lookups.pooler)
         self.end(None)
 
     def end(self, outcome: Outcome) -> None:
         """What comes from now on doesn't count."""
         if not self._is_over:
-            self._is_over = True
             self._outcome = outcome
-            self._lookups.soon(self._finish)
+            self._be_over()
 
-    def _finish(self) -> None:
-        self._control.dismiss(self.relay)
-        del self.relay  # which has us as its transport: no cycle stays behind
+    def _finished(self) -> None:
         self._lookups.on_done(self, self._outcome)
 
     # ---- as a transport
@@ -302,17 +282,6 @@ class Run:
     def close(self) -> None:
         """The pooler has closed the client, or its server is gone."""
         self._fail("no answer: the server connection has ended")
-
-    abort = close
-
-    def get_write_buffer_size(self) -> int:
-        """Nothing is kept."""
-        return 0
-
-    def pause_reading(self) -> None:
-        """There is nothing to read: the query went out in one piece."""
-
-    resume_reading = pause_reading
 
     # ---- inside
 
