@@ -24,7 +24,8 @@ def test_an_address_has_a_host_and_a_port(text: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "::1", "::1:80", "host:port", "host:65536", "a b:80", "[x]:1"]
+    "text",
+    ["", "::1", "::1:80", "host:port", "host:65536", "a b:80", "[x]:1", "999.1.1.1:80", "**:80"],
 )
 def test_what_is_no_address_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1:9127"):
