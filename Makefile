@@ -98,7 +98,7 @@ ci-deps:
 	for each in $$new; do update-rc.d $$each disable; done
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/*.egg-info apps/build apps/dist apps/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src -name '*_cy.*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -118,8 +118,9 @@ $(VENV)/demo-installed: pyproject.toml setup.py $(COMPILED) | $(VENV)/bin/python
 # `test` in today's releases, and it has a directory of its own.
 TEST_INSTALLED := $(VENV)/test$(LDAP:%=-%)-installed
 
-$(TEST_INSTALLED): pyproject.toml setup.py Makefile | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test,web,pam$(LDAP:%=,%)]'
+$(TEST_INSTALLED): pyproject.toml apps/pyproject.toml setup.py Makefile | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(DEMO),test,web,pam$(LDAP:%=,%)]' \
+	  --editable './apps[metrics]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/exporter prometheus-pgbouncer-exporter==2.1.2
 	@touch $@ $(VENV)/demo-installed

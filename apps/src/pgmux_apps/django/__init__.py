@@ -1,0 +1,1 @@
+"""Django behind a pooler: system checks, and `manage.py pgmux_check`."""

@@ -1,0 +1,1 @@
+"""SQLAlchemy behind a pooler: settings from the environment, metrics, health, leaks."""
