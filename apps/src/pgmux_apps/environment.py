@@ -1,0 +1,96 @@
+"""Settings out of environment variables: an error names the variable and says what is accepted.
+
+The methods here show the value, as none that they read holds a secret; who reads another by `text`
+mustn't. An empty variable counts as absent: compose files set what they have no value for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+class SettingError(ValueError):
+    """A setting that can't be used: which one, the form of its value, and what is accepted."""
+
+
+class Environment:
+    """Environment variables, read by type; `values` instead of the process's own."""
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self._values = os.environ if values is None else values
+
+    def __repr__(self) -> str:
+        """Names nothing: there are passwords among the values."""
+        return f"Environment({len(self._values)} variables)"
+
+    def given(self, name: str) -> str | None:
+        """The variable's value without white space around it; None where it is empty or absent."""
+        return self._values.get(name, "").strip() or None
+
+    def text(self, name: str, default: str) -> str:
+        """The variable's value, or `default`."""
+        return self.given(name) or default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false in the usual spellings, in capitals or not. Raises: SettingError."""
+        value = self.given(name)
+        if value is None:
+            return default
+        if value.lower() in _TRUE:
+            return True
+        if value.lower() in _FALSE:
+            return False
+        raise SettingError(
+            f"{_shown(name, value)}: true or false (1, 0, yes, no, on, off) is accepted"
+        )
+
+    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
+        """An integer between the two, both included. Raises: SettingError."""
+        value = self.given(name)
+        if value is None:
+            return default
+        # int() alone would take 1_000 and the digits of other scripts, which nobody means
+        number = int(value) if value.lstrip("+-").isascii() and _is_integer(value) else None
+        if number is None or not least <= number <= most:
+            raise SettingError(
+                f"{_shown(name, value)}: an integer from {least} to {most} is accepted"
+            )
+        return number
+
+    def seconds(self, name: str, default: float, *, least: float, most: float) -> float:
+        """A time in seconds between the two, both included. Raises: SettingError."""
+        value = self.given(name)
+        if value is None:
+            return default
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if "_" in value or not least <= number <= most:  # also NaN
+            raise SettingError(
+                f"{_shown(name, value)}: seconds from {least:g} to {most:g}, without a unit"
+            )
+        return number
+
+    def choice(self, name: str, default: str, accepted: Sequence[str]) -> str:
+        """One of `accepted`, in capitals or not. Raises: SettingError."""
+        value = self.given(name)
+        if value is None:
+            return default
+        if value.lower() not in accepted:
+            raise SettingError(f"{_shown(name, value)}: {', '.join(accepted)} are accepted")
+        return value.lower()
+
+
+def _is_integer(value: str) -> bool:
+    return (value[1:] if value[0] in "+-" else value).isdigit()
+
+
+def _shown(name: str, value: str) -> str:
+    """`name='value'`, on one line and not endless."""
+    return f"{name}={value[:40]!r}{'…' if len(value) > 40 else ''}"
