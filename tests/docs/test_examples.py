@@ -1,16 +1,16 @@
 """The documents' examples run, and what the documents point to is there.
 
-A block of shell commands behind `<!-- run: TEXT -->` has to end with exit code 0 and to print TEXT.
+What is run, and how a document says so: tests/fixtures/documents.py. A block finds, beside the
+document's files, the pooler's configuration in /etc/pgbouncer, and in its environment DATABASE_URL,
+PG* and POSTGRES_* of user app and database app through the pooler, and DIRECT_DATABASE_URL past it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,20 @@ import pytest
 from pgmux.config import load_config
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.documents import (
+    DOCUMENTS,
+    ROOT,
+    Block,
+    blocks_of,
+    command_of,
+    environment,
+    name_of,
+    run,
+    write_files,
+)
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "src").glob("**/*.py")))
 
-_EXAMPLE = re.compile(r"<!-- run: (.+?) -->\n```sh\n(.*?)```", re.DOTALL)
 _INI = re.compile(r"^```ini\n(.*?)```", re.DOTALL | re.MULTILINE)
 _HBA = re.compile(r"^```\n(# TYPE .*?)```", re.DOTALL | re.MULTILINE)
 _IDENT = re.compile(r"^```\n(# MAP .*?)```", re.DOTALL | re.MULTILINE)
@@ -32,40 +40,32 @@ _SOURCE_FILE = re.compile(
     r"`((?:wire|config|auth|pool|session|admin|metrics|net|daemon|ops|cli)/\w+\.py)`"
 )
 
-
-def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-@dataclass(frozen=True)
-class Example:
-    document: str
-    output: str
-    commands: str
-
-
-EXAMPLES = [
-    Example(name_of(path), *groups)
-    for path in DOCUMENTS
-    for groups in _EXAMPLE.findall(path.read_text(encoding="utf-8"))
-]
+EXAMPLES = [block for path in DOCUMENTS for block in blocks_of(path) if block.output is not None]
 
 
 @pytest.fixture(scope="module")
 def pooler(postgres: EmbeddedPostgres) -> Iterator[PoolerProcess]:
     """What the examples suppose: user app may use database app and the console."""
+    postgres.psql("CREATE ROLE app LOGIN PASSWORD 'secret'")
+    postgres.psql("CREATE DATABASE app OWNER app")
     with PoolerProcess(
         port=find_free_port(),
-        databases={"app": f"host={postgres.host} port={postgres.port} dbname=postgres"},
+        databases={"app": f"host={postgres.host} port={postgres.port}"},
         users={"app": "secret"},
-        settings={"auth_type": "scram-sha-256", "admin_users": "app"},
+        settings={
+            "auth_type": "scram-sha-256",
+            "admin_users": "app",
+            "pool_mode": "transaction",
+        },
     ) as process:
         yield process
+    postgres.psql("DROP DATABASE app WITH (FORCE)")
+    postgres.psql("DROP ROLE app")
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.document)
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_an_example_of_the_documents_does_what_they_say(
-    example: Example, postgres: EmbeddedPostgres, pooler: PoolerProcess, tmp_path: Path
+    example: Block, postgres: EmbeddedPostgres, pooler: PoolerProcess, tmp_path: Path
 ) -> None:
     shim_dir = tmp_path / "bin"
     shim_dir.mkdir()
@@ -75,17 +75,40 @@ def test_an_example_of_the_documents_does_what_they_say(
         "/tmp": str(tmp_path),
         "6432": str(pooler.port),
     }
-    commands = re.sub("|".join(places), lambda found: places[found[0]], example.commands)
+    write_files(example.document, tmp_path, places)
     path = [Path(sys.executable).parent, postgres.tool("psql").parent, os.environ["PATH"]]
-    done = subprocess.run(
-        ["sh", "-e", "-c", commands],
-        env={**os.environ, "PATH": os.pathsep.join(map(str, path)), "PGPASSWORD": "secret"},
-        capture_output=True,
-        text=True,
-        timeout=30,
+    env = environment(f"postgresql://app:secret@{pooler.host}:{pooler.port}/app")
+    env["DIRECT_DATABASE_URL"] = f"postgresql://app:secret@{postgres.host}:{postgres.port}/app"
+    env["PATH"] = os.pathsep.join(map(str, path))
+    done = run(command_of(example, tmp_path, places), tmp_path, env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert example.output is not None and example.output in done.stdout, done.stdout + done.stderr
+
+
+def test_a_program_of_the_documents_is_written_as_pgmux_is(tmp_path: Path) -> None:
+    blocks = [block for path in DOCUMENTS for block in blocks_of(path)]
+    for number, block in enumerate(each for each in blocks if each.language == "python"):
+        (tmp_path / f"{number}.py").write_text(f"# {block}\n{block.code}")
+    for what in (("check", "--output-format=concise"), ("format", "--diff")):
+        command = (sys.executable, "-m", "ruff", *what, "--config", ROOT / "pyproject.toml")
+        done = run([*map(str, command), str(tmp_path)], tmp_path, os.environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_a_document_marks_is_found_and_nothing_else(tmp_path: Path) -> None:
+    marked = (
+        "```sh\nnot run\n```\n"
+        "<!-- run: 2 -->\n```python\nprint(2)\n```\n"
+        "<!-- file: app.py -->\n<!-- run: 3 -->\n```python\nprint(3)\n```\n"
+        "<!-- file: app.ini -->\n```ini\n[app]\n```\n"
     )
-    assert done.returncode == 0, done.stderr
-    assert example.output in done.stdout
+    document = tmp_path / "x.md"
+    document.write_text(marked)
+    assert [(b.language, b.code, b.output, b.file) for b in blocks_of(document)] == [
+        ("python", "print(2)\n", "2", None),
+        ("python", "print(3)\n", "3", "app.py"),
+        ("ini", "[app]\n", None, "app.ini"),
+    ]
 
 
 def test_the_documents_have_examples() -> None:
