@@ -6,6 +6,7 @@ auth_query's connection) is tested in protocol/test_auth_query.py.
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -139,7 +140,11 @@ def test_a_bad_first_packet_is_refused_also_in_single_bytes(name: str, strict: P
     with HostileClient(address_of(strict, "tcp")) as client, suppress(ConnectionClosed):
         for byte in sent:
             client.send(bytes([byte]))
-        assert client.read_fatal() == f"08P01 {text}"
+        said = client.read_fatal()
+        if sent[0] != 0 and "header" in text:  # refused by 5 bytes, shown as far as they had come
+            assert re.fullmatch(r"08P01 bad packet header: '[0-9a-f]{10,16}'", said)
+            text = text[: len(said) - len("08P01 '")] + "'"
+        assert said == f"08P01 {text}"
 
 
 CANCELS = {
