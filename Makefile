@@ -23,7 +23,8 @@ ARGS ?=
 # process, for a debugger.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo build test lint unit e2e sanitize bench bench-micro soak screenshots dist ci-deps clean
+.PHONY: demo build test lint unit e2e sanitize frameworks test-frameworks airflow2 airflow3 \
+  bench bench-micro soak screenshots dist ci-deps clean
 
 demo: $(VENV)/demo-installed
 	@$(BIN)/pgmux demo $(ARGS)
@@ -56,6 +57,15 @@ sanitize: $(VENV)/built
 	  $(BIN)/python -m pytest tests/forms --capture=sys $(PARALLEL) --max-worker-restart 0 $(ARGS)
 
 # PGBOUNCER=/path is the yardstick: PGBOUNCER=/opt/pgbouncer/bin/pgbouncer make bench
+# Both Airflows, each in an environment of its own: nothing else bears what they pin.
+frameworks: airflow2 airflow3
+
+airflow2: $(VENV)/airflow2/installed
+airflow3: $(VENV)/airflow3/installed
+
+test-frameworks: $(VENV)/built frameworks
+	$(BIN)/python -m pytest -m frameworks tests/apps $(PARALLEL) $(ARGS)
+
 bench: $(VENV)/built
 	$(BIN)/python -m bench $(ARGS)
 
@@ -129,4 +139,18 @@ $(TEST_INSTALLED): pyproject.toml apps/pyproject.toml setup.py Makefile | $(VENV
 $(VENV)/built: $(TEST_INSTALLED) setup.py $(COMPILED)
 	PGMUX_REQUIRE_CYTHON=$(REQUIRE_CYTHON) $(BIN)/python setup.py --quiet build_ext --inplace
 	@$(BIN)/pgmux --version
+	@touch $@
+
+# The newest Python that this Airflow takes, of those that are there: 2.11 has none later than 3.12.
+AIRFLOW2_PYTHON = $(firstword $(foreach each,python3.12 python3.11,$(shell $(each) -c '' \
+  2>/dev/null && command -v $(each))) $(PYTHON))
+AIRFLOW3_PYTHON = $(PYTHON)
+
+# What Airflow is tested with is written down: its own requirements let in what it doesn't work with.
+$(VENV)/airflow%/installed: tests/apps/airflow/airflow%.txt apps/pyproject.toml
+	@echo "Installing Airflow $* into $(@D) …"
+	@$(AIRFLOW$*_PYTHON) -m venv $(@D) || { rm -rf $(@D); \
+	  echo "$(AIRFLOW$*_PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable apps
 	@touch $@

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pgmux_apps import __version__
-from pgmux_apps.airflow import check
+from pgmux_apps.airflow import advice, check, pool
 
 
 class Command(Protocol):
@@ -25,7 +25,7 @@ class Command(Protocol):
     def run(self, arguments: argparse.Namespace) -> int: ...
 
 
-COMMANDS: tuple[Command, ...] = (check,)
+COMMANDS: tuple[Command, ...] = (check, pool, advice)
 
 
 def build_parser() -> argparse.ArgumentParser:

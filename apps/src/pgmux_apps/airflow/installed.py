@@ -1,0 +1,116 @@
+"""The Airflow that is installed beside this, if one is: its version, settings and pools.
+
+Pools go through the model's own functions, which `airflow pools` of 2 and of 3 calls too: no
+process of several seconds for each question, and no output to take apart. Settings are asked of
+Airflow's configuration where there is one, else read from AIRFLOW__SECTION__NAME and airflow.cfg.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+class AirflowError(Exception):
+    """Airflow, or its metadata database, can't be asked: what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool of Airflow's, as its metadata database has it; slots -1: unlimited."""
+
+    name: str
+    slots: int
+    description: str = ""
+    include_deferred: bool = False
+
+
+def major_version() -> int | None:
+    """2 or 3; None where no Airflow is installed. Imports nothing of it."""
+    try:
+        return int(metadata.version("apache-airflow").split(".")[0])
+    except metadata.PackageNotFoundError:
+        pass
+    try:  # Airflow 3 can be installed without the package that names all of it
+        return int(metadata.version("apache-airflow-core").split(".")[0])
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def find_pool(name: str) -> Pool | None:
+    """The pool of that name. Raises: AirflowError."""
+    found = _asked(lambda model: model.get_pool(name))
+    if found is None:
+        return None
+    return Pool(name, found.slots, found.description or "", bool(found.include_deferred))
+
+
+def set_pool(pool: Pool) -> None:
+    """Make the pool, or change it. A team that it belongs to stays. Raises: AirflowError."""
+
+    def change(model: Any) -> None:
+        existing = model.get_pool(pool.name)
+        team = getattr(existing, "team_name", None)
+        model.create_or_update_pool(
+            name=pool.name,
+            slots=pool.slots,
+            description=pool.description,
+            include_deferred=pool.include_deferred,
+            **({"team_name": team} if team else {}),
+        )
+
+    _asked(change)
+
+
+def _asked(question: Callable[[Any], Any]) -> Any:
+    try:
+        # The first imports all of Airflow: its settings, and what they do at import
+        import airflow  # noqa: F401
+        from airflow.models.pool import Pool as Model
+
+        return question(Model)
+    except Exception as error:
+        # SQLAlchemy's text goes on with the statement and a link
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        said = lines[0] if lines else type(error).__name__
+        raise AirflowError(f"Airflow's metadata database can't be asked: {said}") from error
+
+
+def setting(section: str, name: str) -> str | None:
+    """Airflow's value of a setting, or None where neither says one. Raises: AirflowError."""
+    variable = f"AIRFLOW__{section.upper()}__{name.upper()}"
+    if os.environ.get(variable):
+        return os.environ[variable]
+    if major_version() is not None:
+        try:
+            from airflow.configuration import conf
+
+            value = conf.get(section, name, fallback=None)
+        except Exception as error:
+            raise AirflowError(f"Airflow's configuration can't be read: {error}") from error
+        return None if value is None else str(value)
+    return _from_file(configuration_file(), section, name)
+
+
+def configuration_file() -> Path:
+    """Where Airflow looks for its airflow.cfg."""
+    if given := os.environ.get("AIRFLOW_CONFIG"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser() / "airflow.cfg"
+
+
+def _from_file(path: Path, section: str, name: str) -> str | None:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise AirflowError(f"{path}: {str(error).splitlines()[0]}") from error
+    return parser.get(section, name, fallback=None)
