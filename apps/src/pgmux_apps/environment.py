@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+# int() alone would take 1_000 and the digits of other scripts, which nobody means, and raise for
+# thousands of them.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_MOST_SECRET = 65536  # characters, of a file that should hold one line
 
 
 class SettingError(ValueError):
@@ -36,8 +41,22 @@ class Environment:
         """The variable's value, or `default`."""
         return self.given(name) or default
 
-    def flag(self, name: str, default: bool) -> bool:
-        """True or false in the usual spellings, in capitals or not. Raises: SettingError."""
+    def secret(self, name: str) -> str | None:
+        """The variable's very value, or what the file holds that `NAME_FILE` names, without the end
+        of its last line; None where neither is given. Neither is ever shown. Raises: SettingError.
+        """
+        value = self._values.get(name) or None
+        path = self.given(f"{name}_FILE")
+        if path is None:
+            return value
+        if value is not None:
+            raise SettingError(f"{name} and {name}_FILE are both given: one of them is accepted")
+        return _read_secret(f"{name}_FILE", path)
+
+    def flag(self, name: str, default: bool, *, also: str = "") -> bool:
+        """True or false in the usual spellings, in capitals or not. Raises: SettingError, which
+        says `also` of what the caller takes beside them.
+        """
         value = self.given(name)
         if value is None:
             return default
@@ -46,19 +65,18 @@ class Environment:
         if value.lower() in _FALSE:
             return False
         raise SettingError(
-            f"{_shown(name, value)}: true or false (1, 0, yes, no, on, off) is accepted"
+            f"{_shown(name, value)}: true or false (1, 0, yes, no, on, off) is accepted{also}"
         )
 
-    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
-        """An integer between the two, both included. Raises: SettingError."""
+    def integer(self, name: str, default: int, *, least: int, most: int, also: str = "") -> int:
+        """An integer between the two, both included; `also` as of flag(). Raises: SettingError."""
         value = self.given(name)
         if value is None:
             return default
-        # int() alone would take 1_000 and the digits of other scripts, which nobody means
-        number = int(value) if value.lstrip("+-").isascii() and _is_integer(value) else None
+        number = int(value) if _INTEGER.fullmatch(value) else None
         if number is None or not least <= number <= most:
             raise SettingError(
-                f"{_shown(name, value)}: an integer from {least} to {most} is accepted"
+                f"{_shown(name, value)}: an integer from {least} to {most} is accepted{also}"
             )
         return number
 
@@ -87,8 +105,21 @@ class Environment:
         return value.lower()
 
 
-def _is_integer(value: str) -> bool:
-    return (value[1:] if value[0] in "+-" else value).isdigit()
+def _read_secret(name: str, path: str) -> str:
+    """What the file holds. The error doesn't show the path: it may be the secret, put there."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            text = file.read(_MOST_SECRET + 1).removesuffix("\n").removesuffix("\r")
+        reason = "" if text else "it is empty"
+    except OSError as error:
+        reason = error.strerror or "it can't be read"
+    except ValueError:
+        reason = "it isn't UTF-8 text"
+    if not reason and len(text) > _MOST_SECRET:
+        reason = f"it is longer than {_MOST_SECRET} characters"
+    if reason:  # outside of the handlers, whose error would show path or content beside ours
+        raise SettingError(f"{name}: a file that holds the value is accepted, but: {reason}")
+    return text
 
 
 def _shown(name: str, value: str) -> str:
