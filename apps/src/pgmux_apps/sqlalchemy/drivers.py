@@ -15,8 +15,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from urllib.parse import quote, urlencode
 
-from sqlalchemy.engine import URL
-
 from pgmux_apps.environment import SettingError
 from pgmux_apps.sqlalchemy.database_url import DRIVERS, DatabaseUrl, Host
 
@@ -83,23 +81,29 @@ def check_driver(asked: str | None) -> None:
 
 
 def render_url(url: DatabaseUrl, driver: str) -> str:
-    """SQLAlchemy's URL for the driver, with its password. Raises: SettingError."""
+    """SQLAlchemy's URL for the driver, with its password. Raises: SettingError.
+
+    Not by SQLAlchemy's own URL: each minor version quotes other parts of it than the last.
+    """
     pairs = _asyncpg_query(url) if driver == "asyncpg" else _libpq_query(url)
-    place, hosts = _split_hosts(url.hosts)
-    query: dict[str, tuple[str, ...]] = {}
-    for name, value in [*hosts, *pairs]:
-        query[name] = (*query.get(name, ()), value)
-    rendered = URL.create(
-        f"postgresql+{driver}",
-        # a password without a user isn't rendered
-        username=url.user if url.password is None else url.user or "",
-        password=url.password,
-        host=place.name or None,
-        port=place.port,
-        database=url.database,
-        query=query,
+    place, others = _split_hosts(url.hosts)
+    database = url.database or ""
+    if quote(database) != database:  # in its place 2.1 decodes it and 2.0 doesn't
+        others.append(("database" if driver == "asyncpg" else "dbname", database))
+        database = ""
+    userinfo = quote(url.user or "", safe="")
+    if url.password is not None:
+        userinfo += f":{quote(url.password, safe='')}"
+    return "".join(
+        (
+            f"postgresql+{driver}://",
+            f"{userinfo}@" if userinfo else "",
+            f"[{place.name}]" if ":" in place.name else place.name,
+            f":{place.port}" if place.port else "",
+            f"/{database}" if database else "",
+            f"?{urlencode([*others, *pairs])}" if others or pairs else "",
+        )
     )
-    return rendered.render_as_string(hide_password=False)
 
 
 def connect_timeout_of(url: DatabaseUrl) -> int | None:
