@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
+from sqlalchemy import create_engine
 
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from pgmux_apps.sqlalchemy import setup_sqlalchemy_pool_metrics
+from pgmux_apps.sqlalchemy.counts import Counts
+from pgmux_apps.sqlalchemy.pools import find_measurement
 from tests.fixtures import dashboards
 from tests.fixtures.dashboards import Target
 from tests.fixtures.load import Application, running_load
@@ -98,7 +103,7 @@ class Monitored:
     """A pooler under load, and the Prometheus that scrapes it."""
 
     prometheus: Prometheus
-    checkouts: Histogram  # of the application's pool
+    counts: Counts  # of the application's pool
 
     def ask(self, expr: str) -> list[Sample]:
         """The query's result, as soon as there is one."""
@@ -120,16 +125,18 @@ def monitored(
         pgmux={"http_listen": web},
     )
     with ExitStack() as stack:
-        api, checkouts = serve_sqlalchemy(stack)
+        registry = CollectorRegistry()
+        api, counts = serve_sqlalchemy(pooler, registry, stack)
         log = tmp_path_factory.mktemp("web") / "log"
         targets = {"pgmux": web, "api": api, "pgbouncer": serve_pgbouncer(postgres, log, stack)}
         prometheus = Prometheus(configuration(targets), RULES)
         stack.enter_context(prometheus)
         stack.enter_context(running_load(pooler.dsn("shop"), APPLICATIONS))
         stack.enter_context(stuck_clients(pooler))
+        stack.enter_context(stuck_thread(pooler, registry))
         come_and_go(pooler)
         wait_until(lambda: len(prometheus.query("up == 1")) == len(targets), timeout=20)
-        yield Monitored(prometheus, checkouts)
+        yield Monitored(prometheus, counts)
 
 
 def configuration(targets: dict[str, str]) -> dict[str, Any]:
@@ -174,37 +181,42 @@ def serve_pgbouncer(postgres: EmbeddedPostgres, log: Path, stack: ExitStack) -> 
     return f"{HOST}:{web.port}"
 
 
-def serve_sqlalchemy(stack: ExitStack) -> tuple[str, Histogram]:
-    """An application's own pool: 2 of 5 + 10 connections checked out. Its address, and how long
-    its checkouts take.
+def serve_sqlalchemy(
+    pooler: Pooler, registry: CollectorRegistry, stack: ExitStack
+) -> tuple[str, Counts]:
+    """An application with 2 of 5 + 10 connections checked out. Its address, and what is counted of
+    its pool.
     """
-    registry = CollectorRegistry()
-    values = {
-        "size": 5,
-        "checked_in": 3,
-        "checked_out": 2,
-        "overflow": 0,
-        "max_overflow": 10,
-        "capacity": 15,
-        "utilization_ratio": 2 / 15,
-        "waiters": 0,
-    }
-    for name, value in values.items():
-        gauge = Gauge(f"sqlalchemy_pool_{name}", name, ["pool_name"], registry=registry)
-        gauge.labels("default").set(value)
-    for name in ("connects", "disconnects", "checkouts", "checkins", "invalidations", "timeouts"):
-        counter = Counter(f"sqlalchemy_pool_{name}", name, ["pool_name"], registry=registry)
-        counter.labels("default")
-    duration = Histogram(
-        "sqlalchemy_pool_checkout_duration_seconds", "wait", ["pool_name"], registry=registry
-    )
-    duration.labels("default")
+    engine = create_engine(sqlalchemy_url(pooler))
+    setup_sqlalchemy_pool_metrics(engine, registry=registry)
+    stack.callback(engine.dispose)
+    for connection in [stack.enter_context(engine.connect()) for _ in range(5)][2:]:
+        connection.close()
+    measurement = find_measurement(engine.pool)
+    assert measurement is not None
     port = find_free_port()
     server, thread = start_http_server(port, addr=HOST, registry=registry)
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
-    return f"{HOST}:{port}", duration
+    return f"{HOST}:{port}", measurement.named.counts
+
+
+def sqlalchemy_url(pooler: Pooler) -> str:
+    return pooler.dsn("calm").replace("postgresql:", "postgresql+psycopg:", 1)
+
+
+@contextmanager
+def stuck_thread(pooler: Pooler, registry: CollectorRegistry) -> Iterator[None]:
+    """The application has a second pool, of one connection, for which a thread waits."""
+    engine = create_engine(sqlalchemy_url(pooler), pool_size=1, max_overflow=0, pool_timeout=600)
+    setup_sqlalchemy_pool_metrics(engine, "full", registry=registry)
+    with engine.connect():
+        thread = Thread(target=lambda: engine.connect().close())
+        thread.start()
+        yield
+    thread.join()
+    engine.dispose()
 
 
 def come_and_go(pooler: Pooler) -> None:
@@ -257,8 +269,8 @@ def test_the_variables_of_a_dashboard_offer_values(monitored: Monitored, uid: st
 def test_2_of_15_connections_are_13_percent(monitored: Monitored) -> None:
     """Not 100, as by size + overflow, where SQLAlchemy's overflow begins at -size."""
     (target,) = (each for each in TARGETS if each.panel == "SQLAlchemy Pool Utilization")
-    (sample,) = monitored.ask(target.expr)
-    assert round(sample.value, 2) == 13.33
+    values = {each.labels["pool_name"]: each.value for each in monitored.ask(target.expr)}
+    assert round(values["default"], 2) == 13.33
 
 
 def test_a_tenth_of_slow_checkouts_shows_in_the_99th_percentile(
@@ -269,8 +281,14 @@ def test_a_tenth_of_slow_checkouts_shows_in_the_99th_percentile(
     )
     monitored.ask("sqlalchemy_pool_checkout_duration_seconds_bucket")
     for seconds in (*[0.001] * 90, *[0.3] * 10):
-        monitored.checkouts.labels("default").observe(seconds)
-    (sample,) = wait_until(lambda: [s for s in monitored.ask(target.expr) if s.value > 0])
+        monitored.counts.add_checkout(seconds)
+    (sample,) = wait_until(
+        lambda: [
+            each
+            for each in monitored.ask(target.expr)
+            if each.labels["pool_name"] == "default" and each.value > 0.1
+        ]
+    )
     assert 0.25 < sample.value <= 0.5, "the bucket of 0.3 s"
 
 
@@ -306,6 +324,13 @@ def test_a_client_that_waits_is_on_its_way_to_an_alert(monitored: Monitored) -> 
     (sample,) = monitored.ask(alert)
     assert sample.labels["alertstate"] == "pending"
     assert sample.labels["severity"] == "warning"
+
+
+def test_a_thread_that_waits_for_an_applications_pool_is_too(monitored: Monitored) -> None:
+    (sample,) = monitored.ask('ALERTS{alertname="SqlalchemyWaiters"}')
+    assert sample.labels["pool_name"] == "full"
+    (sample,) = monitored.ask('ALERTS{alertname="SqlalchemyPoolUtilization", severity="critical"}')
+    assert sample.labels["pool_name"] == "full"
 
 
 def test_dashboards_of_the_exporter_find_their_gauges(monitored: Monitored) -> None:

@@ -7,6 +7,7 @@ a process counts from the first connection that it takes.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from prometheus_client.registry import Collector
 from pgmux_apps.sqlalchemy.counts import CHECKOUT_BUCKETS, HOLD_BUCKETS, Counts, Durations
 from pgmux_apps.sqlalchemy.measurement import NamedPools
 from pgmux_apps.sqlalchemy.pools import PoolState
+
+log = logging.getLogger("pgmux_apps.sqlalchemy")
 
 PREFIX = "sqlalchemy_pool_"
 LABELS = ("pool_name",)
@@ -221,7 +224,8 @@ class FilePublisher:
     def __init__(self, named: NamedPools, instruments: Instruments) -> None:
         self._named = named
         name = named.name
-        self._gauges = {key: each.labels(name) for key, each in instruments.gauges.items()}
+        self._instruments = instruments
+        self._gauges: dict[str, Gauge] = {}
         self._counters = {key: each.labels(name) for key, each in instruments.counters.items()}
         self._durations = {key: each.labels(name) for key, each in instruments.histograms.items()}
         self.reset()
@@ -229,7 +233,7 @@ class FilePublisher:
     def reset(self) -> None:
         """In a forked process, whose files are new."""
         self._writing = Lock()
-        self._is_behind = False
+        self._is_behind = self._has_failed = False
         self._observed: deque[tuple[Histogram, float]] = deque()
         self._written_counts = dict.fromkeys(COUNTERS, 0)
         self._written_gauges: dict[str, float] = {}
@@ -249,6 +253,10 @@ class FilePublisher:
             try:
                 self._is_behind = False
                 self._write()
+            except Exception:  # a full disk isn't to end the application's queries
+                if not self._has_failed:
+                    log.exception("the metrics of pool %s can't be written", self._named.name)
+                self._has_failed = True
             finally:
                 self._writing.release()
 
@@ -264,8 +272,14 @@ class FilePublisher:
                 self._written_counts[name] = count
         for name, value in self._values():
             if self._written_gauges.get(name) != value:
-                self._gauges[name].set(value)
+                self._gauge(name).set(value)
                 self._written_gauges[name] = value
+
+    def _gauge(self, name: str) -> Gauge:
+        """Made when there is a value: a gauge that is made is a 0 in the files."""
+        if name not in self._gauges:
+            self._gauges[name] = self._instruments.gauges[name].labels(self._named.name)
+        return self._gauges[name]
 
     def _values(self) -> Iterator[tuple[str, float]]:
         """The gauges; 0 for what this process had and hasn't any longer."""

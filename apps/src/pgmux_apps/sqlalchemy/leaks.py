@@ -141,8 +141,8 @@ def _application_frame() -> FrameType | None:
     greenlet = _current_greenlet()
     while True:
         while frame is not None:
-            module = frame.f_globals.get("__name__", "")
-            if module.partition(".")[0] not in _NOT_THE_APPLICATION:
+            module = frame.f_globals.get("__name__")
+            if str(module).partition(".")[0] not in _NOT_THE_APPLICATION:
                 return frame
             frame = frame.f_back
         # SQLAlchemy runs its synchronous core in a greenlet, whose stack ends at its own bottom:

@@ -8,6 +8,7 @@ as well. SQLAlchemy 1.4, 2.0 and 2.1.
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -20,6 +21,8 @@ from sqlalchemy.util.queue import Empty
 
 if TYPE_CHECKING:
     from pgmux_apps.sqlalchemy.measurement import PoolMeasurement
+
+log = logging.getLogger("pgmux_apps.sqlalchemy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,26 @@ def measure_pool(pool: Pool, measurement: PoolMeasurement) -> None:
 # Python has it, so there is no mix-in with super(): `_unmeasured` is the class as it was.
 
 
+class _Kept:
+    """A mistake in here is logged, once: it must not cost the application its connection."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if not self._is_told:
+            self._is_told = True
+            log.error("measuring a pool failed, this is only said once", exc_info=error)
+        return True
+
+
+_kept_from_the_application = _Kept()
+
+
 def _connect(pool: Any) -> Any:
     """Pool.connect: a connection, and how long it took."""
     measurement: PoolMeasurement | None = pool.pgmux_measurement
@@ -129,7 +152,8 @@ def _connect(pool: Any) -> Any:
     except Exception as error:
         measurement.on_failure(error, monotonic())
         raise
-    measurement.on_checkout(connection, asked_at, monotonic())
+    with _kept_from_the_application:
+        measurement.on_checkout(connection, asked_at, monotonic())
     return connection
 
 
@@ -139,7 +163,8 @@ def _do_return_conn(pool: Any, record: Any) -> None:
     if measurement is None:
         pool._unmeasured._do_return_conn(pool, record)
         return
-    measurement.on_checkin(record, monotonic())
+    with _kept_from_the_application:
+        measurement.on_checkin(record, monotonic())
     try:
         pool._unmeasured._do_return_conn(pool, record)
     finally:
