@@ -23,7 +23,7 @@ ARGS ?=
 # process, for a debugger.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo build test lint unit e2e sanitize frameworks test-frameworks airflow2 airflow3 \
+.PHONY: demo build test lint unit e2e sanitize frameworks test-frameworks airflow2 airflow3 django6 \
   bench bench-micro soak screenshots dist ci-deps clean
 
 demo: $(VENV)/demo-installed
@@ -57,14 +57,16 @@ sanitize: $(VENV)/built
 	  $(BIN)/python -m pytest tests/forms --capture=sys $(PARALLEL) --max-worker-restart 0 $(ARGS)
 
 # PGBOUNCER=/path is the yardstick: PGBOUNCER=/opt/pgbouncer/bin/pgbouncer make bench
-# Both Airflows, each in an environment of its own: nothing else bears what they pin.
-frameworks: airflow2 airflow3
+# Both Airflows, each in an environment of its own: nothing else bears what they pin; and Django 6,
+# which takes Python 3.12 or later: make PYTHON312=/usr/bin/python3.13 django6
+frameworks: airflow2 airflow3 django6
 
 airflow2: $(VENV)/airflow2/installed
 airflow3: $(VENV)/airflow3/installed
+django6: $(VENV)/django6/installed
 
 test-frameworks: $(VENV)/built frameworks
-	$(BIN)/python -m pytest -m frameworks tests/apps $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak' tests/apps $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/built
 	$(BIN)/python -m bench $(ARGS)
@@ -154,3 +156,18 @@ $(VENV)/airflow%/installed: tests/apps/airflow/airflow%.txt apps/pyproject.toml
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable apps
 	@touch $@
+
+PYTHON312 ?=
+PYTHONS := $(or $(PYTHON312),$(PYTHON) python3 python3.12 python3.13 python3.14 \
+  $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python))
+
+$(VENV)/django6/installed: | $(VENV)/bin/python
+	@set -e; for each in $(PYTHONS); do \
+	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	    echo "Installing Django 6.1 into $(@D) with $$each …"; \
+	    "$$each" -m venv $(@D); \
+	    $(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	      'Django>=6.1,<6.2' 'psycopg[binary,pool]>=3.2'; \
+	    touch $@; exit; \
+	  fi; \
+	done; echo "Django 6 takes Python 3.12 or later: make PYTHON312=/path/to/it django6" >&2; exit 1
