@@ -1,0 +1,1 @@
+"""What pgmux_check adds to the system checks: what the database and its pooler answer."""
