@@ -29,11 +29,13 @@ from pgmux_apps.sqlalchemy import get_db_connect_args, get_db_url, get_sqlalchem
 from tests.fixtures.certificates import Authority
 from tests.fixtures.pooler import MakePooler, Pooler
 from tests.fixtures.tools import require_tool
+from tests.fixtures.waiting import wait_until
 
 Environ = Mapping[str, str]
 DRIVERS = ["psycopg", "psycopg2", "psycopg_async", "asyncpg"]
 FRONTS = ["pgmux", "pgbouncer", "direct"]
-NASTY = "p@ss:w/o?r#d% &+=\\'\"[]{}<>|^`~$,;!*()%40äöü€"
+ROLE = "role of @settings/é"
+PASSWORD = "p@ss:w/o?r#d% &+=\\'\"[]{}<>|^`~$,;!*()%40äöü€"
 QUERY = sa.text("SELECT CAST(:n AS int), 'fixed'")
 
 
@@ -203,34 +205,39 @@ def test_the_drivers_own_defaults_fail_behind_pgbouncer_where_ours_do_not(
 # Every way to get there
 
 
+@pytest.fixture(scope="module")
+def strict(module_pooler: MakePooler, postgres: EmbeddedPostgres) -> Iterator[Pooler]:
+    """pgmux that asks for the password of ROLE."""
+    role = sql.Identifier(ROLE)
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(PASSWORD))
+        )
+        yield module_pooler(settings={"auth_type": "scram-sha-256"}, users={ROLE: PASSWORD})
+        admin.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_password_of_every_character_logs_in(
-    pooler: MakePooler, postgres: EmbeddedPostgres, driver: str, tmp_path: Path
+    strict: Pooler, postgres: EmbeddedPostgres, driver: str, tmp_path: Path
 ) -> None:
-    role = "role of @settings/é"
-    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
-        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-        admin.execute(create.format(sql.Identifier(role), sql.Literal(NASTY)))
-        try:
-            front = pooler(settings={"auth_type": "scram-sha-256"}, users={role: NASTY})
-            file = tmp_path / "password"
-            file.write_text(f"{NASTY}\n")
-            place = f"{front.host}:{front.port}/postgres"
-            user, password = quote(role, safe=""), quote(NASTY, safe="")
-            parts = variables(front, postgres, POSTGRES_USER=role, POSTGRES_PASSWORD=NASTY)
-            for environ in (
-                parts,
-                {**parts, "POSTGRES_PASSWORD": "", "POSTGRES_PASSWORD_FILE": str(file)},
-                {"DATABASE_URL": f"postgres://{user}:{password}@{place}"},
-                {"DATABASE_URL": f"postgres://{user}@{place}", "POSTGRES_PASSWORD": NASTY},
-            ):
-                with_engine(environ, driver, lambda a, b: _is_user(a, role))
-        finally:
-            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    file = tmp_path / "password"
+    file.write_text(f"{PASSWORD}\n")
+    place = f"{strict.host}:{strict.port}/postgres"
+    user, password = quote(ROLE, safe=""), quote(PASSWORD, safe="")
+    parts = variables(strict, postgres, POSTGRES_USER=ROLE, POSTGRES_PASSWORD=PASSWORD)
+    for environ in (
+        parts,
+        {**parts, "POSTGRES_PASSWORD": "", "POSTGRES_PASSWORD_FILE": str(file)},
+        {"DATABASE_URL": f"postgres://{user}:{password}@{place}"},
+        {"DATABASE_URL": f"postgres://{user}@{place}", "POSTGRES_PASSWORD": PASSWORD},
+    ):
+        with_engine(environ, driver, be_the_role)
 
 
-def _is_user(connection: sa.Connection, role: str) -> None:
-    assert connection.scalar(sa.text("SELECT current_user")) == role
+def be_the_role(a: sa.Connection, b: sa.Connection) -> None:
+    for connection in (a, b):
+        assert connection.scalar(sa.text("SELECT current_user")) == ROLE
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -243,7 +250,7 @@ def test_a_unix_socket_and_several_hosts_are_reached(
         f"%2F{quote(str(directory)[1:], safe='')}:{port}/postgres",
         f"/postgres?host={directory}&port={port}",
         f"127.0.0.1:{nobody},127.0.0.1:{port}/postgres",
-        f"/postgres?host=127.0.0.1&host=127.0.0.1:{port}&application_name=x",
+        f"/postgres?host=127.0.0.1:{nobody}&host=127.0.0.1:{port}&application_name=x",
     )
     for place in places:
         environ = {"DATABASE_URL": f"postgresql://postgres@{place}", "DB_CONNECT_TIMEOUT": "5"}
@@ -252,24 +259,31 @@ def test_a_unix_socket_and_several_hosts_are_reached(
     with_engine(environ, driver, take_turns)
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-def test_tls_and_startup_parameters_are_every_drivers(
-    pooler: MakePooler, authority: Authority, driver: str
-) -> None:
+@pytest.fixture(scope="module")
+def encrypted(module_pooler: MakePooler, authority: Authority) -> Pooler:
+    """pgmux that wants TLS."""
     certificate = authority.issue("localhost")
-    front = pooler(
+    return module_pooler(
         settings={
             "client_tls_sslmode": "require",
             "client_tls_key_file": certificate.key_file,
             "client_tls_cert_file": certificate.cert_file,
         }
     )
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_tls_and_startup_parameters_are_every_drivers(
+    encrypted: Pooler, authority: Authority, driver: str
+) -> None:
     query = f"sslmode=verify-full&sslrootcert={authority.ca_file}&application_name=the%20shop"
-    url = f"postgresql://postgres@localhost:{front.port}/postgres"
+    url = f"postgresql://postgres@localhost:{encrypted.port}/postgres"
     seen: list[str] = []
 
     def look(a: sa.Connection, b: sa.Connection) -> None:
-        seen.extend(row["application_name"] for row in front.console("SHOW CLIENTS") if row["tls"])
+        seen.extend(
+            row["application_name"] for row in encrypted.console("SHOW CLIENTS") if row["tls"]
+        )
         assert a.scalar(sa.text("SHOW application_name")) == "the shop"
 
     with_engine({"DATABASE_URL": f"{url}?{query}"}, driver, look)
@@ -316,3 +330,31 @@ def test_the_functions_import_neither_a_driver_nor_pgmux() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "postgresql+psycopg://db/x\n[]\n"
+
+
+@pytest.fixture(scope="module")
+def impatient(module_pooler: MakePooler) -> Pooler:
+    """pgmux that ends idle clients soon."""
+    return module_pooler(settings={"client_idle_timeout": 0.2})
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_connection_that_the_pooler_ended_is_replaced_before_it_is_used(
+    impatient: Pooler, postgres: EmbeddedPostgres, driver: str
+) -> None:
+    environ = variables(impatient, postgres)
+
+    def clients() -> list[dict[str, Any]]:
+        shown = impatient.console("SHOW CLIENTS")
+        return [row for row in shown if row["database"] != "pgbouncer"]
+
+    def be_idle(a: sa.Connection, b: sa.Connection) -> None:
+        a.close()
+        b.close()
+        wait_until(lambda: not clients())
+        with a.engine.connect() as again:
+            assert again.scalar(sa.text("SELECT 1")) == 1
+
+    with_engine(environ, driver, be_idle)
+    with pytest.raises(sa.exc.DBAPIError):
+        with_engine({**environ, "DB_POOL_PRE_PING": "no"}, driver, be_idle)
