@@ -398,8 +398,8 @@ class Names:
     def _dotted(self, dotted: str, module: Module, depth: int) -> list[Meaning]:
         """What a dotted name of an import is, as seen from a module of the folder."""
         names = tuple(dotted.split("."))
-        for start in self._starts(names, module):
-            for length in range(len(start), 0, -1):
+        for start, least in self._starts(names, module):
+            for length in range(len(start), least, -1):
                 source = self.folder.module(module.source.root, start[:length])
                 if source is None:
                     continue
@@ -409,13 +409,19 @@ class Names:
                 return found
         return [External(dotted)]
 
-    def _starts(self, names: tuple[str, ...], module: Module) -> Iterator[tuple[str, ...]]:
-        """The ways to read an import: from the folder, from its parent, from beside the file."""
-        yield names
+    def _starts(
+        self, names: tuple[str, ...], module: Module
+    ) -> Iterator[tuple[tuple[str, ...], int]]:
+        """The ways to read an import: from the folder, from its parent, from beside the file.
+
+        With each, how many of the names say only where it starts.
+        """
+        yield names, 0
         if names[0] == module.source.root.name:
-            yield names[1:]
-        if module.source.package:
-            yield (*module.source.package, *names)
+            yield names[1:], 0
+        package = module.source.package
+        if package:
+            yield (*package, *names), len(package)
 
     def _member(self, base: Meaning, name: str, depth: int) -> list[Meaning]:
         if depth <= 0:
