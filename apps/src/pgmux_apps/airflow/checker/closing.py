@@ -50,8 +50,10 @@ class ClosingRule:
         parent = module.parent[node]
         match parent:
             case ast.NamedExpr(target=target):
-                is_closed = self._is_closed_by_name(target.id, node, module, thing)
-                return None if is_closed else self._wrong(parent, module, thing)
+                if self._is_closed_by_name(target.id, node, module, thing):
+                    return None
+                is_used = isinstance(module.parent[parent], ast.Call | ast.keyword | ast.withitem)
+                return self._wrong(parent, module, thing) if is_used else _NEVER
             case ast.Await() | ast.IfExp() | ast.BoolOp():
                 return self._wrong(parent, module, thing)
             case ast.withitem():

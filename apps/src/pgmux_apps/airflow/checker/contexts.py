@@ -62,7 +62,7 @@ def contexts_of(node: ast.AST, scope: Scope, callers: int = MOST_CALLERS) -> lis
 def _climb(node: ast.AST, scope: Scope, inner: Context, callers: int) -> Iterator[Context]:
     for child, parent in scope.module.above(node):
         if isinstance(parent, ast.With | ast.AsyncWith) and child in parent.body:
-            for item in parent.items:
+            for item in reversed(parent.items):
                 for layer in layers_of(item.context_expr, scope.module.scope[parent]):
                     inner = (*inner, layer)
                     if layer.is_dag:

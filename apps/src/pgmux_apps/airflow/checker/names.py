@@ -352,9 +352,13 @@ class Names:
                 return self._named(node.id, scope, depth)
             case ast.Attribute():
                 bases = self.meanings(node.value, scope, depth - 1) if depth else []
-                found = [
-                    each for base in bases for each in self._member(base, node.attr, depth - 1)
-                ]
+                found: list[Meaning] = []
+                for base in bases:
+                    if isinstance(base, External):  # perhaps a package of the folder after all
+                        dotted = f"{base.dotted}.{node.attr}"
+                        found += self._dotted(dotted, scope.module, depth - 1)
+                    else:
+                        found += self._member(base, node.attr, depth - 1)
                 return found or [Expression(node, scope)]
             case ast.expr():
                 return [Expression(node, scope)]
