@@ -337,6 +337,13 @@ def test_preparing_can_be_turned_on(text: str, threshold: int) -> None:
     assert get_db_connect_args(environ, driver="asyncpg") == {"timeout": 10}
 
 
+def test_who_has_a_url_from_elsewhere_needs_none_here() -> None:
+    off = {"DB_PREPARE_THRESHOLD": "0"}
+    assert get_db_connect_args(off) == {"connect_timeout": 10, "prepare_threshold": None}
+    assert get_db_connect_args(off, driver="psycopg2") == {"connect_timeout": 10}
+    assert get_db_connect_args({"PGBOUNCER_HOST": "front"}, driver="asyncpg")["timeout"] == 10
+
+
 def test_without_a_word_about_it_preparing_is_off_behind_a_pooler_alone() -> None:
     assert get_db_connect_args(ONE_URL) == {"connect_timeout": 10, "prepare_threshold": None}
     assert get_db_connect_args(ONE_URL, use_pgbouncer=False) == {"connect_timeout": 10}

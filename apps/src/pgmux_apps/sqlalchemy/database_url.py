@@ -28,7 +28,7 @@ DRIVERS = ("psycopg", "psycopg_async", "psycopg2", "asyncpg")
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+(?P<driver>\w+))?://", re.IGNORECASE)
 # A name, the directory of a Unix socket, a socket without a file, or the driver's own choice.
 _NAME = re.compile(r"[\w.-]*|[/@].*")
-_HOSTS = re.compile(r"(\[[^\]]*\]|[^:,]*)(:[0-9]*)?(,(\[[^\]]*\]|[^:,]*)(:[0-9]*)?)*")
+_HOSTS = re.compile(r"(\[[^\]]*\]|[^:,\[]*)(:[0-9]*)?(,(\[[^\]]*\]|[^:,\[]*)(:[0-9]*)?)*")
 _PORT = re.compile(r"[0-9]{1,5}")
 # A Service named postgres has Kubernetes set POSTGRES_PORT=tcp://10.0.0.7:5432 in every container.
 _SERVICE = re.compile(r"tcp://[^/]+:(?P<port>[0-9]{1,5})")

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from sqlalchemy.pool import NullPool
 
-from pgmux_apps.environment import Environment
-from pgmux_apps.sqlalchemy.database_url import DatabaseUrl
+from pgmux_apps.environment import Environment, SettingError
+from pgmux_apps.sqlalchemy.database_url import FORM, DatabaseUrl
 from pgmux_apps.sqlalchemy.drivers import (
     asyncpg_numbers,
     check_driver,
@@ -49,8 +49,8 @@ class Preset:
     pool_recycle: int
 
 
-# The pooler keeps the connections to PostgreSQL: the engine's cost little, and one that must wait
-# long for a connection says so soon.
+# The pooler bounds PostgreSQL's connections and has a queue of its own: a few for each process are
+# enough, and who waits long for one of them is told so soon.
 WITH_POOLER = Preset(pool_size=5, max_overflow=10, pool_timeout=10.0, pool_recycle=1800)
 WITHOUT_POOLER = Preset(pool_size=20, max_overflow=30, pool_timeout=30.0, pool_recycle=3600)
 
@@ -75,6 +75,11 @@ def get_db_url(
     environment = Environment(environ)
     pooled = _is_pooled(environment, use_pgbouncer)
     url = find_database(environment, use_pgbouncer=pooled)
+    if url is None:
+        raise SettingError(
+            "DATABASE_URL is not set, nor are POSTGRES_HOST, POSTGRES_USER, POSTGRES_PASSWORD and "
+            f"POSTGRES_DB: DATABASE_URL={FORM} is accepted"
+        )
     return render_url(url, choose_driver(driver, url))
 
 
@@ -116,7 +121,8 @@ def get_db_connect_args(
     """
     environment = Environment(environ)
     pooled = _is_pooled(environment, use_pgbouncer)
-    url = find_database(environment, use_pgbouncer=pooled)
+    # who has a URL from elsewhere says the driver
+    url = find_database(environment, use_pgbouncer=pooled) or DatabaseUrl("DATABASE_URL")
     prepare = _prepare(environment)
     timeout = _connect_timeout(environment, url)
     chosen = choose_driver(driver, url)

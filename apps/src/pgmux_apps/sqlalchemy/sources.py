@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pgmux_apps.environment import Environment, SettingError
+from pgmux_apps.environment import Environment
 from pgmux_apps.sqlalchemy.database_url import (
-    FORM,
     DatabaseUrl,
     Host,
     check_text,
@@ -34,15 +33,17 @@ _POOLER = (Host("pgbouncer", 5432),)  # as compose files name it, with the port 
 _POSTGRES = (Host("localhost", 5432),)
 
 
-def find_database(environment: Environment, *, use_pgbouncer: bool) -> DatabaseUrl:
-    """Where to connect, and as whom. Raises: SettingError."""
+def find_database(environment: Environment, *, use_pgbouncer: bool) -> DatabaseUrl | None:
+    """Where to connect, and as whom; None where no variable says so. Raises: SettingError."""
     return _through_pooler(environment) if use_pgbouncer else _direct(environment)
 
 
-def _through_pooler(environment: Environment) -> DatabaseUrl:
+def _through_pooler(environment: Environment) -> DatabaseUrl | None:
     url = _given(environment, _POOLER)
     host = environment.given("PGBOUNCER_HOST")
     port = environment.given("PGBOUNCER_PORT")
+    if url is None:
+        return None
     if host is not None:
         hosts = parse_hosts("PGBOUNCER_HOST", host)
         hosts = tuple(Host(each.name, each.port or PGBOUNCER_PORT) for each in hosts)
@@ -55,20 +56,20 @@ def _through_pooler(environment: Environment) -> DatabaseUrl:
     return url
 
 
-def _direct(environment: Environment) -> DatabaseUrl:
+def _direct(environment: Environment) -> DatabaseUrl | None:
     for name in DIRECT_URLS:
         text = environment.secret(name)
         if text is not None:
             return _from_url(environment, name, text)
     url = _given(environment, _POSTGRES)
     port = environment.given("DB_DIRECT_PORT")
-    if port is None:
+    if url is None or port is None:
         return url
     ports = parse_ports("DB_DIRECT_PORT", port)
     return replace(url, hosts=with_ports("DB_DIRECT_PORT", url.hosts or (Host(""),), ports))
 
 
-def _given(environment: Environment, hosts: tuple[Host, ...]) -> DatabaseUrl:
+def _given(environment: Environment, hosts: tuple[Host, ...]) -> DatabaseUrl | None:
     """DATABASE_URL or POSTGRES_*; `hosts` where the latter name none."""
     text = environment.secret("DATABASE_URL")
     if text is not None:
@@ -84,16 +85,13 @@ def _from_url(environment: Environment, name: str, text: str) -> DatabaseUrl:
     return url
 
 
-def _from_parts(environment: Environment, hosts: tuple[Host, ...]) -> DatabaseUrl:
+def _from_parts(environment: Environment, hosts: tuple[Host, ...]) -> DatabaseUrl | None:
     host = environment.given("POSTGRES_HOST")
     user = _checked(environment, "POSTGRES_USER")
     password = _checked(environment, "POSTGRES_PASSWORD")
     database = _checked(environment, "POSTGRES_DB")
     if host is None and user is None and password is None and database is None:
-        raise SettingError(
-            f"DATABASE_URL is not set, nor are POSTGRES_HOST, POSTGRES_USER, POSTGRES_PASSWORD and "
-            f"POSTGRES_DB: DATABASE_URL={FORM} is accepted"
-        )
+        return None  # not for the port's sake: Kubernetes may have set that
     if host is not None:
         hosts = parse_hosts("POSTGRES_HOST", host)
     port = environment.given("POSTGRES_PORT")
