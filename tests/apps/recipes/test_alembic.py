@@ -83,7 +83,8 @@ def test_a_migration_that_cannot_have_its_lock_gives_up_and_those_before_it_stay
 @pytest.fixture
 def direct(postgres: EmbeddedPostgres, database: str) -> Iterator[str]:
     """Where a table `orders` is, and deadlocks are found at once."""
-    url = postgres.dsn(database, options="-c deadlock_timeout=10ms")
+    postgres.psql(f"ALTER DATABASE {database} SET deadlock_timeout = '10ms'")
+    url = postgres.dsn(database)
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE orders (amount integer)")
     yield url

@@ -24,7 +24,7 @@ from tests.fixtures.waiting import wait_until
 
 PAGE = "docs/apps/fastapi.md"
 WORKERS = 2
-POOL_TIMEOUT = 2.0  # seconds
+POOL_TIMEOUT = 3.0  # seconds
 # Routes beside the page's, which take their time or fail at COMMIT.
 MORE = """
 
@@ -120,6 +120,12 @@ def test_forty_requests_at_a_time_are_served_by_two_servers(front: Pooler, serve
     assert SERVERS < pool["cl_active"] <= WORKERS * 15
 
 
+def is_critical(served: Served) -> bool:
+    """Whether the process that answers has all its connections in use."""
+    with httpx.Client(timeout=30) as client:
+        return bool(client.get(f"{served.url}/healthz").json()["status"] == "critical")
+
+
 def test_who_finds_no_connection_is_told_to_come_again_and_the_others_are_served(
     front: Pooler, served: Served
 ) -> None:
@@ -131,12 +137,7 @@ def test_who_finds_no_connection_is_told_to_come_again_and_the_others_are_served
             for each in (one, two):
                 each.execute("SELECT 1")  # and leaves its transaction open
             asked = asyncio.create_task(ask(served, *["GET /visits/home"] * 60))
-            full = WORKERS * 15
-            await asyncio.to_thread(
-                wait_until, lambda: pool_of(front, "visits")["cl_waiting"] == full
-            )
-            (health,) = await ask(served, "GET /healthz")
-            assert health.json()["status"] == "critical"
+            await asyncio.to_thread(wait_until, lambda: is_critical(served))
             (ready,) = await ask(served, "GET /readyz")
             assert (ready.status_code, ready.json()) == (503, "no")
         return await asked
@@ -162,7 +163,7 @@ def test_sigterm_lets_requests_end_and_then_no_client_is_left(
     async def stop_while_they_are_served() -> list[httpx.Response]:
         asked = asyncio.create_task(ask(served, *["GET /slow"] * 4))
         await asyncio.to_thread(
-            wait_until, lambda: pool_of(front, served.database)["cl_waiting"] == 2
+            wait_until, lambda: pool_of(front, served.database).get("cl_waiting") == 2
         )
         served.process.send_signal(signal.SIGTERM)
         return await asked
@@ -170,7 +171,7 @@ def test_sigterm_lets_requests_end_and_then_no_client_is_left(
     answers = asyncio.run(stop_while_they_are_served())
     assert [answer.json() for answer in answers] == ["done"] * 4
     assert served.process.wait(10) == 0, served.log.read_text()
-    wait_until(lambda: pool_of(front, served.database)["cl_active"] == 0)
+    wait_until(lambda: not pool_of(front, served.database).get("cl_active"))
     assert "unexpected eof" not in front.log()
 
 
