@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from pgmux.ops.pooler import end
 from tests.apps.recipes.conftest import SERVERS
-from tests.fixtures.documents import ROOT, environment, run, write_files
+from tests.fixtures.documents import ROOT, environment, write_files
 from tests.fixtures.pooler import Pooler
 from tests.fixtures.waiting import wait_until
 
@@ -56,6 +56,11 @@ def worker(directory: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[by
         end(process)
 
 
+def start(command: tuple[str, ...], directory: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=directory, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
 def clients_of(front: Pooler, database: str) -> list[dict[str, object]]:
     return [row for row in front.console("SHOW CLIENTS") if row["database"] == database]
 
@@ -73,9 +78,14 @@ def test_children_of_a_worker_share_two_servers_though_their_parent_has_used_the
     env = environment(front.dsn(database)) | sizes
     with psycopg.connect(front.dsn(database), autocommit=True) as connection:
         connection.execute("CREATE TABLE orders (amount integer)")
+    sender = start((sys.executable, "send.py"), tmp_path, env)
+    # This broker loses a message that is taken while it is being written.
+    wait_until(lambda: len(list((tmp_path / "queue").iterdir())) == 30)
     with worker(tmp_path, env) as process:
-        done = run((sys.executable, "send.py"), tmp_path, env)
-        assert done.stdout == f"30 orders by {CHILDREN} processes\n", done.stderr
+        answer, error = sender.communicate(timeout=30)
+        assert answer == f"30 orders by {CHILDREN} processes\n", (
+            error + (tmp_path / "worker.log").read_text()
+        )
         # each child's engine and result backend; the parent's one of its own
         assert len(clients_of(front, database)) <= 2 * CHILDREN + 1
         (pool,) = [r for r in front.console("SHOW DATABASES") if r["name"] == database]
