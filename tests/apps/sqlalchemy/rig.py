@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
 
 from pgmux_apps.sqlalchemy import check_pool_health

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool

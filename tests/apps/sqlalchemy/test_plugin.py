@@ -74,7 +74,7 @@ def test_create_engine_takes_the_same_arguments(scrape: Scrape) -> None:
 
 
 def test_async_engines_have_it_too(scrape: Scrape) -> None:
-    engine = create_async_engine("postgresql+psycopg://nobody@nowhere/d?plugin=pgmux&pool_name=api")
+    engine = create_async_engine("postgresql+asyncpg://nobody@nowhere/d?plugin=pgmux&pool_name=api")
     assert scrape.of("api", "size") == 5
     assert check_pool_health(engine)["pool_name"] == "api"
 

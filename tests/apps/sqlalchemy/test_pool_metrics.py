@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
-from sqlalchemy import Engine, event
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import (
@@ -27,9 +28,11 @@ from sqlalchemy.pool import (
 
 from pgmux_apps.environment import SettingError
 from pgmux_apps.sqlalchemy import (
+    pools,
     setup_sqlalchemy_pool_metrics,
     update_sqlalchemy_pool_metrics,
 )
+from pgmux_apps.sqlalchemy.measurement import PoolMeasurement
 from tests.apps.sqlalchemy.rig import Scrape, connect, make_engine, somebody_waits
 
 
@@ -189,6 +192,22 @@ def test_a_failure_to_connect_is_the_applications_as_before(setup: Setup, scrape
     with pytest.raises(RuntimeError, match="no route"):
         engine.connect()
     assert scrape["checked_out"] == scrape["checkouts_total"] == 0
+
+
+def test_a_mistake_in_measuring_costs_the_application_nothing(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("a mistake of ours")
+
+    engine = setup(pool_size=1, max_overflow=0)
+    monkeypatch.setattr(PoolMeasurement, "on_checkout", fail)
+    monkeypatch.setattr(PoolMeasurement, "on_checkin", fail)
+    monkeypatch.setattr(pools, "_kept_from_the_application", pools._Kept())
+    for _ in range(3):
+        with engine.connect():
+            pass
+    assert caplog.text.count("measuring a pool failed") == 1
 
 
 def test_dispose_leaves_the_pool_measured_and_counts_nothing_twice(

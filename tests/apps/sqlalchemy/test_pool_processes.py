@@ -227,6 +227,53 @@ print(of("checked_out"), of("waiters"))
     ) == ["1600.0 1600.0 1600.0", "0.0 0.0"]
 
 
+def test_a_connection_that_is_collected_while_files_are_written_is_written_next(
+    tmp_path: Path,
+) -> None:
+    """The garbage collector runs where it likes, and prometheus-client's lock isn't reentrant."""
+    assert run(
+        """
+from prometheus_client import Histogram
+engine = make()
+forgotten = [engine.raw_connection()]
+observe = Histogram.observe
+def collect_meanwhile(self, amount):
+    observe(self, amount)
+    forgotten.clear()
+Histogram.observe = collect_meanwhile
+engine.connect().close()
+print(together()("checkins_total"), together()("checkout_hold_seconds_count"))
+print(together()("checked_out"))
+""",
+        tmp_path,
+    ) == ["2.0 2.0", "0.0"]
+
+
+def test_files_that_cannot_be_written_cost_the_application_nothing(tmp_path: Path) -> None:
+    assert run(
+        """
+import logging
+from prometheus_client import Histogram
+engine = make()
+said = []
+class Said(logging.Handler):
+    def emit(self, record):
+        said.append(record.getMessage())
+logging.getLogger("pgmux_apps.sqlalchemy").addHandler(Said())
+logging.getLogger("pgmux_apps").propagate = False
+def full(self, amount):
+    raise OSError("No space left on device")
+Histogram.observe = full
+for _ in range(20):
+    with engine.connect():
+        pass
+print(check_pool_health(engine)["checked_out"])
+print([each for each in said if "held" not in each])
+""",
+        tmp_path,
+    ) == ["0", '["the metrics of pool default can\'t be written"]']
+
+
 def test_threads_that_count_at_once_lose_nothing() -> None:
     assert run("""
 engine = make(pool_size=2, max_overflow=1)
