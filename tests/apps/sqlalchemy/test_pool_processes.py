@@ -78,8 +78,10 @@ thread.start()
 while not check_pool_health(engine)["waiters"]:
     pass
 def child():
+    holder.close()              # the parent's; nobody should, and it isn't this process's checkin
     engine.dispose(close=False)
     of = scrape()
+    assert of("checkins_total") == 0
     print(of("checkouts_total"), of("connects_total"), of("waiters"), of("checked_out"))
     print(check_pool_health(engine)["held_too_long"])
     with engine.connect():

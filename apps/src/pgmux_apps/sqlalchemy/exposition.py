@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -25,7 +25,6 @@ from prometheus_client.registry import Collector
 
 from pgmux_apps.sqlalchemy.counts import CHECKOUT_BUCKETS, HOLD_BUCKETS, Counts, Durations
 from pgmux_apps.sqlalchemy.measurement import NamedPools
-from pgmux_apps.sqlalchemy.pools import PoolState
 
 log = logging.getLogger("pgmux_apps.sqlalchemy")
 
@@ -35,41 +34,27 @@ LABELS = ("pool_name",)
 
 @dataclass(frozen=True, slots=True)
 class GaugeOf:
-    """A number of PoolState. `together`: what it is of several processes."""
+    """An attribute of PoolState; `together` says what it is of several processes."""
 
     name: str
     help: str
-    value: Callable[[PoolState, int | None], float | None]
     together: Literal["livesum", "livemax"] = "livesum"
 
 
 GAUGES = (
-    GaugeOf("size", "Connections that the pool keeps open", lambda state, _: state.size),
-    GaugeOf("checked_in", "Connections that are open and free", lambda state, _: state.checked_in),
-    GaugeOf("checked_out", "Connections that are in use", lambda state, _: state.checked_out),
-    GaugeOf("overflow", "Connections open beyond size", lambda state, _: state.overflow),
-    GaugeOf(
-        "max_overflow",
-        "Connections that may be open beyond size; absent without a limit",
-        lambda state, _: state.max_overflow,
-    ),
-    GaugeOf(
-        "capacity",
-        "Connections that may be in use at once; absent without a limit",
-        lambda state, _: state.capacity,
-    ),
+    GaugeOf("size", "Connections that the pool keeps open"),
+    GaugeOf("checked_in", "Connections that are open and free"),
+    GaugeOf("checked_out", "Connections that are in use"),
+    GaugeOf("overflow", "Connections open beyond size"),
+    GaugeOf("max_overflow", "Connections that may be open beyond size; absent without a limit"),
+    GaugeOf("capacity", "Connections that may be in use at once; absent without a limit"),
     # Of a single process: that of the others tells nobody who waits here.
     GaugeOf(
         "utilization_ratio",
         "checked_out of capacity, 0 to 1; of several processes the highest",
-        lambda state, _: state.utilization,
         "livemax",
     ),
-    GaugeOf(
-        "waiters",
-        "Threads or tasks that wait for a connection to be given back",
-        lambda state, waiters: waiters,
-    ),
+    GaugeOf("waiters", "Threads or tasks that wait for a connection to be given back"),
 )
 COUNTERS = {
     "connects": "Connections made",
@@ -160,12 +145,11 @@ class Families:
     def add(self, named: NamedPools) -> None:
         """The gauges of the pools that there are, and what has happened in all that there were."""
         label = [named.name]
-        found = named.state()
-        if found is not None:
-            for gauge in GAUGES:
-                value = gauge.value(*found)
-                if value is not None:
-                    self.gauges[gauge.name].add_metric(label, value)
+        state = named.state()
+        for name, gauge in self.gauges.items():
+            value = getattr(state, name, None)
+            if value is not None:
+                gauge.add_metric(label, value)
         counts = named.counts
         with counts.lock:
             for name, counter in self.counters.items():
@@ -283,9 +267,9 @@ class FilePublisher:
 
     def _values(self) -> Iterator[tuple[str, float]]:
         """The gauges; 0 for what this process had and hasn't any longer."""
-        found = self._named.state(used_only=True)
+        state = self._named.state(used_only=True)
         for gauge in GAUGES:
-            value = None if found is None else gauge.value(*found)
+            value = getattr(state, gauge.name, None)
             if value is None and gauge.name in self._written_gauges:
                 value = 0.0
             if value is not None:

@@ -66,7 +66,8 @@ def _check(engine: Any, pool_name: str | None, limits: HealthLimits) -> dict[str
     measurement = find_measurement(pool)
     name = pool_name or ("default" if measurement is None else measurement.named.name)
     state = read_state(pool)
-    percent = None if state.utilization is None else round(100 * state.utilization, 2)
+    ratio = state.utilization_ratio
+    percent = None if ratio is None else round(100 * ratio, 2)
     numbers: dict[str, Any] = {
         "size": state.size,
         "checked_out": state.checked_out,

@@ -15,7 +15,7 @@ from operator import add
 from threading import RLock
 from time import monotonic
 from typing import Any, Protocol
-from weakref import ReferenceType, WeakSet, ref
+from weakref import ReferenceType, ref
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -57,36 +57,26 @@ class NamedPools:
         self.name = name
         self.counts = Counts()
         self.publisher: Publisher | None = None
-        self._members: WeakSet[PoolMeasurement] = WeakSet()
+        self._members: list[ReferenceType[PoolMeasurement]] = []  # the newest last
 
     def add(self, measurement: PoolMeasurement) -> None:
-        with _lock:
-            self._members.add(measurement)
+        """One more; the caller has _lock. Others may go through the list meanwhile."""
+        alive = [each for each in self._members if each() is not None]
+        self._members = [*alive, ref(measurement)]
 
     def members(self) -> list[PoolMeasurement]:
         """Those whose pools there still are, the newest last."""
-        with _lock:
-            members = [each for each in self._members if each.pool is not None]
-        return sorted(members, key=lambda each: each.number)
+        found = [each() for each in self._members]
+        return [each for each in found if each is not None and each.pool is not None]
 
-    def state(self, *, used_only: bool = False) -> tuple[PoolState, int | None] | None:
-        """Their numbers and how many wait, which is None for pools where nobody can; None where
-        there is no pool left.
-        """
+    def state(self, *, used_only: bool = False) -> PoolState | None:
+        """Their numbers, added; None where there is no pool left."""
         members = self.members()
-        counted = [each for each in members if each.is_used] or members[-1:]
-        if used_only:
-            counted = [each for each in counted if each.is_used]
-        pools = [(each, pool) for each in counted if (pool := each.pool) is not None]
-        if not pools:
-            return None
-        states = [read_state(pool) for _, pool in pools]
-        waiters = [
-            each.waiters
-            for (each, _), state in zip(pools, states, strict=True)
-            if state.size is not None
-        ]
-        return reduce(add, states), sum(waiters) if waiters else None
+        counted = [each for each in members if each.is_used]
+        if not counted and not used_only:
+            counted = members[-1:]
+        pools = [pool for each in counted if (pool := each.pool) is not None]
+        return reduce(add, map(read_state, pools)) if pools else None
 
     def look_for_leaks(self) -> None:
         """Logs what is held too long."""
@@ -97,9 +87,8 @@ class NamedPools:
 class PoolMeasurement:
     """One engine's pool, and those that follow it by `dispose()`; lives as long as they do."""
 
-    def __init__(self, named: NamedPools, number: int) -> None:
+    def __init__(self, named: NamedPools) -> None:
         self.named = named
-        self.number = number
         self.leaks: LeakFinder | None = None
         self.held: set[Holding] = set()
         self.waiters = 0
@@ -162,7 +151,7 @@ class PoolMeasurement:
             self.named.counts.add("checkins")
             return
         holding = record.record_info.pop(_HOLDING, None)
-        if holding is None:
+        if holding not in self.held:  # nobody's, or the parent process's
             return
         self.held.discard(holding)
         self.named.counts.add_checkin(now - holding.since)
@@ -225,7 +214,6 @@ class PoolMeasurement:
 
 _lock = RLock()
 _named: dict[str, NamedPools] = {}
-_number = 0
 
 
 def measure(engine: Any, pool_name: str, leak_seconds: float | None = None) -> PoolMeasurement:
@@ -233,15 +221,13 @@ def measure(engine: Any, pool_name: str, leak_seconds: float | None = None) -> P
 
     `leak_seconds` None: by DB_POOL_LEAK_SECONDS. Raises: TypeError, SettingError.
     """
-    global _number
     pool = pool_of(engine)
     name = check_name(pool_name)
     with _lock:
         measurement = find_measurement(pool)
         if measurement is None:
             named = _named.setdefault(name, NamedPools(name))
-            _number += 1
-            measurement = PoolMeasurement(named, _number)
+            measurement = PoolMeasurement(named)
             measurement.find_leaks(leak_limit(leak_seconds))
             measure_pool(pool, measurement)
             named.add(measurement)

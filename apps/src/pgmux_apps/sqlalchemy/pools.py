@@ -38,6 +38,7 @@ class PoolState:
     size: int | None = None
     overflow: int | None = None
     max_overflow: int | None = None
+    waiters: int | None = None
 
     @property
     def capacity(self) -> int | None:
@@ -47,7 +48,7 @@ class PoolState:
         return self.size + self.max_overflow
 
     @property
-    def utilization(self) -> float | None:
+    def utilization_ratio(self) -> float | None:
         """What part of the capacity is checked out, 0 to 1."""
         if not self.capacity or self.checked_out is None:
             return None
@@ -62,6 +63,7 @@ class PoolState:
             size=_sum(self.size, other.size),
             overflow=_sum(self.overflow, other.overflow),
             max_overflow=_sum(self.max_overflow, other.max_overflow) if bounded else None,
+            waiters=_sum(self.waiters, other.waiters),
         )
 
 
@@ -73,7 +75,9 @@ def read_state(pool: Pool) -> PoolState:
     """The pool's own numbers, put right: nothing is negative, as QueuePool's overflow is at first.
 
     Pools without a queue know no numbers; of those that are measured, it is known what is held.
+    Who waits is known of measured pools only.
     """
+    measurement = find_measurement(pool)
     if isinstance(pool, QueuePool):
         size = pool.size()
         most = pool._max_overflow  # there is no other way to it
@@ -84,8 +88,8 @@ def read_state(pool: Pool) -> PoolState:
             size=size,
             overflow=max(0, pool.overflow()),
             max_overflow=None if most < 0 else most,
+            waiters=None if measurement is None else measurement.waiters,
         )
-    measurement = find_measurement(pool)
     if measurement is None or not gives_exclusively(pool):
         return PoolState(checked_out=None)
     return PoolState(checked_out=len(measurement.held))
