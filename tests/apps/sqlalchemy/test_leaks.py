@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -195,6 +197,39 @@ def test_an_orm_session_is_named_by_the_line_that_made_it_connect(
         clock.now += 31
         (held,) = check_pool_health(engine)["held_too_long"]
     assert held["taken_at"] == f"{__file__}:{line}"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Callable[..., Connection]:
+    """An installed package's function that calls the application's, or connects."""
+    path = tmp_path / "site-packages" / "library.py"
+    source = "def call(what, depth=0):\n    return call(what, depth - 1) if depth else what()\n"
+    names: dict[str, Any] = {"__name__": "library"}
+    exec(compile(source, str(path), "exec"), names)
+    call: Callable[..., Connection] = names["call"]
+    return call
+
+
+def test_behind_a_library_the_applications_own_line_is_named(
+    setup: Setup, clock: Clock, library: Callable[..., Connection]
+) -> None:
+    engine = setup()
+    with library(engine.connect, 3):
+        line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
+        clock.now += 31
+        (held,) = check_pool_health(engine)["held_too_long"]
+    assert held["taken_at"] == f"{__file__}:{line}"
+
+
+def test_an_application_that_is_installed_is_named_not_what_has_started_it(
+    setup: Setup, clock: Clock, library: Callable[..., Connection]
+) -> None:
+    engine = setup()
+    with library(engine.connect, 40):
+        clock.now += 31
+        (held,) = check_pool_health(engine)["held_too_long"]
+    assert held["taken_at"].endswith("site-packages/library.py:2")
+    assert held["function"] == "call"
 
 
 def test_a_thread_is_named(setup: Setup, clock: Clock) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+import re
 import sys
+import sysconfig
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 log = logging.getLogger("pgmux_apps.sqlalchemy.leaks")
@@ -24,6 +27,11 @@ TIMEOUT_INTERVAL = 10.0  # seconds between two lists of all holders
 _NOT_THE_APPLICATION = frozenset(
     {"sqlalchemy", "pgmux_apps", "contextlib", "asyncio", "greenlet", "functools"}
 )
+_PATHS = sysconfig.get_paths()
+_INSTALLED = (_PATHS["stdlib"] + os.sep, _PATHS["scripts"] + os.sep, "<frozen ")
+_PACKAGES = re.compile(r"[\\/](site|dist)-packages[\\/]")
+# How far an application is looked for behind a library, as pandas: further out is what started it.
+_NEAR = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +134,51 @@ class LeakFinder:
 
 
 def find_place() -> Place:
-    """The innermost frame of the application's own code, of the running thread or task."""
-    frame = _application_frame()
-    if frame is None:
-        path, line, function = "?", 0, "?"
-    else:
-        path, line = frame.f_code.co_filename, frame.f_lineno
-        function = frame.f_code.co_qualname
+    """The innermost frame of the application's own code, of the running thread or task; of a
+    library's, where the application is one or is far away.
+    """
+    code, line = _application_line()
+    path, function = ("?", "?") if code is None else (code.co_filename, code.co_qualname)
     return Place(path, line, function, threading.current_thread().name, _task_name())
 
 
-def _application_frame() -> FrameType | None:
+def _application_line() -> tuple[CodeType | None, int]:
+    nearest: tuple[CodeType | None, int] = (None, 0)
+    seen = 0
+    for frame in _frames():
+        if seen == 0 and _top_module(frame) in _NOT_THE_APPLICATION:
+            continue
+        if not _is_installed(frame.f_code.co_filename):
+            return frame.f_code, frame.f_lineno
+        if seen == 0:
+            nearest = frame.f_code, frame.f_lineno
+        seen += 1
+        if seen == _NEAR:
+            break
+    return nearest
+
+
+def _top_module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _is_installed(path: str) -> bool:
+    return path.startswith(_INSTALLED) or _PACKAGES.search(path) is not None
+
+
+def _frames() -> Iterator[FrameType]:
+    """From here outwards. SQLAlchemy runs its synchronous core in a greenlet, whose stack ends at
+    its own bottom: who awaits is on its parent's.
+    """
     frame: FrameType | None = sys._getframe(1)
     greenlet = _current_greenlet()
     while True:
         while frame is not None:
-            module = frame.f_globals.get("__name__")
-            if str(module).partition(".")[0] not in _NOT_THE_APPLICATION:
-                return frame
+            yield frame
             frame = frame.f_back
-        # SQLAlchemy runs its synchronous core in a greenlet, whose stack ends at its own bottom:
-        # who awaits is on its parent's.
         greenlet = None if greenlet is None else greenlet.parent
         if greenlet is None:
-            return None
+            return
         frame = greenlet.gr_frame
 
 
