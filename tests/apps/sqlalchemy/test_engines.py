@@ -202,6 +202,40 @@ def test_the_drivers_own_defaults_fail_behind_pgbouncer_where_ours_do_not(
         with_engine({**environ, "USE_PGBOUNCER": "no"}, driver, change_servers)
 
 
+def test_sqlalchemys_own_cache_must_be_off_too_with_asyncpg(
+    pgbouncer: PoolerProcess, postgres: EmbeddedPostgres
+) -> None:
+    environ = variables(pgbouncer, postgres)
+    query = sa.text("SELECT n FROM test_engines")
+
+    def alter(a: sa.Connection, b: Any) -> None:
+        a.execute(query)
+        a.commit()
+        postgres.psql("ALTER TABLE test_engines ALTER n TYPE bigint USING 5000000000")
+        assert a.scalar(query) == 5_000_000_000
+        a.commit()
+
+    async def with_asyncpgs_alone() -> None:
+        engine = create_async_engine(
+            get_db_url(environ, driver="asyncpg"), connect_args={"statement_cache_size": 0}
+        )
+        try:
+            async with engine.connect() as a:
+                await a.run_sync(alter, None)
+        finally:
+            await engine.dispose()
+
+    create = "CREATE TABLE test_engines AS SELECT 1 AS n"
+    try:
+        postgres.psql(create)
+        with_engine(environ, "asyncpg", alter)
+        postgres.psql(f"DROP TABLE test_engines; {create}")
+        with pytest.raises(BufferError, match="trailing 4 bytes"):
+            asyncio.run(with_asyncpgs_alone())
+    finally:
+        postgres.psql("DROP TABLE IF EXISTS test_engines")
+
+
 # Every way to get there
 
 

@@ -139,8 +139,8 @@ def _asyncpg_args(
 ) -> dict[str, Any]:
     """DB_PREPARE_THRESHOLD counts before what the URL says of caches, and that before the default.
 
-    Both caches are named: SQLAlchemy's holds prepared statements of its own, and only without the
-    driver's are statements unnamed, parsed anew wherever they run.
+    Off is both caches: asyncpg's gives statements names, and SQLAlchemy's alone would read rows as
+    the types were before a DDL, as the nameless statement is parsed anew and not described.
     """
     arguments: dict[str, Any] = {"timeout": timeout or None, **asyncpg_numbers(url)}
     off = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
