@@ -288,7 +288,7 @@ def test_only_the_aliases_that_are_named_are_asked(
     [
         (("--threads", "0"), "'0' isn't an integer from 1 to 100000"),
         (("--processes", "many"), "'many' isn't an integer"),
-        (("--database", "nowhere"), "invalid choice: 'nowhere'"),
+        (("--database", "nowhere"), "--database nowhere: the aliases are default"),
         (("--fail-level", "LOUD"), "invalid choice: 'LOUD'"),
     ],
 )

@@ -345,7 +345,7 @@ def test_nonsense_is_named_with_what_is_accepted(django: Django) -> None:
     assert place == "PGMUX['aliases']['default']['pooler']"
     assert message == f"{place} is 'odyssey'; accepted are True, False, pgmux, pgbouncer."
     ((_, _, message, hint),) = found["CONN_MAX_AGE as a text"]
-    assert "DATABASES['default']['CONN_MAX_AGE'] is '60', a str;" in message
+    assert "DATABASES['default']['CONN_MAX_AGE'] is '60', and no number;" in message
     assert "int(os.environ[" in hint
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from pgmux_apps.django.rules import Rule
+from pgmux_apps.django.rules import Rule, shown
 
 FLAGS = ("CONN_HEALTH_CHECKS", "DISABLE_SERVER_SIDE_CURSORS", "AUTOCOMMIT", "ATOMIC_REQUESTS")
 
@@ -93,7 +93,7 @@ class _Reader:
             if each.strip() and not (each.strip().isdecimal() and 0 < int(each) < 65536):
                 self.wrong(
                     "['PORT']",
-                    f"{port[:40]!r}, which is no port: libpq refuses to connect",
+                    f"{shown(port)}, which is no port: libpq refuses to connect",
                     "Write a number from 1 to 65535, as a number or as a text.",
                 )
                 return fallback
@@ -105,7 +105,7 @@ class _Reader:
             return value
         self.wrong(
             "['CONN_MAX_AGE']",
-            f"{str(value)[:40]!r}, a {type(value).__name__}; Django adds it to a time in seconds",
+            f"{shown(value)}, and no number; Django adds it to a time in seconds",
             "Write a number or None; int(os.environ[…]) makes a number of a text.",
         )
         return 0

@@ -16,7 +16,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from pgmux_apps.django.rules import Rule
+from pgmux_apps.django.rules import Rule, shown
 
 SERVERS = ("wsgi", "asgi", "gevent")
 POOLERS = (True, False, "pgmux", "pgbouncer")
@@ -53,8 +53,7 @@ class _Reader:
     problems: list[CheckMessage]
 
     def wrong(self, place: str, value: object, accepted: str) -> None:
-        shown = repr(value)[:40] if isinstance(value, str | int | float) else type(value).__name__
-        message = f"{place} is {shown}; {accepted}."
+        message = f"{place} is {shown(value)}; {accepted}."
         hint = f"Correct {place}, or leave it out: docs/apps/django.md has the whole setting."
         self.problems.append(Rule.PGMUX_SETTING.found(place, message, hint))
 
@@ -110,5 +109,5 @@ class _Reader:
 
 
 def _listed(values: Iterable[object]) -> str:
-    shown = [value if isinstance(value, str) else repr(value) for value in values]
-    return ", ".join(shown) if shown else "none: there is no other PostgreSQL alias"
+    names = [value if isinstance(value, str) else repr(value) for value in values]
+    return ", ".join(names) if names else "none: there is no other PostgreSQL alias"

@@ -7,11 +7,13 @@ which asks the pooler. E: Django fails for certain. docs/apps/django.md says wha
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from django.core import checks
 from django.core.checks import CheckMessage
 
+_WORD = re.compile(r"[\w.-]{0,30}")
 _LEVELS = {"E": checks.ERROR, "W": checks.WARNING, "I": checks.INFO}
 
 
@@ -70,3 +72,10 @@ class Rule(Enum):
     def found(self, place: str, message: str, hint: str) -> CheckMessage:
         """`place` is a setting or an alias, the hint says what to write."""
         return CheckMessage(_LEVELS[self.value[0][0]], message, hint=hint, obj=place, id=self.id)
+
+
+def shown(value: object) -> str:
+    """A value as a message may show it: numbers and words; a URL, say, has a password in it."""
+    if isinstance(value, int | float) or (isinstance(value, str) and _WORD.fullmatch(value)):
+        return repr(value)
+    return f"a {type(value).__name__}"

@@ -169,9 +169,16 @@ async def _requests(application):
         assert sent[0]["status"] == 200, sent
 
 
+def tests():
+    """Django's runner makes the test databases of all aliases, and drops them."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    teardown_databases(setup_databases(0, False, aliases=list(connections)), 0)
+
+
 def tried(function, changes):
     """With the alias changed, and no server that another claim has left something on."""
-    for alias in ("default", "other"):
+    for alias in connections:
         connections[alias].close()
         connections[alias].close_pool()
     console("RECONNECT")

@@ -58,6 +58,9 @@ def ask(
 ) -> Facts:
     """`settings` are the alias's of Django's `connections.settings`; `say` tells of progress."""
     facts = Facts(alias, address=f"{alias.host or 'its socket'}:{alias.port}")
+    if not isinstance(settings.get("OPTIONS"), Mapping):
+        facts.error = "OPTIONS is no dictionary"
+        return facts
     say(f"asking {alias.name} at {facts.address}")
     place = _ask_server(facts, settings)
     if alias.pooler is None and not facts.is_pooled:

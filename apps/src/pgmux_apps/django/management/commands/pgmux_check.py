@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from pgmux_apps.django.checks import messages_of
@@ -48,7 +50,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--database",
             action="append",
-            choices=tuple(connections),
+            metavar="ALIAS",
             dest="databases",
             help="Ask this alias only; may be given several times. Default: all of PostgreSQL.",
         )
@@ -80,9 +82,13 @@ class Command(BaseCommand):
             processes=options["processes"] or project.processes,
             threads=options["threads"] or project.threads,
         )
-        names = options["databases"] or list(project.aliases)
+        names = _wanted(options["databases"]) or list(project.aliases)
+        if trouble := _trouble_with_databases():
+            problems.append(trouble)
         found = {
-            name: self._ask(project, name, options) for name in names if name in project.aliases
+            name: self._ask(project, name, options)
+            for name in names
+            if name in project.aliases and not trouble
         }
         messages = [*problems, *_messages(found, project, names)]
         shown = [each for each in messages if not each.is_silenced()]
@@ -97,13 +103,12 @@ class Command(BaseCommand):
     def _ask(self, project: Project, name: str, options: Mapping[str, Any]) -> Facts:
         user = options["console_user"]
         console_user = ConsoleUser(user, os.environ.get(PASSWORD_VARIABLE)) if user else None
-        settings = connections.settings[name]
 
         def say(text: str) -> None:
             if options["verbosity"] > 0:
                 self.stderr.write(f"{text} …", self.style.HTTP_INFO)
 
-        return ask(project.aliases[name], settings, console_user, say)
+        return ask(project.aliases[name], connections.settings[name], console_user, say)
 
     def _print(
         self,
@@ -160,6 +165,27 @@ class Command(BaseCommand):
             "failed": failed,
         }
         self.stdout.write(json.dumps(said, indent=2, ensure_ascii=False))
+
+
+def _wanted(databases: list[str] | None) -> list[str]:
+    """The aliases that --database names. Raises: CommandError."""
+    known = list(settings.DATABASES) if isinstance(settings.DATABASES, dict) else []
+    for name in databases or ():
+        if name not in known:
+            text = f"--database {name}: the aliases are {', '.join(known) or 'none'}"
+            raise CommandError(text, returncode=2)
+    return databases or []
+
+
+def _trouble_with_databases() -> CheckMessage | None:
+    """What keeps Django from using any alias; with models among the applications it ends sooner."""
+    try:
+        list(connections)
+    except (ImproperlyConfigured, AttributeError, TypeError) as error:
+        text = str(error).partition("\n")[0].rstrip(".")
+        hint = "Django's documentation of settings has what DATABASES may be."
+        return Rule.DATABASES_SETTING.found("DATABASES", f"Django can't use it: {text}.", hint)
+    return None
 
 
 def _messages(
