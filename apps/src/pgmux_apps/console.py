@@ -36,6 +36,9 @@ class ConsoleAddress:
     password: str | None = field(default=None, repr=False)
     dbname: str = "pgbouncer"
     sslmode: str | None = None
+    sslrootcert: str | None = None
+    sslcert: str | None = None
+    sslkey: str | None = None
 
     def __str__(self) -> str:
         """For messages: without the password."""
@@ -54,7 +57,7 @@ def read_console(
     except error_type as error:
         raise _error(place, error) from error
     try:
-        with _cut_after(connection, timeout) as cut:
+        with cut_after(connection, timeout) as cut:
             return [_rows(connection, query) for query in queries]
     except error_type as error:
         if cut.is_set():
@@ -93,6 +96,9 @@ def _parameters(place: ConsoleAddress, connect_timeout: int) -> dict[str, Any]:
         "password": place.password,
         "dbname": place.dbname,
         "sslmode": place.sslmode,
+        "sslrootcert": place.sslrootcert,
+        "sslcert": place.sslcert,
+        "sslkey": place.sslkey,
         "connect_timeout": connect_timeout,
         "application_name": "pgmux-apps",
     }
@@ -134,8 +140,10 @@ def _rows(connection: Any, query: str) -> list[Row]:
 
 
 @contextmanager
-def _cut_after(connection: Any, timeout: float) -> Iterator[Event]:
-    """Neither driver has a timeout for an answer: the connection is cut, which sets the event."""
+def cut_after(connection: Any, timeout: float) -> Iterator[Event]:
+    """Neither driver has a timeout for an answer: the connection is cut, which sets the event;
+    what waits for an answer gets the driver's error.
+    """
     cut = Event()
     # A descriptor of our own: when the timer fires, the driver's number may be another file's.
     with socket.socket(fileno=os.dup(connection.fileno())) as held:

@@ -12,6 +12,7 @@ import pytest
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.apps.django.conftest import Django
 from tests.apps.django.fronts import Front, alias, pgbouncer_front, pgmux_front
+from tests.fixtures.certificates import Authority
 
 USER, PASSWORD = "shopkeeper", "hunter2 secret"
 LOOKER = "looker"
@@ -178,6 +179,55 @@ def test_nobody_there_is_an_error(django5: Django, pgmux: Front, check: Check) -
     assert (wrong.code, wrong.ids) == (1, "E100")
 
 
+def test_a_pool_without_a_free_server_is_an_error_and_its_console_answers(
+    django5: Django, postgres: EmbeddedPostgres, database: str, check: Check
+) -> None:
+    with pgmux_front(postgres, USERS, stats_users=USER, default_pool_size=1) as front:
+        dsn = f"host={front.host} port={front.port} dbname={database} user={USER}"
+        with psycopg.connect(dsn, password=PASSWORD) as other:
+            other.execute("SELECT 1")  # and holds the server
+            arguments = ("--json", "--timeout", "1", "--console-user", USER)
+            env = {"PGMUX_CONSOLE_PASSWORD": PASSWORD}
+            found = check(django5, front, *arguments, env=env, OPTIONS=OPTIONS)
+    assert (found.code, found.ids) == (1, "E100")
+    assert "no answer within 1 s: no server is free" in found.message("E100")
+    assert found.said["aliases"]["default"]["pool_mode"] == "transaction"
+
+
+def test_a_pooler_with_tls_is_asked_as_the_alias_says(
+    django5: Django, postgres: EmbeddedPostgres, authority: Authority, check: Check
+) -> None:
+    certificate = authority.issue("127.0.0.1")
+    tls = {
+        "client_tls_sslmode": "require",
+        "client_tls_cert_file": certificate.cert_file,
+        "client_tls_key_file": certificate.key_file,
+    }
+    verified = {"sslmode": "verify-full", "sslrootcert": str(authority.ca_file)}
+    with pgmux_front(postgres, USERS, stats_users=USER, **tls) as front:
+        found = check(django5, front, "--json", OPTIONS=verified)
+    assert found.ids == ""
+    assert found.said["aliases"]["default"]["pooler"] == "pgmux"
+
+
+def test_with_psycopg2_it_is_the_same(
+    django5: Django, pgmux: Front, database: str, check: Check
+) -> None:
+    source = (
+        "import sys; sys.modules['psycopg'] = None; sys.argv[0] = 'manage.py'\n"
+        "exec(open('manage.py').read())"
+    )
+    databases = {"default": alias(pgmux.host, pgmux.port, database, **GOOD, OPTIONS=OPTIONS)}
+    project = {"DATABASES": databases, "PGMUX": {"aliases": {"default": {"pooler": "pgmux"}}}}
+    done = django5.run(
+        *("-c", source, "pgmux_check", "--json"), env={"PROJECT": json.dumps(project)}
+    )
+    found = Checked(done.returncode, done.stdout, done.stderr)
+    assert found.ids == "W030", done.stderr
+    facts = found.said["aliases"]["default"]["facts"]
+    assert facts["options: statement_timeout"] == "30s, in force"
+
+
 def test_postgres_itself_in_the_poolers_place_is_found_out(
     django5: Django, postgres: EmbeddedPostgres, check: Check
 ) -> None:
@@ -287,6 +337,7 @@ def test_only_the_aliases_that_are_named_are_asked(
     ("arguments", "said"),
     [
         (("--threads", "0"), "'0' isn't an integer from 1 to 100000"),
+        (("--timeout", "-1"), "'-1' isn't a number of seconds"),
         (("--processes", "many"), "'many' isn't an integer"),
         (("--database", "nowhere"), "--database nowhere: the aliases are default"),
         (("--fail-level", "LOUD"), "invalid choice: 'LOUD'"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.utils import load_backend
 
-from pgmux_apps.console import ConsoleAddress, ConsoleError, Row, read_console
+from pgmux_apps.console import ConsoleAddress, ConsoleError, Row, cut_after, read_console
 from pgmux_apps.django.aliases import Alias
 from pgmux_apps.django.live.facts import Facts, Pooler, Server
 from pgmux_apps.django.startup_options import parameters_in
@@ -41,66 +41,64 @@ SERVER = """
 
 CONSOLE = ("SHOW VERSION", "SHOW CONFIG", "SHOW DATABASES", "SHOW USERS")
 
-Failures = (Error, ImproperlyConfigured, ValueError, TypeError)
+Failures = (Error, ImproperlyConfigured, ValueError, TypeError, OSError)
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ConsoleUser:
-    """Who reads the console, instead of the alias's own user."""
+class How:
+    """How is asked: who reads the console instead of the alias's own user, and how patiently."""
 
-    name: str
-    password: str | None
+    console_user: str | None
+    console_password: str | None
+    timeout: float  # seconds for all that one of them answers: a pool may have no server free
+    say: Callable[[str], None]  # tells of progress
 
 
-def ask(
-    alias: Alias, settings: Settings, console_user: ConsoleUser | None, say: Callable[[str], None]
-) -> Facts:
-    """`settings` are the alias's of Django's `connections.settings`; `say` tells of progress."""
+def ask(alias: Alias, settings: Settings, how: How) -> Facts:
+    """`settings` are the alias's of Django's `connections.settings`."""
     facts = Facts(alias, address=f"{alias.host or 'its socket'}:{alias.port}")
     if not isinstance(settings.get("OPTIONS"), Mapping):
         facts.error = "OPTIONS is no dictionary"
         return facts
-    say(f"asking {alias.name} at {facts.address}")
-    place = _ask_server(facts, settings)
+    how.say(f"asking {alias.name} at {facts.address}")
+    place = _ask_server(facts, settings, how)
     if alias.pooler is None and not facts.is_pooled:
-        console_user = None  # PostgreSQL doesn't know that name: the alias's own learns more
-    if place is not None and (facts.server or console_user):
-        place = _as_user(place, settings, console_user)
-        say(f"asking the console at {facts.address} as {place.user}")
-        _ask_console(facts, place)
+        # PostgreSQL doesn't know the console's user: the alias's own learns more.
+        how = replace(how, console_user=None)
+    if place is not None and (facts.server or how.console_user):
+        place = _as_user(place, settings, how)
+        how.say(f"asking the console at {facts.address} as {place.user}")
+        _ask_console(facts, place, how.timeout)
     return facts
 
 
-def _ask_server(facts: Facts, settings: Settings) -> ConsoleAddress | None:
+def _ask_server(facts: Facts, settings: Settings, how: How) -> ConsoleAddress | None:
     """Fills in what the database says; where a console would be at the same address."""
     options = settings.get("OPTIONS", {})
+    late = False
     try:
-        return _ask_connected(facts, settings)
+        return _ask_connected(facts, settings, how.timeout)
     except Failures as error:
-        facts.error = _text(error, settings)
-    if options.get("options"):  # which may be what is refused: the rest can be asked without
+        facts.error, late = _text(error, settings), isinstance(error, TimeoutError)
+    if options.get("options") and not late:  # may be what is refused: the rest is asked without
         less = {**settings, "OPTIONS": {k: v for k, v in options.items() if k != "options"}}
         try:
-            return _ask_connected(facts, less)
+            return _ask_connected(facts, less, how.timeout)
         except Failures:
             pass
     facts.unknown.append("all that the database would have said")
     if not facts.alias.host:
         return None
-    return ConsoleAddress(  # where the database can't be had, the console may be, to another user
-        host=facts.alias.host,
-        port=int(facts.alias.port),
-        user=facts.alias.user,
-        sslmode=options.get("sslmode"),
-    )
+    # Where the database can't be had, the console may be, to another user.
+    return _place(facts.alias.host, int(facts.alias.port), facts.alias.user, settings)
 
 
-def _ask_connected(facts: Facts, settings: Settings) -> ConsoleAddress:
+def _ask_connected(facts: Facts, settings: Settings, timeout: float) -> ConsoleAddress:
     with _connected(facts.alias, settings) as connection:
         info = connection.connection.info
         facts.address = f"{info.host}:{info.port}"
-        with connection.cursor() as cursor:
+        with _answered_within(timeout, connection.connection), connection.cursor() as cursor:
             cursor.execute(SERVER)
             *said, pid, identity = cursor.fetchone()
             version, user, role, is_superuser, most, reserved = said
@@ -117,12 +115,7 @@ def _ask_connected(facts: Facts, settings: Settings) -> ConsoleAddress:
             asked = parameters_in(str(settings["OPTIONS"].get("options") or ""))
             facts.options = {name: _in_force(cursor, name, asked[name]) for name in asked}
             facts.query = _median(lambda: cursor.execute("SELECT 1"), QUERIES)
-        place = ConsoleAddress(
-            host=info.host,
-            port=info.port,
-            user=info.user,
-            sslmode=settings["OPTIONS"].get("sslmode"),
-        )
+        place = _place(info.host, info.port, info.user, settings)
     facts.login = _median(lambda: _log_in(facts.alias, settings), LOGINS)
     return place
 
@@ -135,11 +128,24 @@ def _connected(alias: Alias, settings: Settings) -> Iterator[Any]:
     options.setdefault("connect_timeout", CONNECT_TIMEOUT)
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper
     connection = wrapper({**settings, "OPTIONS": options, "AUTOCOMMIT": True}, alias.name)
+    connection.timezone_name = ""  # SET would wait for a server, which nothing cuts off
     try:
         connection.ensure_connection()
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def _answered_within(timeout: float, connection: Any) -> Iterator[None]:
+    with cut_after(connection, timeout) as cut:
+        try:
+            yield
+        except Error as error:
+            if cut.is_set():
+                text = f"no answer within {timeout:g} s: no server is free, or PostgreSQL is down"
+                raise TimeoutError(text) from error
+            raise
 
 
 def _log_in(alias: Alias, settings: Settings) -> None:
@@ -172,19 +178,24 @@ def _median(act: Callable[[], object], times: int) -> float:
     return median(taken)
 
 
-def _as_user(
-    place: ConsoleAddress, settings: Settings, console_user: ConsoleUser | None
-) -> ConsoleAddress:
-    name = console_user.name if console_user else place.user
-    password = console_user.password if console_user else None
+def _place(host: str, port: int, user: str, settings: Settings) -> ConsoleAddress:
+    """Of the console there, with the alias's TLS; the password comes later."""
+    names = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+    tls = {name: settings["OPTIONS"].get(name) for name in names}
+    return ConsoleAddress(host, port, user, **tls)
+
+
+def _as_user(place: ConsoleAddress, settings: Settings, how: How) -> ConsoleAddress:
+    name = how.console_user or place.user
+    password = how.console_password if how.console_user else None
     if password is None and name == place.user:
         password = str(settings.get("PASSWORD") or "") or None
-    return ConsoleAddress(place.host, place.port, name, password, sslmode=place.sslmode)
+    return replace(place, user=name, password=password)
 
 
-def _ask_console(facts: Facts, place: ConsoleAddress) -> None:
+def _ask_console(facts: Facts, place: ConsoleAddress, timeout: float) -> None:
     try:
-        version, config, databases, users = read_console(place, CONSOLE)
+        version, config, databases, users = read_console(place, CONSOLE, timeout)
     except ConsoleError as error:
         # PostgreSQL's own words, where no pooler is: a pooler always has that database
         facts.is_postgres = 'database "pgbouncer" does not exist' in str(error)
@@ -212,5 +223,6 @@ def _named(rows: Any, name: str) -> Mapping[str, str]:
 def _text(error: Exception, settings: Settings) -> str:
     """The driver's first line; the password isn't in it, but should it be, it isn't shown."""
     text = next(iter(str(error).splitlines()), type(error).__name__)
-    password = str(settings.get("PASSWORD") or "")
-    return text.replace(password, "***") if password else text
+    for password in (settings.get("PASSWORD"), settings["OPTIONS"].get("password")):
+        text = text.replace(str(password), "***") if password else text
+    return text

@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from pgmux_apps.django.checks import messages_of
-from pgmux_apps.django.live.ask import ConsoleUser, ask
+from pgmux_apps.django.live.ask import How, ask
 from pgmux_apps.django.live.facts import Facts
 from pgmux_apps.django.live.iterators import find_calls
 from pgmux_apps.django.live.judge import (
@@ -67,6 +67,13 @@ class Command(BaseCommand):
             help="Who reads the pooler's console: one of its stats_users or admin_users; the "
             f"password is in {PASSWORD_VARIABLE} or ~/.pgpass. Default: the alias's own user.",
         )
+        parser.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=10.0,
+            metavar="SECONDS",
+            help="For the answers of one database or console. Default: 10.",
+        )
         for name, what in (("processes", "of this project, on all machines"), ("threads", "each")):
             parser.add_argument(
                 f"--{name}",
@@ -101,14 +108,17 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _ask(self, project: Project, name: str, options: Mapping[str, Any]) -> Facts:
-        user = options["console_user"]
-        console_user = ConsoleUser(user, os.environ.get(PASSWORD_VARIABLE)) if user else None
-
         def say(text: str) -> None:
             if options["verbosity"] > 0:
                 self.stderr.write(f"{text} …", self.style.HTTP_INFO)
 
-        return ask(project.aliases[name], connections.settings[name], console_user, say)
+        how = How(
+            console_user=options["console_user"],
+            console_password=os.environ.get(PASSWORD_VARIABLE),
+            timeout=options["timeout"],
+            say=say,
+        )
+        return ask(project.aliases[name], connections.settings[name], how)
 
     def _print(
         self,
@@ -224,6 +234,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise ArgumentTypeError(f"{text!r} isn't an integer from 1 to 100000")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise ArgumentTypeError(f"{text!r} isn't a number of seconds up to 3600")
+    return seconds
 
 
 def _level_name(level: int) -> str:
