@@ -46,6 +46,13 @@ class Django:
             timeout=120,
         )
 
+    def rules(self) -> list[str]:
+        """The ids of all messages. Django isn't imported here: its lazy settings would fail every
+        test that looks through the garbage collector's objects.
+        """
+        source = "from pgmux_apps.django.rules import Rule; print(*(rule.id for rule in Rule))"
+        return self.run("-c", source).stdout.split()
+
     def manage(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """`manage.py …` of the project here; what `settings.py` reads is in the environment."""
         return self.run("manage.py", *arguments, env=settings)

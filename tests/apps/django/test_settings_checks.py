@@ -305,10 +305,8 @@ def test_a_check_fires_where_it_should_and_only_there(django: Django, case: str)
     assert " ".join(sorted(found)) == (CASES | NONSENSE)[case][3]
 
 
-def test_every_check_of_the_settings_is_among_the_cases() -> None:
-    from pgmux_apps.django.rules import Rule
-
-    of_settings = {rule.id.removeprefix("pgmux.") for rule in Rule if int(rule.id[-3:]) < 100}
+def test_every_check_of_the_settings_is_among_the_cases(django5: Django) -> None:
+    of_settings = {rule[-4:] for rule in django5.rules() if int(rule[-3:]) < 100}
     expected = {each for case in (CASES | NONSENSE).values() for each in case[3].split()}
     # by tests of their own: psycopg2, and a backend that isn't installed
     assert of_settings - expected == {"E005", "W014"}
