@@ -81,10 +81,12 @@ soak: $(VENV)/built
 screenshots: $(VENV)/built
 	$(BIN)/python docs/images/make_dashboard.py
 
-# The sdist, and a wheel made of it for this Python and system.
+# The sdists of pgmux and of pgmux-apps, and a wheel made of each: pgmux's for this Python and system.
 dist: $(TEST_INSTALLED)
 	rm -rf dist
 	$(BIN)/python setup.py --quiet sdist
+	cd apps && $(abspath $(BIN)/python) -c "from setuptools import setup; setup()" --quiet sdist \
+	  --dist-dir ../dist
 	PGMUX_REQUIRE_CYTHON=$(REQUIRE_CYTHON) $(BIN)/python -m pip wheel --quiet --no-deps \
 	  --disable-pip-version-check --no-build-isolation --wheel-dir dist dist/*.tar.gz
 	@ls dist

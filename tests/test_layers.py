@@ -1,8 +1,12 @@
-"""Rules 1 and 2 of docs/architecture.md: who may import whom, and where the outside world is."""
+"""Rules 1 and 2 of docs/architecture.md: who may import whom, and where the outside world is.
+
+Of pgmux-apps: it and the pooler don't know each other, nor do its parts.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +56,8 @@ def problems(layer: str, source: str) -> list[str]:
     found = []
     for name in imports_of(source):
         top, other = name.split(".")[0], layer_of(name)
+        if top == "pgmux_apps":
+            found.append(f"{layer} imports {name}, which is what applications have")
         if top == "pgmux" and other not in RANK:
             other = ""  # a name of the package itself, as __version__
         if top == "pgmux" and RANK[other] > RANK[layer]:
@@ -90,3 +96,71 @@ def test_a_forbidden_import_is_found(layer: str, line: str) -> None:
 )
 def test_an_allowed_import_is_not(layer: str, line: str) -> None:
     assert problems(layer, line) == []
+
+
+APPS = Path(__file__).parent.parent / "apps" / "src"
+# What a part may import besides itself, these modules and the standard library: its framework, and
+# what may be there with it. What is imported with the part itself: tests/apps/test_packaging.py.
+FRAMEWORKS = {
+    "sqlalchemy": {"sqlalchemy", "prometheus_client"},
+    "django": {"django", "psycopg", "psycopg2", "psycopg_pool", "rich"},
+    "airflow": {"airflow", "rich"},
+    "environment": set(),
+    "console": {"psycopg", "psycopg2"},
+    "": set(),
+}
+SHARED = {"environment", "console", ""}
+APP_MODULES = sorted(APPS.glob("pgmux_apps/**/*.py"))
+
+
+def app_problems(part: str, source: str) -> list[str]:
+    """What a module of that part of pgmux-apps imports and may not."""
+    found = []
+    for name in imports_of(source):
+        top, other = name.split(".")[0], layer_of(name)
+        if top == "pgmux_apps":
+            if other not in FRAMEWORKS:
+                other = ""  # a name of the package itself, as __version__
+            if other != part and other not in SHARED:
+                found.append(f"{part} imports {name}; the parts don't know each other")
+        elif top not in sys.stdlib_module_names and top not in FRAMEWORKS[part]:
+            found.append(f"{part} imports {name}, which isn't its framework")
+    return found
+
+
+@pytest.mark.parametrize("path", APP_MODULES, ids=lambda path: str(path.relative_to(APPS)))
+def test_a_module_for_applications_imports_its_own_framework_only(path: Path) -> None:
+    dotted = ".".join(path.relative_to(APPS).with_suffix("").parts).removesuffix(".__init__")
+    assert layer_of(dotted) in FRAMEWORKS, f"{path} is in no part of {list(FRAMEWORKS)}"
+    assert app_problems(layer_of(dotted), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ("sqlalchemy", "from pgmux import __version__"),
+        ("django", "import pgmux_apps.sqlalchemy.pools"),
+        ("console", "from pgmux_apps import django"),
+        ("environment", "import sqlalchemy"),
+        ("airflow", "def f():\n    from django.conf import settings"),
+        ("", "import prometheus_client"),
+    ],
+)
+def test_a_forbidden_import_of_a_part_is_found(part: str, line: str) -> None:
+    assert len(app_problems(part, line)) == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ("airflow", "from pgmux_apps import __version__"),
+        ("django", "from pgmux_apps.console import read_console"),
+        ("sqlalchemy", "import json, sqlalchemy.pool"),
+    ],
+)
+def test_an_allowed_import_of_a_part_is_not(part: str, line: str) -> None:
+    assert app_problems(part, line) == []
+
+
+def test_the_pooler_knows_nothing_of_what_applications_have() -> None:
+    assert len(problems("ops", "from pgmux_apps.console import read_console")) == 1
