@@ -370,6 +370,12 @@ def test_the_timeout_is_the_variables_or_the_urls_or_ten_seconds() -> None:
     assert get_db_connect_args(environ, driver="asyncpg")["timeout"] == 7
 
 
+def test_a_fraction_of_a_second_in_the_url_is_not_without_end() -> None:
+    environ = {"DATABASE_URL": "postgresql+asyncpg://db/shop?timeout=0.5"}
+    assert get_db_connect_args(environ, driver="psycopg")["connect_timeout"] == 1
+    assert get_db_connect_args(environ)["timeout"] == 1
+
+
 def test_a_timeout_of_zero_is_none_for_every_driver() -> None:
     environ = {**ONE_URL, "DB_CONNECT_TIMEOUT": "0"}
     assert get_db_connect_args(environ, driver="psycopg2")["connect_timeout"] == 0

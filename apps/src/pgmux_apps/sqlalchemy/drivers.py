@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from math import ceil
 from urllib.parse import quote, urlencode
 
 from pgmux_apps.environment import SettingError
@@ -109,7 +110,8 @@ def render_url(url: DatabaseUrl, driver: str) -> str:
 def connect_timeout_of(url: DatabaseUrl) -> int | None:
     """The URL's own, in either driver's word, in seconds. Raises: SettingError."""
     text = url.parameter("connect_timeout") or url.parameter("timeout")
-    return None if text is None else int(_number(url, "connect_timeout", text, float))
+    # up: half a second isn't 0, which is without end
+    return None if text is None else ceil(_number(url, "connect_timeout", text, float))
 
 
 def asyncpg_numbers(url: DatabaseUrl) -> dict[str, float]:
