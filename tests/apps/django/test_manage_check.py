@@ -40,11 +40,11 @@ def test_the_checks_run_always_and_by_their_tag(django: Django, arguments: tuple
     assert done.returncode == 0
 
 
-def test_the_fail_level_counts_them_and_silenced_ones_are_silent(django: Django) -> None:
+def test_the_fail_level_counts_them_and_silenced_ones_are_silent(django5: Django) -> None:
     level = ("--fail-level", "WARNING")
-    assert django.manage("check", *level, PROJECT=project()).returncode == 1
+    assert django5.manage("check", *level, PROJECT=project()).returncode == 1
     quiet = project(SILENCED_SYSTEM_CHECKS=["pgmux.W001"])
-    done = django.manage("check", *level, PROJECT=quiet)
+    done = django5.manage("check", *level, PROJECT=quiet)
     assert (done.returncode, "1 silenced" in done.stdout) == (0, True)
 
 
@@ -77,10 +77,10 @@ def test_the_settings_say_what_serves_and_what_is_pooled(django5: Django) -> Non
     ],
 )
 def test_nonsense_is_an_error_and_no_traceback(
-    django: Django, changes: dict[str, Any], said: str
+    django5: Django, changes: dict[str, Any], said: str
 ) -> None:
     for command in ("check", "pgmux_check"):
-        done = django.manage(command, PROJECT=project(**changes))
+        done = django5.manage(command, PROJECT=project(**changes))
         assert done.returncode == 1
         assert said in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -101,10 +101,10 @@ LITE = {"ENGINE": "django.db.backends.sqlite3"}
     ],
 )
 def test_what_django_itself_cant_use_is_named_by_pgmux_check(
-    django: Django, databases: Any, said: str
+    django5: Django, databases: Any, said: str
 ) -> None:
     settings = {"DATABASES": databases, "INSTALLED_APPS": ["pgmux_apps.django"]}
-    done = django.manage("pgmux_check", "-v", "0", PROJECT=json.dumps(settings))
+    done = django5.manage("pgmux_check", "-v", "0", PROJECT=json.dumps(settings))
     assert said in done.stdout, done.stderr
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "hunter2" not in done.stdout + done.stderr
