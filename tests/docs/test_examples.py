@@ -115,6 +115,11 @@ def test_the_documents_have_examples() -> None:
     assert {"README.md", "docs/migrate-from-pgbouncer.md"} <= {each.document for each in EXAMPLES}
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/apps").glob("*.md")), ids=name_of)
+def test_every_page_for_applications_has_a_program_that_is_run(page: Path) -> None:
+    assert page.name == "README.md" or blocks_of(page)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_what_a_document_links_to_exists(document: Path) -> None:
     targets = _LINK.findall(document.read_text(encoding="utf-8"))

@@ -291,3 +291,46 @@ def one(pool: ConnectionPool, sql: str) -> str:
         row = connection.execute(sql.encode()).fetchone()
     assert row is not None
     return str(row[0])
+
+
+def test_settings_of_asyncpg_that_pgbouncer_refuses_follow_the_client_through_pgmux(
+    pgbouncer: PoolerProcess, front: Pooler, database: str
+) -> None:
+    async def timeout_of(url: str) -> str:
+        connection = await asyncpg.connect(url, server_settings={"statement_timeout": "7s"})
+        value: str = await connection.fetchval("SELECT current_setting('statement_timeout')")
+        await connection.close()
+        return value
+
+    with pytest.raises(asyncpg.ProtocolViolationError) as refused:
+        url = f"postgresql://postgres@{pgbouncer.host}:{pgbouncer.port}/{database}"
+        asyncio.run(timeout_of(url))
+    assert explains(ASYNCPG, str(refused.value))
+    assert asyncio.run(timeout_of(front.dsn(database))) == "7s"
+
+
+def test_what_one_client_sets_another_has(front: Pooler, database: str) -> None:
+    ask_for = "SELECT current_setting('statement_timeout')"
+    with (
+        psycopg.connect(front.dsn(database), autocommit=True) as one,
+        psycopg.connect(front.dsn(database), autocommit=True) as other,
+    ):
+        one.execute("SET statement_timeout = '7s'")
+        with other.transaction():  # on the server that was given back last
+            assert other.execute(ask_for).fetchone() == ("7s",)
+            assert one.execute(ask_for).fetchone() == ("0",)
+    assert explains(PSYCOPG, "A setting of another client")
+
+
+def test_notifications_do_not_come_to_who_listens_in_a_transaction_pool(
+    front: Pooler, database: str
+) -> None:
+    with (
+        psycopg.connect(front.dsn(database), autocommit=True) as listener,
+        psycopg.connect(front.dsn(database), autocommit=True) as other,
+    ):
+        listener.execute("LISTEN orders")
+        other.execute("NOTIFY orders")
+        assert list(listener.notifies(timeout=0.2)) == []
+    assert explains(PSYCOPG, "Notifications that never come")
+    assert explains(ASYNCPG, "Notifications that never come")
