@@ -30,6 +30,7 @@ class Pattern:
     base: PurePosixPath | None
     ignores: bool = True
     marks_folders: bool = False  # by a slash behind their names
+    only_folders: bool = False
 
 
 def read_patterns(text: str, syntax: str, folder: PurePosixPath) -> tuple[list[Pattern], list[str]]:
@@ -51,7 +52,7 @@ def read_patterns(text: str, syntax: str, folder: PurePosixPath) -> tuple[list[P
 
 def build_glob(line: str, folder: PurePosixPath) -> Pattern:
     """A line of .gitignore's syntax. Raises: ValueError where it means nothing."""
-    text = line.strip()
+    text = line.rstrip()
     ignores = not text.startswith("!")
     text = text.removeprefix("!")
     names = [name for name in text.split("/") if name]
@@ -61,7 +62,7 @@ def build_glob(line: str, folder: PurePosixPath) -> Pattern:
     end = "/.*" if text.endswith("/") else "(?:/.*)?"
     regex = _regex_of(names, is_anchored) + end
     base = folder if is_anchored else None
-    return Pattern(re.compile(rf"\A{regex}\Z", re.S), base, ignores, marks_folders=True)
+    return Pattern(re.compile(rf"\A{regex}\Z", re.S), base, ignores, True, text.endswith("/"))
 
 
 def _regex_of(names: Sequence[str], is_anchored: bool) -> str:
@@ -70,10 +71,11 @@ def _regex_of(names: Sequence[str], is_anchored: bool) -> str:
     needs_slash = False
     for number, name in enumerate(names):
         if name != "**":
-            regex += ("/" if needs_slash else "") + "".join(map(_part_of, _TOKEN.finditer(name)))
+            part = "".join(map(_part_of, _TOKEN.finditer(name))) if name != "*" else "[^/]+"
+            regex += f"/{part}" if needs_slash else part
             needs_slash = True
         elif number == len(names) - 1:
-            regex += ("/" if needs_slash else "") + ".+"
+            regex += "/.*" if needs_slash else ".+"
         else:
             regex += "(?:/.+)?" if needs_slash else "(?:.+/)?"
     return regex
@@ -94,6 +96,8 @@ def is_ignored(path: PurePosixPath, is_folder: bool, patterns: Iterable[Pattern]
     """Whether the patterns leave out this path, which is relative to the DAGs folder."""
     ignored = False
     for pattern in patterns:
+        if pattern.only_folders and not is_folder:
+            continue
         if pattern.base is None:
             text = path.name
         elif path.is_relative_to(pattern.base):

@@ -25,7 +25,7 @@ from pgmux_apps.airflow.checker.names import (
     Module,
     Scope,
 )
-from pgmux_apps.airflow.checker.objects import Kind, thing_of
+from pgmux_apps.airflow.checker.objects import HIDDEN, Kind, text_of, thing_of
 from pgmux_apps.airflow.rules import AT_IMPORT
 
 MOST_FOLLOWED = 100  # functions, from one call
@@ -140,7 +140,7 @@ def deed_of(call: ast.Call, scope: Scope) -> Deed | None:
     for meaning in scope.module.names.meanings(call.func, scope):
         match meaning:
             case External(dotted):
-                what = _looked_up(dotted)
+                what = _looked_up(dotted, call, scope)
                 if what:
                     return Deed(call, scope, what, _LOOKS_UP)
             case Function():
@@ -155,15 +155,17 @@ def deed_of(call: ast.Call, scope: Scope) -> Deed | None:
     return Deed(call, scope, what, _DOES[thing.kind])
 
 
-def _looked_up(dotted: str) -> str | None:
+def _looked_up(dotted: str, call: ast.Call, scope: Scope) -> str | None:
     for pattern, form in (
-        (_VARIABLE, "Variable.{}()"),
-        (_CONNECTION, "Connection.{}()"),
-        (_HOOK, "BaseHook.{}()"),
+        (_VARIABLE, "Variable.{}"),
+        (_CONNECTION, "Connection.{}"),
+        (_HOOK, "BaseHook.{}"),
     ):
         found = pattern.fullmatch(dotted)
         if found:
-            return form.format(found[1])
+            name = text_of(call.args[0], scope) if call.args else None
+            shown = repr(name.replace(HIDDEN, "…")) if name else ""
+            return f"{form.format(found[1])}({shown})"
     found = _SESSION.fullmatch(dotted)
     return f"{dotted.rpartition('.')[2]}()" if found else None
 

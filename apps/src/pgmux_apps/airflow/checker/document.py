@@ -87,9 +87,9 @@ def read_notebook(data: bytes) -> Document:
         message = f"not a notebook: {error}"[:200] if isinstance(error, ValueError) else "nested"
         document.problems.append((Place(line, getattr(error, "colno", 1)), message))
         return document
-    position = 0
+    position = (0, 1)
     for number, source in cells:
-        position = _locate(document, source, text, position)
+        position = _locate(document, source, text, *position)
         _add_cell(document, number, source)
     return document
 
@@ -127,7 +127,9 @@ def _code_cells(notebook: Any) -> list[tuple[int, str]]:
     cells = notebook.get("cells")
     if cells is None:  # nbformat 3
         sheets = notebook.get("worksheets") or []
-        cells = [cell for sheet in sheets for cell in sheet.get("cells", [])]
+        if not isinstance(sheets, list) or not all(isinstance(each, dict) for each in sheets):
+            raise ValueError('its "worksheets" aren\'t a list of objects')
+        cells = [cell for sheet in sheets for cell in sheet.get("cells") or ()]
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise ValueError('its "cells" aren\'t a list of objects')
     if _language_of(notebook) not in ("python", ""):
@@ -153,16 +155,19 @@ def _text_of(cell: dict[str, Any]) -> str:
     return source if isinstance(source, str) else ""
 
 
-def _locate(document: Document, source: str, text: str, position: int) -> int:
-    """Note which line of the JSON text each line of a cell is; the position behind the last."""
+def _locate(
+    document: Document, source: str, text: str, position: int, file_line: int
+) -> tuple[int, int]:
+    """Note which line of the JSON text each line of a cell is; position and line of the last."""
     for number, line in enumerate(_LINE_END.split(source), len(document.lines) + 1):
         for encoded in (json.dumps(line, ensure_ascii=False)[:-1], json.dumps(line)[:-1]):
             found = text.find(encoded, position) if line else -1
             if found >= 0:
-                document.file_lines[number] = text.count("\n", 0, found) + 1
-                position = found + 1
+                file_line += text.count("\n", position, found)
+                document.file_lines[number] = file_line
+                position = found
                 break
-    return position
+    return position, file_line
 
 
 def _add_cell(document: Document, number: int, source: str) -> None:

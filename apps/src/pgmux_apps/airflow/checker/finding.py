@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgmux_apps.airflow.checker.document import Place
 from pgmux_apps.airflow.checker.names import Module
@@ -40,7 +40,7 @@ def is_silenced(line: str, rule: Rule) -> bool:
 class Findings:
     """Collects what is found; one finding a rule and place, none where the line silences it."""
 
-    items: list[Finding]
+    items: dict[Finding, None] = field(default_factory=dict)
     silenced: int = 0
 
     def add(
@@ -62,5 +62,5 @@ class Findings:
         """Add a finding unless one of these lines silences it."""
         if any(is_silenced(line, found.rule) for line in lines):
             self.silenced += 1
-        elif found not in self.items:
-            self.items.append(found)
+        else:
+            self.items[found] = None

@@ -13,6 +13,7 @@ import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pgmux_apps.airflow.checker import airflowignore
@@ -23,7 +24,7 @@ MOST_MEMBERS = 10_000  # of one zip file
 SUFFIXES = (".py", ".ipynb", ".zip")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """One file to check: `path` on disk, `member` in it where it is a zip file."""
 
@@ -32,19 +33,19 @@ class Source:
     root: Path  # what dotted names start from: the DAGs folder or the zip file
     member: str | None = None
 
-    @property
+    @cached_property
     def relative(self) -> PurePosixPath:
         """The path as seen from the root."""
         return PurePosixPath(self.member or self.path.relative_to(self.root).as_posix())
 
-    @property
-    def is_notebook(self) -> bool:
-        return self.relative.suffix == ".ipynb"
-
-    @property
+    @cached_property
     def package(self) -> tuple[str, ...]:
         """The package that a relative import starts from."""
         return self.relative.parent.parts
+
+    @property
+    def is_notebook(self) -> bool:
+        return self.relative.suffix == ".ipynb"
 
 
 @dataclass(slots=True)

@@ -139,6 +139,7 @@ class Module:
     targets: list[tuple[ast.expr, ast.expr]] = field(default_factory=list)  # x.y = …, x[y] = …
     stars: list[str] = field(default_factory=list)
     aliases: dict[str, set[str]] = field(default_factory=dict)  # of imported names
+    meant: dict[ast.AST, list[Meaning]] = field(default_factory=dict)  # what has been looked up
     _spelled: dict[str, list[ast.Name | ast.Attribute]] | None = None
     top: Scope = field(init=False)
 
@@ -347,6 +348,14 @@ class Names:
 
     def meanings(self, node: ast.expr | None, scope: Scope, depth: int = DEPTH) -> list[Meaning]:
         """What an expression may be; names and attributes are followed, others are themselves."""
+        if depth < DEPTH or not isinstance(node, ast.Name | ast.Attribute):
+            return self._meanings(node, scope, depth)
+        known = scope.module.meant
+        if node not in known:
+            known[node] = self._meanings(node, scope, depth)
+        return known[node]
+
+    def _meanings(self, node: ast.expr | None, scope: Scope, depth: int) -> list[Meaning]:
         match node:
             case ast.Name():
                 return self._named(node.id, scope, depth)

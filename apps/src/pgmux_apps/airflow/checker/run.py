@@ -38,7 +38,7 @@ def check_folder(
 ) -> Result:
     """Check these sources of a folder; `progress` hears how many are done."""
     names = Names(folder, sources)
-    findings = Findings([])
+    findings = Findings()
     tasks = TaskRule(policy, findings)
     checks: list[Callable[[Module], None]] = [
         tasks.check,
@@ -83,6 +83,5 @@ def _check_source(
 
 def _add_unreadable(findings: Findings, source: Source, place: Place, message: str) -> None:
     line = place.line if place.cell is None else 1
-    findings.items.append(
-        Finding(UNREADABLE, source.shown, place, message, UNREADABLE.advice, None, line)
-    )
+    advice = UNREADABLE.advice
+    findings.add_unless(Finding(UNREADABLE, source.shown, place, message, advice, None, line), ())
