@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.slapd",
     "tests.fixtures.web",
+    "tests.fixtures.airflow",  # behind those that it imports
 ]
 
 

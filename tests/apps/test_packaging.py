@@ -140,7 +140,6 @@ LOADED = (
         ("django.apps", "django.apps, django.core.checks"),
         ("airflow", "sys"),
         ("airflow.cli", "sys"),
-        ("airflow.policy", "sys"),
     ],
 )
 def test_a_part_imports_nothing_but_its_framework(part: str, framework: str) -> None:

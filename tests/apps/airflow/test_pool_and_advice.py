@@ -73,6 +73,14 @@ def test_a_name_that_a_shell_would_take_apart_is_quoted(
     )
 
 
+def test_the_pool_is_the_one_that_the_policy_is_told_of(
+    capsys: pytest.CaptureFixture[str], no_airflow: Path
+) -> None:
+    no_airflow.write_text("[pgmux]\npool = etl_pool, other\n")
+    assert answer(capsys, "pool", "--slots", "4")["pool"] == "etl_pool"
+    assert answer(capsys, "pool", "--name", "mine", "--slots", "4")["pool"] == "mine"
+
+
 @pytest.mark.parametrize(
     ("database", "slots"),
     [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pgmux_apps.airflow import airflow_sizes, installed, pooler_sizes
 from pgmux_apps.airflow.installed import AirflowError
-from pgmux_apps.airflow.pool import add_pool_name, positive
+from pgmux_apps.airflow.pool import add_pool_name, pool_name, positive
 from pgmux_apps.airflow.rules import SIZES
 from pgmux_apps.airflow.sizing import Advice, Layout, Verdict, advise
 from pgmux_apps.environment import SettingError
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         sizes, source = pooler_sizes.read(arguments)
         airflow = airflow_sizes.read(arguments.airflow)
-        slots = _slots(arguments)
+        name = pool_name(arguments.name)
+        slots = _slots(arguments, name)
     except (pooler_sizes.SizesError, SettingError, AirflowError) as error:
         print(f"pgmux-airflow advice: {error}", file=sys.stderr)
         return 2
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         connections_per_task=arguments.connections_per_task,
         is_metadata_pooled=not arguments.metadata_direct,
     )
-    rows = advise(sizes, airflow, layout, arguments.name, slots)
+    rows = advise(sizes, airflow, layout, name, slots)
     if arguments.json:
         print(json.dumps([_as_json(row) for row in rows], indent=2))
     else:
@@ -77,12 +78,12 @@ def table(rows: Sequence[Advice]) -> list[str]:
     ]
 
 
-def _slots(arguments: argparse.Namespace) -> int | None:
+def _slots(arguments: argparse.Namespace, name: str) -> int | None:
     """The pool's slots. Raises: AirflowError."""
     if arguments.slots is not None or installed.major_version() is None:
         slots: int | None = arguments.slots
         return slots
-    found = installed.find_pool(arguments.name)
+    found = installed.find_pool(name)
     return None if found is None else found.slots
 
 

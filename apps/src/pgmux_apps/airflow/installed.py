@@ -7,13 +7,14 @@ Airflow's configuration where there is one, else read from AIRFLOW__SECTION__NAM
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from pgmux_apps.airflow.checker.settings import AirflowSettings
+from pgmux_apps.environment import SettingError
 
 
 class AirflowError(Exception):
@@ -83,9 +84,6 @@ def _asked(question: Callable[[Any], Any]) -> Any:
 
 def setting(section: str, name: str) -> str | None:
     """Airflow's value of a setting, or None where neither says one. Raises: AirflowError."""
-    variable = f"AIRFLOW__{section.upper()}__{name.upper()}"
-    if os.environ.get(variable):
-        return os.environ[variable]
     if major_version() is not None:
         try:
             from airflow.configuration import conf
@@ -94,23 +92,8 @@ def setting(section: str, name: str) -> str | None:
         except Exception as error:
             raise AirflowError(f"Airflow's configuration can't be read: {error}") from error
         return None if value is None else str(value)
-    return _from_file(configuration_file(), section, name)
-
-
-def configuration_file() -> Path:
-    """Where Airflow looks for its airflow.cfg."""
-    if given := os.environ.get("AIRFLOW_CONFIG"):
-        return Path(given).expanduser()
-    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser() / "airflow.cfg"
-
-
-def _from_file(path: Path, section: str, name: str) -> str | None:
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        with path.open(encoding="utf-8") as file:
-            parser.read_file(file)
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise AirflowError(f"{path}: {str(error).splitlines()[0]}") from error
-    return parser.get(section, name, fallback=None)
+        found = AirflowSettings(os.environ).get(section, name)
+    except SettingError as error:
+        raise AirflowError(str(error)) from error
+    return None if found is None else found.value

@@ -18,6 +18,7 @@ from pgmux_apps.airflow.sizing import advised_slots, slots_arithmetic
 NAME = "pool"
 HELP = "Print or set the Airflow pool that limits the tasks which use the database."
 DESCRIPTION = "Limited by pgmux-airflow: tasks that use the database"
+DEFAULT_NAME = "db_pool"
 LONGEST_NAME = 256  # Airflow's column
 
 
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_pool_name(parser: argparse.ArgumentParser) -> None:
     """The options that `pool` and `advice` share."""
-    parser.add_argument("--name", default="db_pool", type=_name, help="default: db_pool")
+    parser.add_argument(
+        "--name", type=_name, help="default: the first of [pgmux] pool in airflow.cfg, or db_pool"
+    )
     parser.add_argument(
         "--connections-per-task",
         type=positive,
@@ -48,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Look, say, and with --set change; the exit code."""
     try:
         wanted, why = _wanted(arguments)
-    except pooler_sizes.SizesError as error:
+    except (pooler_sizes.SizesError, AirflowError) as error:
         return _failed(str(error))
     existing, error_text = _existing(wanted.name)
     if existing is not None:  # only the slots are ours to say
@@ -71,6 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if is_right or arguments.set else 1
 
 
+def pool_name(given: str | None) -> str:
+    """The pool that is meant. Raises: AirflowError."""
+    named = given or (installed.setting("pgmux", "pool") or "").split(",")[0].strip()
+    return named or DEFAULT_NAME
+
+
 def command(pool: Pool) -> str:
     """The shell command that makes this pool, where Airflow's own command is."""
     parts = ["airflow", "pools", "set", pool.name, str(pool.slots), pool.description or DESCRIPTION]
@@ -80,7 +89,8 @@ def command(pool: Pool) -> str:
 
 
 def _wanted(arguments: argparse.Namespace) -> tuple[Pool, str]:
-    """The pool as it is to be, and why it has those slots. Raises: SizesError."""
+    """The pool as it is to be, and why it has those slots. Raises: SizesError, AirflowError."""
+    name = pool_name(arguments.name)
     slots, why = arguments.slots, "as --slots says"
     if slots is None:
         sizes, source = pooler_sizes.read(arguments)
@@ -88,7 +98,7 @@ def _wanted(arguments: argparse.Namespace) -> tuple[Pool, str]:
         why = f"{slots_arithmetic(sizes, arguments.connections_per_task)} ({source})"
         if slots is None:
             raise pooler_sizes.SizesError(why)
-    return Pool(arguments.name, slots, DESCRIPTION), why
+    return Pool(name, slots, DESCRIPTION), why
 
 
 def _existing(name: str) -> tuple[Pool | None, str | None]:

@@ -205,7 +205,7 @@ def _runs_per_dag(airflow: AirflowSizes, slots: int | None) -> Advice:
     if airflow.major >= 3:
         why = f"{now} runs x {tasks} tasks a run = {now * tasks} for {slots} slots"
     else:
-        why = f"{now} runs of a DAG share {tasks} tasks of {slots} slots: older runs wait for newer"
+        why = f"{now} runs of a DAG share {tasks} tasks at once: most of them only wait"
     return Advice(name, str(now), str(fitting), Verdict.CHANGE, why)
 
 

@@ -73,10 +73,10 @@ def split_names(text: str, where: str) -> tuple[str, ...]:
 
 
 def split_ports(text: str, where: str) -> tuple[int, ...]:
-    """Port numbers between commas. Raises: SettingError."""
-    names = split_names(text, where)
+    """Port numbers between commas, or `none`. Raises: SettingError."""
+    names = () if text.lower() == "none" else split_names(text, where)
     if not all(name.isascii() and name.isdigit() and 0 < int(name) < 65536 for name in names):
-        message = "port numbers from 1 to 65535 are accepted, with commas between them"
+        message = "port numbers from 1 to 65535, with commas between them, or none are accepted"
         raise SettingError(f"{where} = {text!r}: {message}")
     return tuple(map(int, names))
 
