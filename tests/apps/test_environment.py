@@ -37,6 +37,15 @@ def test_an_empty_variable_is_none_at_all() -> None:
     assert environment.secret("A") is None
 
 
+def test_a_url_in_the_wrong_variable_isnt_shown() -> None:
+    for url in ("postgresql://u:hunter2@h/db", "host=h PASSWORD=hunter2"):
+        error = refusal(Environment({"SIZE": url}).integer, "SIZE", 1, least=1, most=9)
+        assert str(error) == (
+            f"SIZE is a URL or connection string of {len(url)} characters: "
+            "an integer from 1 to 9 is accepted"
+        )
+
+
 def test_without_a_mapping_it_reads_the_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_POOL_SIZE", "3")
     assert Environment().integer("DB_POOL_SIZE", 5, least=1, most=9) == 3

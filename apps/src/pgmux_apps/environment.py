@@ -1,7 +1,8 @@
 """Settings out of environment variables: an error names the variable and says what is accepted.
 
-The methods here show the value, as none that they read holds a secret; who reads another by `text`
-mustn't. An empty variable counts as absent: compose files set what they have no value for.
+The methods here show the value, but not a URL's, as none that they read holds a secret; who reads
+another by `text` mustn't. An empty variable counts as absent: compose files set what they have no
+value for.
 """
 
 from __future__ import annotations
@@ -123,5 +124,7 @@ def _read_secret(name: str, path: str) -> str:
 
 
 def _shown(name: str, value: str) -> str:
-    """`name='value'`, on one line and not endless."""
+    """`name='value'`, on one line and not endless; only the form of what may hold a password."""
+    if "://" in value or "password" in value.lower():
+        return f"{name} is a URL or connection string of {len(value)} characters"
     return f"{name}={value[:40]!r}{'…' if len(value) > 40 else ''}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,21 +32,27 @@ class Django:
         stdin: str = "",
         cwd: Path = HERE / "project",
     ) -> subprocess.CompletedProcess[str]:
-        inherited = {name: v for name, v in os.environ.items() if not name.startswith("PG")}
         return subprocess.run(
             [self.python, *arguments],
-            env={
-                **inherited,
-                "PYTHONPATH": str(ROOT / "apps/src"),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "COLUMNS": "100",
-                **(env or {}),
-            },
+            env=_environment(env or {}),
             input=stdin,
             cwd=cwd,
             capture_output=True,
             text=True,
             timeout=120,
+        )
+
+    def start(
+        self, *arguments: str, stdout: int = subprocess.PIPE, **env: str
+    ) -> subprocess.Popen[str]:
+        """The same in the project here, without waiting for its end."""
+        return subprocess.Popen(
+            [self.python, *arguments],
+            env=_environment(env),
+            cwd=HERE / "project",
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def rules(self) -> list[str]:
@@ -56,6 +65,30 @@ class Django:
     def manage(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """`manage.py …` of the project here; what `settings.py` reads is in the environment."""
         return self.run("manage.py", *arguments, env=settings)
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("PG")}
+    ours = {"PYTHONPATH": str(ROOT / "apps/src"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
+    return inherited | ours | dict(more)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Any]], Any]:
+    """`once(name, compute)` is what `compute()` answers as JSON; one of xdist's workers runs it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+
+    def result(name: str, compute: Callable[[], Any]) -> Any:
+        path = place / f"{name}.json"
+        with (place / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                path.write_text(json.dumps(compute()))
+        return json.loads(path.read_text())
+
+    return result
 
 
 @pytest.fixture(scope="session")

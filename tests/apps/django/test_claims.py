@@ -6,8 +6,9 @@ All claims of a Django and a pooler are tried by one process, tests/apps/django/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,8 +52,8 @@ BY_LOGINS = ("WSGI", "ASGI")  # which only pgmux counts
 Found = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+@contextmanager
+def made_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """With 2,500 rows, and a role that PostgreSQL lets assume another at each login."""
     postgres.psql(
         f"CREATE DATABASE django_claims; CREATE ROLE {ROLE};"
@@ -72,21 +73,30 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", params=["pgmux", "PgBouncer"])
-def front(
-    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, database: str
-) -> Iterator[Front]:
+def front(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Front:
+    """Started only where the claims are tried."""
     users = {MEMBER: "secret"}
-    with ExitStack() as stack:
-        if request.param == "pgmux":
-            yield stack.enter_context(pgmux_front(postgres, users))
-        else:
-            made = pgbouncer_front(postgres, users, ignore_startup_parameters="options")
-            yield stack.enter_context(made)
+    if request.param == "pgmux":
+        return pgmux_front(postgres, users)
+    return pgbouncer_front(postgres, users, ignore_startup_parameters="options")
 
 
 @pytest.fixture(scope="module")
-def found(django: Django, front: Front, database: str) -> Found:
+def found(
+    django: Django, front: Front, postgres: EmbeddedPostgres, once: Callable[..., Any]
+) -> Found:
     """What each claim came to."""
+
+    def tried() -> Found:
+        with made_database(postgres) as database, front:
+            return try_all(django, front, database)
+
+    name = f"claims-{Path(django.python).parents[1].name}-{front.version or 'pgmux'}"
+    found: Found = once(name.replace(" ", "-"), tried)
+    return found
+
+
+def try_all(django: Django, front: Front, database: str) -> Found:
     claims = {
         name: claim
         for name, claim in CLAIMS.items()

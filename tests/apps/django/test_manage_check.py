@@ -87,13 +87,10 @@ def test_nonsense_is_an_error_and_no_traceback(
         assert "hunter2" not in done.stdout + done.stderr
 
 
-LITE = {"ENGINE": "django.db.backends.sqlite3"}
-
-
 @pytest.mark.parametrize(
     ("databases", "said"),
     [
-        ({"default": LITE, "x": {"ENGINE": "no.such"}}, "DATABASES['x'] has an ENGINE that can't"),
+        ({"default": {"ENGINE": "no.such"}}, "DATABASES['default'] has an ENGINE that can't"),
         ({"default": alias("h", 6432, "", CONN_MAX_AGE=9)}, "Please supply the NAME"),
         # where no application has models; else Django ends before any check
         ({"other": alias("h", 6432, "shop")}, "You must define a 'default' database"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +65,12 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
         "",
     ),
     "MySQL on a pooler's port": ({"default": {"ENGINE": "django.db.backends.mysql"}}, {}, {}, ""),
+    "an engine that isn't installed here, not the default": (
+        {"default": PG, "erp": {"ENGINE": "mssql", "PORT": 6432}},
+        {},
+        {},
+        "",
+    ),
     # what says that somebody does
     "as it should be": (pooled(), {}, {}, ""),
     "port 6543": ({"default": without("CONN_MAX_AGE") | {"PORT": 6543}}, {}, {}, "W001 W030"),
@@ -94,6 +100,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     # how long connections are kept
     "CONN_MAX_AGE 0": (pooled(CONN_MAX_AGE=0), {}, {}, "W001"),
     "CONN_MAX_AGE below 0": (pooled(CONN_MAX_AGE=-1), {}, {}, "W001"),
+    "CONN_MAX_AGE 0, lazily": (pooled(CONN_MAX_AGE={"lazy": 0}), {}, {}, "W001"),
     "CONN_MAX_AGE 0 under ASGI": (pooled(CONN_MAX_AGE=0), ASGI, {}, ""),
     "CONN_MAX_AGE 0, and a pool": (pooled(**POOL), {}, {}, ""),
     "CONN_MAX_AGE under ASGI": (pooled(), ASGI, {}, "W002"),
@@ -115,6 +122,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     ),
     "flags as texts": (pooled(CONN_HEALTH_CHECKS="False", AUTOCOMMIT="1"), {}, {}, "W004 W004"),
     "a pool below the threads": (pooled(**POOL), {"threads": 8}, {}, "W005"),
+    "that, lazily": (pooled(**POOL), {"threads": {"lazy": 8}}, {}, "W005"),
     "pool: True, four threads": (
         pooled(CONN_MAX_AGE=0, OPTIONS={"pool": True}),
         {"threads": 4},
@@ -185,6 +193,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     ),
     "a threshold that Django doesn't use": (options(prepare_threshold=5), {}, {}, ""),
     "bound by the server, not prepared": (options(server_side_binding=True), {}, {}, ""),
+    "a role with an apostrophe": (options(assume_role="o'hara"), {}, {}, "W012"),
     # who logs in, and what others may read
     "TLS off, this machine": (
         pooled(HOST="localhost", OPTIONS={"sslmode": "disable"}),
@@ -201,6 +210,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     ),
     "TLS if you like, another host": (pooled(HOST="10.0.0.9"), {}, {}, "W021"),
     "TLS allowed": (pooled(HOST="fd00::9", OPTIONS={"sslmode": "allow"}), {}, {}, "W021"),
+    "TLS if you like, a host that colours": (pooled(HOST="\x1b[31mdb.example.com"), {}, {}, "W021"),
     "TLS": (pooled(HOST="10.0.0.9", OPTIONS={"sslmode": "verify-full"}), {}, {}, ""),
     "a socket": (pooled(HOST="/var/run/postgresql"), {}, {}, ""),
     "loopback": (pooled(HOST="::1"), {}, {}, ""),
@@ -241,6 +251,7 @@ NONSENSE: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "PGMUX is a text": ({"default": PG}, "yes", {}, "E001"),
     "PGMUX is a list": ({"default": PG}, [1], {}, "E001"),
     "PGMUX is None": ({"default": PG}, None, {}, ""),
+    "PGMUX is a lazy text": ({"default": PG}, {"lazy": "yes"}, {}, "E001"),
     "an unknown key": ({"default": PG}, {"alias": {}}, {}, "E001"),
     "an unknown alias": ({"default": PG}, {"aliases": {"defualt": {}}}, {}, "E001"),
     "an alias of another engine": (
@@ -269,9 +280,21 @@ NONSENSE: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
         {"environment": {"USE_PGBOUNCER": "maybe"}},
         "E001",
     ),
+    "USE_PGBOUNCER is a URL": (
+        {"default": PG},
+        {},
+        {"environment": {"USE_PGBOUNCER": f"postgresql://u:{SECRET}@h/db"}},
+        "E001",
+    ),
     "DATABASES is a URL": (f"postgresql://u:{SECRET}@h/db", {}, {}, "E002"),
     "an alias is a URL": ({"default": f"postgresql://u:{SECRET}@h/db"}, {}, {}, "E002"),
     "an ENGINE that isn't there": ({"default": PG | {"ENGINE": "no.such"}}, {}, {}, "E002"),
+    "an ENGINE that is a URL": (
+        {"default": PG | {"ENGINE": f"postgresql://u:{SECRET}@h/db"}},
+        {},
+        {},
+        "E002",
+    ),
     "an ENGINE that is a number": ({"default": PG | {"ENGINE": 5}}, {}, {}, "E002"),
     "a port that is a word": ({"default": PG | {"PORT": "pool"}}, {}, {}, "E002"),
     "a port too large": ({"default": PG | {"PORT": 70000}}, {}, {}, "E002"),
@@ -286,23 +309,28 @@ NONSENSE: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
 Message = list[str]  # id, place, message, hint
 
 
-@cache
-def messages_of_all(django: Django, driver: str = "psycopg") -> Mapping[str, list[Message]]:
+def read_all(django: Django, driver: str = "psycopg") -> list[list[Message]]:
     """What is found in every case, by one process."""
-    cases = CASES | NONSENSE
-    done = django.run(
-        str(HERE / "read_settings.py"),
-        driver,
-        stdin=json.dumps([case[:3] for case in cases.values()]),
-    )
+    cases = [case[:3] for case in (CASES | NONSENSE).values()]
+    done = django.run(str(HERE / "read_settings.py"), driver, stdin=json.dumps(cases))
     assert done.returncode == 0, done.stderr
-    return dict(zip(cases, json.loads(done.stdout), strict=True))
+    found: list[list[Message]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="session")
+def found(django: Django, once: Callable[..., Any]) -> Mapping[str, list[Message]]:
+    """What is found in each case."""
+    read = once(f"settings-{Path(django.python).parents[1].name}", lambda: read_all(django))
+    return dict(zip(CASES | NONSENSE, read, strict=True))
 
 
 @pytest.mark.parametrize("case", [*CASES, *NONSENSE])
-def test_a_check_fires_where_it_should_and_only_there(django: Django, case: str) -> None:
-    found = [message[0].removeprefix("pgmux.") for message in messages_of_all(django)[case]]
-    assert " ".join(sorted(found)) == (CASES | NONSENSE)[case][3]
+def test_a_check_fires_where_it_should_and_only_there(
+    found: Mapping[str, list[Message]], case: str
+) -> None:
+    ids = [message[0].removeprefix("pgmux.") for message in found[case]]
+    assert " ".join(sorted(ids)) == (CASES | NONSENSE)[case][3]
 
 
 def test_every_check_of_the_settings_is_among_the_cases(django5: Django) -> None:
@@ -313,32 +341,54 @@ def test_every_check_of_the_settings_is_among_the_cases(django5: Django) -> None
 
 
 def test_a_message_names_the_place_says_what_to_write_and_shows_no_password(
-    django: Django,
+    found: Mapping[str, list[Message]],
 ) -> None:
-    for case, found in messages_of_all(django).items():
-        for _, place, message, hint in found:
+    for case, messages in found.items():
+        for _, place, message, hint in messages:
             assert place.startswith(("DATABASES", "PGMUX", "USE_PGBOUNCER")), case
             assert message.endswith((".", "'")) and hint, (case, message)
             assert "hunter2" not in message + hint, case
+            assert (place + message + hint).isprintable(), case
 
 
-def test_a_message_says_why_its_alias_is_taken_for_pooled(django: Django) -> None:
-    found = messages_of_all(django)
+def test_a_message_says_why_its_alias_is_taken_for_pooled(
+    found: Mapping[str, list[Message]],
+) -> None:
     assert "(its port is 6543)" in found["port 6543"][0][2]
     assert "(PGMUX says so)" in found["PGMUX says yes"][0][2]
     assert "(USE_PGBOUNCER is true)" in found["USE_PGBOUNCER"][0][2]
 
 
 def test_options_that_are_dropped_come_with_the_statements_that_do_the_same(
-    django: Django,
+    found: Mapping[str, list[Message]],
 ) -> None:
-    ((_, _, message, hint),) = messages_of_all(django)["options"]
+    ((_, _, message, hint),) = found["options"]
     assert "has statement_timeout" in message
     assert hint.endswith("ALTER ROLE app IN DATABASE shop SET statement_timeout = '30s';")
 
 
-def test_nonsense_is_named_with_what_is_accepted(django: Django) -> None:
-    found = messages_of_all(django)
+def test_a_roles_name_is_quoted_in_the_statement_that_sets_it(
+    found: Mapping[str, list[Message]],
+) -> None:
+    hint = found["a role with an apostrophe"][0][3]
+    assert hint.endswith("ALTER ROLE app IN DATABASE shop SET role = 'o''hara';")
+
+
+def test_the_alias_that_is_proposed_for_large_reads_reads_them_in_chunks(
+    found: Mapping[str, list[Message]],
+) -> None:
+    hint = found["nothing bypasses"][0][3]
+    proposed = hint.partition(" | ")[2].partition(" with ")[0].replace("…", '"db"')
+    assert json.loads(proposed.replace("False", "false")) == {
+        "HOST": "db",
+        "PORT": "5432",
+        "CONN_MAX_AGE": 0,
+        "DISABLE_SERVER_SIDE_CURSORS": False,
+        "TEST": {"MIRROR": "default"},
+    }
+
+
+def test_nonsense_is_named_with_what_is_accepted(found: Mapping[str, list[Message]]) -> None:
     ((_, place, message, _),) = found["an unknown pooler"]
     assert place == "PGMUX['aliases']['default']['pooler']"
     assert message == f"{place} is 'odyssey'; accepted are True, False, pgmux, pgbouncer."
@@ -348,7 +398,7 @@ def test_nonsense_is_named_with_what_is_accepted(django: Django) -> None:
 
 
 def test_what_only_psycopg_3_takes_is_an_error_with_psycopg2(django5: Django) -> None:
-    found = messages_of_all(django5, "psycopg2")
+    found = dict(zip(CASES | NONSENSE, read_all(django5, "psycopg2"), strict=True))
     for case in ("CONN_MAX_AGE 0, and a pool", "prepared statements"):
         assert "pgmux.E005" in {message[0] for message in found[case]}, case
     assert found["as it should be"] == []

@@ -101,8 +101,10 @@ class _Reader:
 
     def max_age(self) -> float | None:
         value = self.settings.get("CONN_MAX_AGE", 0)
-        if value is None or isinstance(value, int | float):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, int | float):
+            return value + 0  # of a lazy number, which can't be compared, the number
         self.wrong(
             "['CONN_MAX_AGE']",
             f"{shown(value)}, and no number; Django adds it to a time in seconds",

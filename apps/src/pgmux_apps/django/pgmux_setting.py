@@ -102,8 +102,10 @@ class _Reader:
     def count(self, place: str, value: object) -> int | None:
         if value is None:
             return None
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST:
-            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            number = value + 0  # of a lazy number, which can't be compared, the number
+            if 1 <= number <= MOST:
+                return number
         self.wrong(place, value, f"an integer from 1 to {MOST} is accepted")
         return None
 

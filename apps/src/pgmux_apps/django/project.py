@@ -15,10 +15,11 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
 
 from pgmux_apps.django.aliases import Alias, read_alias
 from pgmux_apps.django.pgmux_setting import AliasSetting, read_pgmux
-from pgmux_apps.django.rules import Rule
+from pgmux_apps.django.rules import Rule, shown
 from pgmux_apps.environment import Environment, SettingError
 
 POOLER_PORTS = frozenset({"6432", "6543"})  # PgBouncer's own; Airflow's chart and Supabase
@@ -100,13 +101,15 @@ def _read_databases(
         if not isinstance(settings, Mapping):
             problems.append(_wrong(place, f"is {_kind(settings)}, not a dictionary"))
             continue
+        engine = settings.get("ENGINE")
         try:
-            if _vendor(settings.get("ENGINE")) != "postgresql":
+            if _vendor(engine) != "postgresql":
                 continue
         except (ImproperlyConfigured, ImportError, AttributeError, TypeError, ValueError) as error:
-            problems.append(
-                _wrong(place, f"has an ENGINE that can't be loaded: {_first_line(error)}")
-            )
+            if name == DEFAULT_DB_ALIAS:  # Django loads another one only where it is used
+                is_name = isinstance(engine, str) and engine.replace(".", "").isidentifier()
+                why = _first_line(error) if is_name else shown(engine)
+                problems.append(_wrong(place, f"has an ENGINE that can't be loaded: {why}"))
             continue
         aliases[name], more = read_alias(str(name), settings, environ)
         problems += more

@@ -71,11 +71,20 @@ class Rule(Enum):
 
     def found(self, place: str, message: str, hint: str) -> CheckMessage:
         """`place` is a setting or an alias, the hint says what to write."""
-        return CheckMessage(_LEVELS[self.value[0][0]], message, hint=hint, obj=place, id=self.id)
+        level = _LEVELS[self.value[0][0]]
+        said, hint, place = printable(message), printable(hint), printable(place)
+        return CheckMessage(level, said, hint=hint, obj=place, id=self.id)
 
 
 def shown(value: object) -> str:
     """A value as a message may show it: numbers and words; a URL, say, has a password in it."""
-    if isinstance(value, int | float) or (isinstance(value, str) and _WORD.fullmatch(value)):
+    if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, str) and _WORD.fullmatch(str(value)):  # str() of a lazy text is a text
+        return repr(str(value))
     return f"a {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    """What somebody else said, as one line of a terminal that does nothing but print it."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

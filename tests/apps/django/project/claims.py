@@ -170,10 +170,12 @@ async def _requests(application):
 
 
 def tests():
-    """Django's runner makes the test databases of all aliases, and drops them."""
+    """Django's runner makes the test databases of all aliases, and drops them. Where there is one
+    already it asks: dropping that at once, as with --noinput, would wait for 5 s in vain.
+    """
     from django.test.utils import setup_databases, teardown_databases
 
-    teardown_databases(setup_databases(0, False, aliases=list(connections)), 0)
+    teardown_databases(setup_databases(0, interactive=True, aliases=list(connections)), 0)
 
 
 def tried(function, changes):

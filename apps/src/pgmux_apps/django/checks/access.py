@@ -46,8 +46,9 @@ def superuser(alias: Alias, project: Project) -> Iterator[CheckMessage]:
             f"Behind a pooler ({alias.because}): the user is {alias.user}, by its name a "
             "superuser: its servers may take the places that superuser_reserved_connections keeps "
             "for you, and an SQL injection may do everything.",
-            f'Write "USER": "app" after CREATE ROLE app LOGIN PASSWORD …; ALTER DATABASE '
-            f"{alias.dbname or 'app'} OWNER TO app.",
+            'Write "USER": "app" after CREATE ROLE app LOGIN PASSWORD …; ALTER DATABASE '
+            f"{alias.dbname or 'app'} OWNER TO app; and ALTER TABLE … OWNER TO app for each table, "
+            "as migrations need it (REASSIGN OWNED BY postgres is refused).",
         )
 
 

@@ -21,8 +21,8 @@ def no_direct_alias(alias: Alias, project: Project) -> Iterator[CheckMessage]:
             "locks of dbshell and of migrations; dumpdata and .iterator() fail, or hold their "
             "whole result in memory. Plain `migrate` works through the pooler.",
             f'Write DATABASES["direct"] = DATABASES["{alias.name}"] | {{"HOST": …, "PORT": "5432", '
-            f'"CONN_MAX_AGE": 0, "TEST": {{"MIRROR": "{alias.name}"}}}} with PostgreSQL\'s own '
-            "host, or name such an alias in "
+            '"CONN_MAX_AGE": 0, "DISABLE_SERVER_SIDE_CURSORS": False, "TEST": {"MIRROR": '
+            f'"{alias.name}"}}}} with PostgreSQL\'s own host, or name such an alias in '
             f'PGMUX = {{"aliases": {{"{alias.name}": {{"direct": "…"}}}}}}; then '
             "`manage.py migrate --database direct`.",
         )

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage
 
 from pgmux_apps.django.aliases import Alias
 from pgmux_apps.django.project import Project
-from pgmux_apps.django.rules import Rule
+from pgmux_apps.django.rules import Rule, shown
 from pgmux_apps.django.startup_options import HONOURED_BY_PGMUX, alter_role, parameters_in
 
 
@@ -59,14 +59,13 @@ def assume_role(alias: Alias, project: Project) -> Iterator[CheckMessage]:
     """SET ROLE runs once, on whichever server; it stays there."""
     role = alias.options.get("assume_role")
     if role:
-        user = alias.user or "app"
         yield Rule.ASSUME_ROLE.found(
             alias.place,
             f'Behind a pooler ({alias.because}): OPTIONS["assume_role"] runs SET ROLE once for '
             "each connection, on one server. The next transaction may be on another, with the "
-            f"rights of {user!r}; and whoever gets the first one has those of {str(role)!r}.",
+            f"rights of {alias.user!r}; whoever gets the first one has those of {str(role)!r}.",
             'Leave out "assume_role", and log in as that role, or have PostgreSQL set it at each '
-            f"login: ALTER ROLE \"{user}\" SET role = '{role}'.",
+            f"login: {alter_role(alias.user, alias.dbname, [('role', str(role))])}",
         )
 
 
@@ -77,7 +76,7 @@ def prepared_statements(alias: Alias, project: Project) -> Iterator[CheckMessage
     if threshold is not None and binding and alias.pooler != "pgmux":
         yield Rule.PREPARED_STATEMENTS.found(
             alias.place,
-            f"Behind a pooler ({alias.because}): prepare_threshold {threshold} with "
+            f"Behind a pooler ({alias.because}): prepare_threshold {shown(threshold)} with "
             "server_side_binding prepares statements on servers; PgBouncer before 1.21, or with "
             "max_prepared_statements = 0, doesn't know on which: 'prepared statement \"_pg3_0\" "
             "does not exist'.",
