@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -189,9 +193,67 @@ def test_a_pool_without_a_free_server_is_an_error_and_its_console_answers(
             arguments = ("--json", "--timeout", "1", "--console-user", USER)
             env = {"PGMUX_CONSOLE_PASSWORD": PASSWORD}
             found = check(django5, front, *arguments, env=env, OPTIONS=OPTIONS)
+            assert interrupted(django5, front.alias(database, **GOOD)) == (130, "")
     assert (found.code, found.ids) == (1, "E100")
     assert "no answer within 1 s: no server is free" in found.message("E100")
     assert found.said["aliases"]["default"]["pool_mode"] == "transaction"
+
+
+def interrupted(django: Django, default: Mapping[str, Any]) -> tuple[int, str]:
+    """The exit code and what stderr has after ^C, while the database doesn't answer."""
+    process = django.start("manage.py", "pgmux_check", PROJECT=json.dumps(projects(default)))
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("asking default")
+    process.send_signal(signal.SIGINT)
+    _, more = process.communicate(timeout=30)
+    return process.returncode, more
+
+
+def projects(default: Mapping[str, Any]) -> dict[str, Any]:
+    """A project of one alias, which is taken for pooled."""
+    return {
+        "DATABASES": {"default": default},
+        "PGMUX": {"aliases": {"default": {"pooler": True}}},
+    }
+
+
+def test_a_narrow_terminal_without_colour_is_kept_to(
+    django5: Django, pgmux: Front, database: str
+) -> None:
+    default = pgmux.alias(database, **GOOD | {"CONN_MAX_AGE": 0})
+    env = {"PROJECT": json.dumps(projects(default)), "COLUMNS": "40", "NO_COLOR": "1"}
+    ours, theirs = pty.openpty()
+    process = django5.start("manage.py", "pgmux_check", "-v", "0", stdout=theirs, **env)
+    os.close(theirs)
+    shown = everything_at(ours)
+    assert process.wait() == 0
+    table = [line for line in shown.splitlines() if line.startswith(("┌", "│", "└"))]
+    assert "(pgmux.W001)" in shown and "\x1b" not in shown
+    assert len(table) > 10 and {len(line) for line in table} == {40}
+
+
+def everything_at(terminal: int) -> str:
+    """What is written to it until nobody has it open."""
+    shown = b""
+    with suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as file:
+        while read := file.read(4096):
+            shown += read
+    return shown.decode()
+
+
+def test_a_console_that_lies_is_no_danger_to_the_terminal_or_to_numbers(django5: Django) -> None:
+    source = (
+        "from pgmux_apps.django.live.ask import _filled\n"
+        "from pgmux_apps.django.live.facts import number\n"
+        "row = _filled({'a': '9' * 5000, 'b': '\\x1b[2J\\nfine', 'c': None})\n"
+        "print(number(row, 'a'), row['b'], repr(row['c']))"
+    )
+    assert django5.run("-c", source).stdout == "0 \ufffd[2J\ufffdfine ''\n"
+
+
+def test_who_stops_reading_gets_no_traceback(django5: Django) -> None:
+    command = f"{django5.python} manage.py pgmux_check | true"
+    assert Django("sh").run("-c", command).stderr == ""
 
 
 def test_a_pooler_with_tls_is_asked_as_the_alias_says(

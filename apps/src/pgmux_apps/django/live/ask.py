@@ -22,6 +22,7 @@ from django.db.utils import load_backend
 from pgmux_apps.console import ConsoleAddress, ConsoleError, Row, cut_after, read_console
 from pgmux_apps.django.aliases import Alias
 from pgmux_apps.django.live.facts import Facts, Pooler, Server
+from pgmux_apps.django.rules import printable
 from pgmux_apps.django.startup_options import parameters_in
 
 CONNECT_TIMEOUT = 5  # seconds, unless OPTIONS says otherwise
@@ -103,13 +104,13 @@ def _ask_connected(facts: Facts, settings: Settings, timeout: float) -> ConsoleA
             *said, pid, identity = cursor.fetchone()
             version, user, role, is_superuser, most, reserved = said
             facts.server = Server(
-                version=version,
+                version=printable(version),
                 identity=identity,
-                user=user,
-                role=role,
+                user=printable(user),
+                role=printable(role),
                 is_superuser=bool(is_superuser),
-                max_connections=most,
-                reserved=reserved,
+                max_connections=int(most),
+                reserved=int(reserved),
                 is_this_process=pid == info.backend_pid,
             )
             asked = parameters_in(str(settings["OPTIONS"].get("options") or ""))
@@ -161,9 +162,9 @@ def _in_force(cursor: Any, name: str, value: str) -> tuple[str, str]:
         in_force = cursor.fetchone()[0]
         cursor.execute("SELECT set_config(%s, %s, true)", [name, value])
         cursor.execute("SELECT current_setting(%s, true)", [name])
-        return cursor.fetchone()[0], in_force
+        return printable(cursor.fetchone()[0] or ""), printable(in_force or "")
     except Error as error:
-        return value, str(error).splitlines()[0]
+        return value, _first_line(error)
     finally:
         cursor.execute("ROLLBACK")
 
@@ -200,12 +201,12 @@ def _ask_console(facts: Facts, place: ConsoleAddress, timeout: float) -> None:
         # PostgreSQL's own words, where no pooler is: a pooler always has that database
         facts.is_postgres = 'database "pgbouncer" does not exist' in str(error)
         if not facts.is_postgres:
-            facts.unknown.append(f"what the pooler is and is set to: {error}")
+            facts.unknown.append(f"what the pooler is and is set to: {printable(str(error))}")
         return
     rows = tuple(_filled(row) for row in databases)
     facts.pooler = Pooler(
         version=_filled(version[0]).get("version", "") if version else "",
-        config={str(row.get("key")): row.get("value") or "" for row in config},
+        config={row.get("key", ""): row.get("value", "") for row in map(_filled, config)},
         database=_named(rows, facts.alias.dbname),
         databases=tuple(row for row in rows if row.get("name") != "pgbouncer"),
         user=_named([_filled(row) for row in users], facts.server.user if facts.server else ""),
@@ -213,16 +214,20 @@ def _ask_console(facts: Facts, place: ConsoleAddress, timeout: float) -> None:
 
 
 def _filled(row: Row) -> dict[str, str]:
-    return {name: value or "" for name, value in row.items()}
+    return {name: printable(value or "") for name, value in row.items()}
 
 
 def _named(rows: Any, name: str) -> Mapping[str, str]:
     return next((row for row in rows if row.get("name") == name), {})
 
 
+def _first_line(error: Exception) -> str:
+    return printable(next(iter(str(error).splitlines()), type(error).__name__))
+
+
 def _text(error: Exception, settings: Settings) -> str:
     """The driver's first line; the password isn't in it, but should it be, it isn't shown."""
-    text = next(iter(str(error).splitlines()), type(error).__name__)
+    text = _first_line(error)
     for password in (settings.get("PASSWORD"), settings["OPTIONS"].get("password")):
         text = text.replace(str(password), "***") if password else text
     return text

@@ -90,7 +90,7 @@ class Facts:
 def number(row: Mapping[str, str], name: str) -> int:
     """A cell that holds a number, else 0."""
     text = row.get(name) or ""
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
 
 
 def _servers(row: Mapping[str, str]) -> int:

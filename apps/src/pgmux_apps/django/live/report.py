@@ -33,15 +33,15 @@ def rows_of(facts: Facts, project: Project) -> list[Row]:
 
 def as_text(title: str, rows: Sequence[Row], *, color: bool) -> str:
     """A table; aligned columns where rich isn't installed."""
-    width = max(60, shutil.get_terminal_size().columns)
+    width = max(40, shutil.get_terminal_size().columns)
     try:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
     except ImportError:
         return _plain(title, rows, width)
-    table = Table(title=Text(title), title_justify="left", show_header=False, min_width=60)
-    table.add_column(no_wrap=True)
+    table = Table(title=Text(title), title_justify="left", show_header=False)
+    table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(Text(name), Text(value))
@@ -55,7 +55,7 @@ def _plain(title: str, rows: Sequence[Row], width: int) -> str:
     column = max(len(name) for name, _ in rows) + 2
     lines = [title]
     for name, value in rows:
-        wrapped = textwrap.wrap(value, width - column - 2) or [""]
+        wrapped = textwrap.wrap(value, max(20, width - column - 2)) or [""]
         lines.append(f"  {name:<{column}}{wrapped[0]}")
         lines += [" " * (column + 2) + more for more in wrapped[1:]]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """`manage.py pgmux_check`: the system checks of tag pgmux, and what database and pooler answer.
 
-Exit code: 0; 1 where a message has at least --fail-level; 2 for a wrong command line.
+Exit code: 0; 1 where a message has at least --fail-level; 2 for a wrong command line; 130 at ^C.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.color import no_style
 from django.db import connections
 
 from pgmux_apps.django.checks import messages_of
@@ -83,6 +84,21 @@ class Command(BaseCommand):
             )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if os.environ.get("NO_COLOR") and not options["force_color"]:
+            self.style = no_style()
+        try:
+            failed = self._check(options)
+            self.stdout.flush()
+        except KeyboardInterrupt:
+            sys.exit(130)  # as a shell has it for SIGINT
+        except BrokenPipeError:  # `manage.py pgmux_check | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed at exit
+            sys.exit(1)
+        if failed:
+            sys.exit(1)
+
+    def _check(self, options: Mapping[str, Any]) -> bool:
+        """Prints all that is found; whether some of it reaches the fail level."""
         project, problems = project_of_settings()
         project = replace(
             project,
@@ -104,8 +120,7 @@ class Command(BaseCommand):
             self._print_json(found, project, shown, failed)
         else:
             self._print(found, project, shown, len(messages) - len(shown), names)
-        if failed:
-            sys.exit(1)
+        return failed
 
     def _ask(self, project: Project, name: str, options: Mapping[str, Any]) -> Facts:
         def say(text: str) -> None:
