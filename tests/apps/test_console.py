@@ -138,6 +138,18 @@ def test_a_console_that_never_answers_a_query_is_cut(postgres: EmbeddedPostgres)
     assert not caught.value.is_refused
 
 
+def test_nobody_waits_for_the_timers_thread(
+    pgmux: PoolerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gevent that patches after the import, as in gunicorn --preload, never says that it ended."""
+
+    def wait_for_ever(timer: threading.Timer) -> None:
+        raise AssertionError("it would never end")
+
+    monkeypatch.setattr(threading.Timer, "join", wait_for_ever)
+    assert read_console(address(pgmux.port), ["SHOW POOLS"]) != [[]]
+
+
 def test_without_a_driver_it_says_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.setitem(sys.modules, "psycopg2", None)

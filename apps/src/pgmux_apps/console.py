@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Event, Timer
+from threading import Event, Lock, Timer
 from typing import Any
 
 Row = dict[str, str | None]
@@ -146,21 +146,24 @@ def cut_after(connection: Any, timeout: float) -> Iterator[Event]:
     """
     cut = Event()
     # A descriptor of our own: when the timer fires, the driver's number may be another file's.
-    with socket.socket(fileno=os.dup(connection.fileno())) as held:
+    held = socket.socket(fileno=os.dup(connection.fileno()))
+    closing = Lock()  # not by join(): gevent that patches after this import never ends a thread
 
-        def end() -> None:
-            cut.set()
-            with suppress(OSError):
+    def end() -> None:
+        with closing, suppress(OSError):
+            if held.fileno() >= 0:
+                cut.set()
                 held.shutdown(socket.SHUT_RDWR)
 
-        timer = Timer(timeout, end)
-        timer.daemon = True
+    timer = Timer(timeout, end)
+    timer.daemon = True
+    try:
         timer.start()
-        try:
-            yield cut
-        finally:
-            timer.cancel()
-            timer.join()
+        yield cut
+    finally:
+        timer.cancel()
+        with closing:
+            held.close()
 
 
 def _error(place: ConsoleAddress, error: Exception) -> ConsoleError:
