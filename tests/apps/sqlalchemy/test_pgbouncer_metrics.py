@@ -216,10 +216,18 @@ def test_two_poolers_are_apart(
     ("arguments", "message"),
     [
         ({"pgbouncer_host": ""}, "pgbouncer_host=''"),
+        ({"pgbouncer_host": f"postgresql://trader:{SECRET}@db"}, "pgbouncer_host: .* not a URL"),
+        ({"pgbouncer_host": f"trader:{SECRET}@db"}, "pgbouncer_host: .* not a URL"),
+        ({"pgbouncer_host": "db\0"}, "pgbouncer_host: printable text"),
+        ({"pgbouncer_host": "\udcff"}, "pgbouncer_host: printable text"),
         ({"pgbouncer_user": None}, "pgbouncer_user=None"),
+        ({"pgbouncer_user": "trader\n"}, "pgbouncer_user: printable text"),
         ({"pgbouncer_port": 70000}, "pgbouncer_port=70000: an integer from 1 to 65535"),
         ({"pgbouncer_port": "6432"}, "pgbouncer_port='6432'"),
         ({"timeout": 0}, "timeout=0"),
+        ({"stale_after": "300"}, "stale_after='300'"),
+        ({"stale_after": None}, "stale_after=None"),
+        ({"stale_after": 0}, "stale_after=0"),
     ],
 )
 def test_nonsense_is_an_error_that_names_it(arguments: dict[str, Any], message: str) -> None:

@@ -27,6 +27,7 @@ log = logging.getLogger("pgmux_apps.sqlalchemy.pgbouncer")
 POOL_LABELS = ("database", "user")
 DATABASE_LABELS = ("name", "host", "port", "database", "force_user", "pool_mode")
 QUERIES = ("SHOW POOLS", "SHOW DATABASES")
+MOST_SECONDS = {"timeout": 3600, "stale_after": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def collect_pgbouncer_metrics(
     Raises: SettingError, MetricsMissing, NameTaken (a ValueError): what no later call would mend.
     """
     require_prometheus()
-    _check(pgbouncer_host, pgbouncer_user, pgbouncer_port, timeout)
+    _check(pgbouncer_host, pgbouncer_user, pgbouncer_port, timeout, stale_after)
     from prometheus_client import REGISTRY
 
     from pgmux_apps.sqlalchemy.pgbouncer_exposition import readings_of
@@ -144,15 +145,22 @@ def _values(console: str, answers: list[list[Row]]) -> Values:
     return values
 
 
-def _check(host: Any, user: Any, port: Any, timeout: Any) -> None:
+def _check(host: Any, user: Any, port: Any, timeout: Any, stale_after: Any) -> None:
     """Raises: SettingError."""
     for name, value in (("pgbouncer_host", host), ("pgbouncer_user", user)):
         if not isinstance(value, str) or not value:
             raise SettingError(f"{name}={value!r}: a text that isn't empty")
+        if not value.isprintable():
+            raise SettingError(f"{name}: printable text")
+    if "://" in host or "@" in host[1:]:  # not shown, which a URL's password would be
+        raise SettingError("pgbouncer_host: a host's name or address, not a URL")
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         raise SettingError(f"pgbouncer_port={port!r}: an integer from 1 to 65535")
-    if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
-        raise SettingError(f"timeout={timeout!r}: seconds, more than 0")
+    for name, value in (("timeout", timeout), ("stale_after", stale_after)):
+        if not isinstance(value, int | float) or not 0 < value <= MOST_SECONDS[name]:
+            raise SettingError(
+                f"{name}={value!r}: seconds, more than 0, at most {MOST_SECONDS[name]}"
+            )
 
 
 _changes = Lock()
