@@ -161,6 +161,21 @@ def test_an_error_never_shows_the_password(text: str, registry: CollectorRegistr
         assert secret not in answer
 
 
+@pytest.mark.parametrize("url", ["trader:half@secret@db/mt5", "trader:half@secret/@db/mt5"])
+def test_the_half_of_a_password_that_a_url_has_for_its_host_is_not_shown(
+    url: str, registry: CollectorRegistry
+) -> None:
+    def creator() -> Any:
+        raise OSError(f"failed to resolve host '{engine.url.host}' of '{engine.url.database}'")
+
+    engine = make_engine(creator=creator)
+    engine.url = make_url(f"postgresql://{url}")
+    setup_sqlalchemy_pool_metrics(engine, registry=registry)
+    with pytest.raises(OSError):
+        engine.connect()
+    assert "secret" not in json.dumps(check_pool_health(engine))
+
+
 @pytest.mark.parametrize("what", [None, 5, object()])
 def test_what_is_no_engine_is_an_error_and_raises_nothing(what: Any) -> None:
     health = check_pool_health(what, "api")

@@ -143,8 +143,11 @@ _PARAMETER = re.compile(
 def _without_secrets(text: str, engine: Any) -> str:
     """`text` without the password of the engine's URL, and without what looks like one."""
     url = getattr(getattr(engine, "sync_engine", engine), "url", None)
-    password = getattr(url, "password", None)
-    if password:
-        for form in {str(password), quote(str(password), safe=""), quote_plus(str(password))}:
+    secrets = [getattr(url, "password", None)]
+    place = [getattr(url, "host", None), getattr(url, "database", None)]
+    if "@" in f"{place}":  # the password's, written as it is, and its rest is taken for a place
+        secrets += place
+    for secret in filter(None, secrets):
+        for form in {str(secret), quote(str(secret), safe=""), quote_plus(str(secret))}:
             text = text.replace(form, "***")
     return _PARAMETER.sub(r"\1\2***", _USERINFO.sub(r"\1***@", text))
