@@ -89,7 +89,7 @@ def test_seconds_may_have_a_fraction(text: str) -> None:
     assert 0.5 <= Environment({"S": text}).seconds("S", 5, least=0, most=60) <= 10
 
 
-@pytest.mark.parametrize("text", ["10s", "nan", "inf", "-1", "61", "1_0", "1e400", "ten"])
+@pytest.mark.parametrize("text", ["10s", "nan", "inf", "-1", "61", "1_0", "٣", "1e400", "ten"])
 def test_seconds_that_are_none_are_refused(text: str) -> None:
     error = refusal(Environment({"S": text}).seconds, "S", 5, least=0, most=60)
     assert str(error) == f"S='{text}': seconds from 0 to 60, without a unit"

@@ -90,7 +90,7 @@ class Environment:
             number = float(value)
         except ValueError:
             number = math.nan
-        if "_" in value or not least <= number <= most:  # also NaN
+        if "_" in value or not value.isascii() or not least <= number <= most:  # also NaN
             raise SettingError(
                 f"{_shown(name, value)}: seconds from {least:g} to {most:g}, without a unit"
             )

@@ -93,9 +93,10 @@ def test_an_engine_that_is_set_up_besides_is_counted_once(
     [
         ("pool_name=%0A", "pool_name=.*: a name of printable characters"),
         ("pool_name=a&pool_name=b", "pool_name= is given 2 times"),
-        ("leak_seconds=soon", "leak_seconds='soon': seconds, as a number"),
-        ("leak_seconds=-1", "leak_seconds=-1.0: seconds from 0"),
-        ("leak_seconds=nan", "leak_seconds=nan: seconds from 0"),
+        ("leak_seconds=soon", "leak_seconds='soon': seconds from 0 to 86400"),
+        ("leak_seconds=-1", "leak_seconds='-1': seconds from 0"),
+        ("leak_seconds=nan", "leak_seconds='nan': seconds from 0"),
+        ("leak_seconds=1_0", "leak_seconds='1_0': seconds from 0"),
     ],
 )
 def test_nonsense_in_the_url_is_an_error_that_names_it(query: str, message: str) -> None:

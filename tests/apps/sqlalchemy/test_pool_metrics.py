@@ -28,6 +28,7 @@ from sqlalchemy.pool import (
 
 from pgmux_apps.environment import SettingError
 from pgmux_apps.sqlalchemy import (
+    check_pool_health,
     pools,
     setup_sqlalchemy_pool_metrics,
     update_sqlalchemy_pool_metrics,
@@ -337,6 +338,22 @@ def test_a_class_of_the_applications_own_goes_on_working(setup: Setup, scrape: S
     with engine.connect():
         assert isinstance(engine.pool, Polite)
     assert Polite.greetings == scrape["checkouts_total"] == 2
+
+
+def test_a_class_that_can_have_no_subclass_is_refused_and_stays_as_it_was(
+    setup: Setup, registry: CollectorRegistry
+) -> None:
+    class Final(QueuePool):
+        def __init_subclass__(cls) -> None:
+            raise TypeError("Final has no subclasses")
+
+    engine = make_engine(poolclass=Final)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="Final has no subclasses"):
+            setup_sqlalchemy_pool_metrics(engine, registry=registry)
+        assert "waiters" not in check_pool_health(engine)
+    with engine.connect():
+        assert check_pool_health(engine)["checked_out"] == 1
 
 
 def test_a_pool_made_of_a_measured_ones_class_is_an_ordinary_one(

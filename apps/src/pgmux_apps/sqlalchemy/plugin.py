@@ -12,8 +12,13 @@ from typing import Any
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine
 from sqlalchemy.exc import ArgumentError
 
-from pgmux_apps.environment import SettingError
-from pgmux_apps.sqlalchemy.measurement import check_name, leak_limit, measure
+from pgmux_apps.environment import Environment, SettingError
+from pgmux_apps.sqlalchemy.measurement import (
+    MOST_LEAK_SECONDS,
+    check_name,
+    leak_limit,
+    measure,
+)
 from pgmux_apps.sqlalchemy.metrics import MetricsMissing, export_measurement
 
 log = logging.getLogger("pgmux_apps.sqlalchemy")
@@ -35,9 +40,7 @@ class PgmuxPlugin(CreateEnginePlugin):
             self._pool_name = check_name(
                 "default" if given["pool_name"] is None else given["pool_name"]
             )
-            self._leak_seconds = leak_limit(
-                _number(seconds) if isinstance(seconds, str) else seconds
-            )
+            self._leak_seconds = leak_limit(_read(seconds) if isinstance(seconds, str) else seconds)
         except SettingError as error:
             raise ArgumentError(f"plugin pgmux: {error}") from error
 
@@ -64,9 +67,7 @@ def _value(name: str, url: URL, kwargs: dict[str, Any]) -> Any:
     return kwargs.pop(name, value)
 
 
-def _number(text: str) -> float:
-    """Raises: SettingError."""
-    try:
-        return float(text)
-    except ValueError:
-        raise SettingError(f"leak_seconds={text[:40]!r}: seconds, as a number") from None
+def _read(leak_seconds: str) -> float:
+    """The URL's. Raises: SettingError."""
+    environment = Environment({"leak_seconds": leak_seconds})
+    return environment.seconds("leak_seconds", 0.0, least=0.0, most=MOST_LEAK_SECONDS)

@@ -109,12 +109,12 @@ def measure_pool(pool: Pool, measurement: PoolMeasurement) -> None:
     """From now on `measurement` is told what the pool does. Raises: TypeError for a class whose
     instances can't change to a subclass of it.
     """
+    pool.__class__ = _measured_class(type(pool), _POOL_METHODS)  # first: it may be refused
     queue = getattr(pool, "_pool", None)
     if isinstance(pool, QueuePool) and queue is not None:
         queue.__class__ = _measured_class(type(queue), _QUEUE_METHODS)
         queue.pgmux_measurement = measurement
     pool.pgmux_measurement = measurement  # type: ignore[attr-defined]
-    pool.__class__ = _measured_class(type(pool), _POOL_METHODS)
     measurement.follow(pool)
 
 
