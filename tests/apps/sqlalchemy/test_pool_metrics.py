@@ -129,6 +129,17 @@ def test_who_waits_for_a_connection_is_counted_while_it_waits(setup: Setup, scra
     assert scrape["waiters"] == 0
 
 
+def test_who_finds_the_only_connection_free_does_not_wait_for_it(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = setup(pool_size=1, max_overflow=0)
+    engine.connect().close()
+    steps: list[int] = []
+    monkeypatch.setattr(PoolMeasurement, "on_waiting", lambda self, step: steps.append(step))
+    with engine.connect():
+        assert steps == []
+
+
 def test_who_makes_a_connection_does_not_wait_for_one(setup: Setup, scrape: Scrape) -> None:
     is_connecting, may_go_on = threading.Event(), threading.Event()
 
@@ -263,6 +274,14 @@ def test_engines_of_one_name_are_added(setup: Setup, scrape: Scrape) -> None:
         assert (scrape["size"], scrape["capacity"]) == (3, 4)
         assert scrape["utilization_ratio"] == 3 / 4
         assert scrape["checkouts_total"] == 3
+
+
+def test_an_engine_without_a_limit_leaves_its_name_none(setup: Setup, scrape: Scrape) -> None:
+    bounded, unlimited = setup(), setup(max_overflow=-1)
+    with bounded.connect(), unlimited.connect():
+        assert (scrape["size"], scrape["checked_out"]) == (10, 2)
+        for name in ("max_overflow", "capacity", "utilization_ratio"):
+            assert scrape[name] is None
 
 
 def test_an_engine_that_is_disposed_of_does_not_count_beside_its_successor(
