@@ -3,7 +3,7 @@
 The engines that pgmux_apps makes of the environment, psycopg and psycopg2: a SELECT by primary key
 in a transaction, from asking for a connection to giving it back; the median of five runs' means.
 With USE_PGBOUNCER=false and a URL past the pooler: the last line of the table in
-docs/apps/sqlalchemy.md. Makes a temporary schema in the database.
+docs/apps/sqlalchemy.md. Makes a table of its own in the database, and drops it.
 """
 
 from __future__ import annotations
