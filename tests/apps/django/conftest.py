@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Django:
 
     def __init__(self, python: str | Path) -> None:
         self.python = str(python)
+        self._many: subprocess.Popen[str] | None = None
 
     def run(
         self,
@@ -43,15 +45,21 @@ class Django:
         )
 
     def start(
-        self, *arguments: str, stdout: int = subprocess.PIPE, **env: str
+        self,
+        *arguments: str,
+        stdin: int | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int | None = subprocess.PIPE,
+        **env: str,
     ) -> subprocess.Popen[str]:
         """The same in the project here, without waiting for its end."""
         return subprocess.Popen(
             [self.python, *arguments],
             env=_environment(env),
             cwd=HERE / "project",
+            stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
@@ -62,9 +70,22 @@ class Django:
         source = "from pgmux_apps.django.rules import Rule; print(*(rule.id for rule in Rule))"
         return self.run("-c", source).stdout.split()
 
-    def manage(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def manage(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """`manage.py …` of the project here; what `settings.py` reads is in the environment."""
-        return self.run("manage.py", *arguments, env=settings)
+        if self._many is None:
+            self._many = self.start("manage_many.py", stdin=subprocess.PIPE, stderr=None)
+        assert self._many.stdin is not None and self._many.stdout is not None
+        asked = {"arguments": arguments, "env": _environment(env)}
+        print(json.dumps(asked), file=self._many.stdin, flush=True)
+        code, stdout, stderr = json.loads(self._many.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, stdout, stderr)
+
+    def close(self) -> None:
+        """Ends what `manage` has started."""
+        if self._many is not None:
+            with self._many as many:
+                assert many.stdin is not None
+                many.stdin.close()
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -92,11 +113,16 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[]
 
 
 @pytest.fixture(scope="session")
-def django5() -> Django:
-    return Django(sys.executable)
+def django5() -> Iterator[Django]:
+    with closing(Django(sys.executable)) as django:
+        yield django
 
 
 @pytest.fixture(scope="session", params=["5.2", "6.1"])
-def django(request: pytest.FixtureRequest) -> Django:
+def django(request: pytest.FixtureRequest, django5: Django) -> Iterator[Django]:
     """One after the other."""
-    return Django(sys.executable if request.param == "5.2" else require_framework("django6"))
+    if request.param == "5.2":
+        yield django5
+    else:
+        with closing(Django(require_framework("django6"))) as django:
+            yield django

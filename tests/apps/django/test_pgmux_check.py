@@ -101,10 +101,8 @@ def check(postgres: EmbeddedPostgres, database: str) -> Check:
         }
         said = {"aliases": {"default": {"pooler": True}}} if pgmux is None else pgmux
         project = {"DATABASES": databases, "PGMUX": said} | dict(settings or {})
-        done = django.run(
-            *("manage.py", "pgmux_check", *arguments),
-            env={"PROJECT": json.dumps(project), **(env or {})},
-        )
+        environ = {"PROJECT": json.dumps(project)} | dict(env or {})
+        done = django.manage("pgmux_check", *arguments, **environ)
         assert "Traceback" not in done.stderr, done.stderr
         assert "hunter2" not in done.stdout + done.stderr
         return Checked(done.returncode, done.stdout, done.stderr)
