@@ -372,6 +372,30 @@ def test_many_files_are_more_than_are_kept_in_memory(
     assert checker.findings(files) == [f"AIR001 d{number}.py:3" for number in range(5)]
 
 
+def chain(line: str, first: str, length: int = 14) -> str:
+    """A line again and again, `{0}` the number and `{1}` the next; the first of it last."""
+    lines = [line.format(number, number + 1) * 4 for number in range(length)]
+    return "".join(lines) + first
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        chain("x{0} = x{1}\n", "x0.run()\n"),
+        chain("x{0} = x{1}.a\nx{0} = x{1}.b\n", "x0.get_conn()\n"),
+        chain("x{0} = a{0}.f(x{1})\na{0} = x{1}\n", "x0.get_conn()\n"),
+        chain("d{0} = {{**d{1}, **d{1}, **d{1}}} | d{1}\n", "O(task_id='x', sql='', **d0)\n"),
+        chain("class C{0}(C{1}, D{1}): pass\nD{0} = C{0}\n", "C0(task_id='x')\n"),
+        chain("def f{0}():\n    f{1}()\n    return f{1}()\n", "f0().get_conn()\n"),
+        chain("def f{0}(dag):\n    O(dag=dag)\n    f{1}(dag); f{1}(dag)\n", "f0(1)\nf0(2)\n"),
+        chain("x{0} = x{1} + x{1} + x{1}\n", "O(task_id='x', pool=x0)\n", 8),
+    ],
+)
+def test_names_that_multiply_end_before_the_reader_does(checker: Checker, text: str) -> None:
+    imports = "from airflow.providers.common.sql.operators.sql import SQLCheckOperator as O\n"
+    checker.rules(imports + text)
+
+
 def test_nothing_of_a_file_is_imported_or_run(checker: Checker) -> None:
     checker.write({"a.py": "import sys\nsys.exit(7)\nopen('made', 'w')\n", "zope_x.py": "1/0\n"})
     before = set(sys.modules)

@@ -51,6 +51,15 @@ def entry(node: ast.expr, scope: Scope, name: str, depth: int = DEPTH) -> Answer
     """What a dictionary has under a key."""
     if depth <= 0:
         return HIDDEN
+    kept: dict[tuple[object, ...], Answer] = scope.module.kept
+    key = ("entry", node, name)
+    if key not in kept:
+        kept[key] = HIDDEN  # while it is looked at: it may be made of itself
+        kept[key] = _entry(node, scope, name, depth)
+    return kept[key]
+
+
+def _entry(node: ast.expr, scope: Scope, name: str, depth: int) -> Answer:
     match node:
         case ast.Dict():
             return _entry_of_literal(node, scope, name, depth)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from pgmux_apps.airflow.checker.arguments import Answer, Given, entry, given_by_call
 from pgmux_apps.airflow.checker.names import (
@@ -23,6 +24,7 @@ from pgmux_apps.airflow.checker.names import (
 from pgmux_apps.airflow.checker.references import references_to
 
 MOST_CALLERS = 4  # one calling another
+MOST_CONTEXTS = 50
 
 _GROUPS = frozenset({"TaskGroup", "task_group"})
 
@@ -51,12 +53,13 @@ def given_in_context(context: Context, name: str) -> Answer:
 
 
 def contexts_of(node: ast.AST, scope: Scope, callers: int = MOST_CALLERS) -> list[Context]:
-    """Every context that a node runs in, at least one."""
+    """The contexts that a node runs in, at least one and at most MOST_CONTEXTS."""
     if isinstance(node, ast.Call):
         given = given_by_call(node, scope, "dag")
         if isinstance(given, Given):
-            return [(layer,) for layer in _dags(given.node, given.scope, callers)] or [()]
-    return list(_climb(node, scope, (), callers)) or [()]
+            dags = islice(_dags(given.node, given.scope, callers), MOST_CONTEXTS)
+            return [(layer,) for layer in dags] or [()]
+    return list(islice(_climb(node, scope, (), callers), MOST_CONTEXTS)) or [()]
 
 
 def _climb(node: ast.AST, scope: Scope, inner: Context, callers: int) -> Iterator[Context]:

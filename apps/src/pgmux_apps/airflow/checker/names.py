@@ -12,11 +12,14 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgmux_apps.airflow.checker.document import Document, read_notebook, read_python
 from pgmux_apps.airflow.checker.folder import Folder, Source, read_source
 
 DEPTH = 12
+KEPT_FROM = 6  # what is found deeper may be less than there is, and isn't kept
+MOST_MEANINGS = 4  # of one name: a file can't make the searches multiply
 MOST_KEPT = 4_000_000  # bytes of source whose trees are kept, which take a hundred times as much
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -33,6 +36,7 @@ class Scope:
     parent: Scope | None
     names: dict[str, list[Binding]] = field(default_factory=dict)
     globals: set[str] = field(default_factory=set)
+    meant: dict[str, list[Meaning]] = field(default_factory=dict)  # what has been looked up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +144,7 @@ class Module:
     stars: list[str] = field(default_factory=list)
     aliases: dict[str, set[str]] = field(default_factory=dict)  # of imported names
     meant: dict[ast.AST, list[Meaning]] = field(default_factory=dict)  # what has been looked up
+    kept: dict[tuple[object, ...], Any] = field(default_factory=dict)  # of others' searches
     _spelled: dict[str, list[ast.Name | ast.Attribute]] | None = None
     top: Scope = field(init=False)
 
@@ -374,21 +379,29 @@ class Names:
         return []
 
     def _named(self, name: str, scope: Scope, depth: int) -> list[Meaning]:
-        if depth <= 0:
-            return []
+        if depth < KEPT_FROM:
+            return self._look_up(name, scope, depth) if depth > 0 else []
+        if name not in scope.meant:
+            scope.meant[name] = []  # while it is looked up: it may lead to itself
+            scope.meant[name] = self._look_up(name, scope, depth)
+        return scope.meant[name]
+
+    def _look_up(self, name: str, scope: Scope, depth: int) -> list[Meaning]:
         around: Scope | None = scope
         while around is not None:
             skipped = around is not scope and isinstance(around.node, ast.ClassDef)
             if name in around.names and not skipped:
-                bindings = around.names[name][-4:]
-                return [
-                    each for binding in bindings for each in self._bound(binding, around, depth)
-                ]
+                found = {
+                    each: None
+                    for binding in around.names[name][-MOST_MEANINGS:]
+                    for each in self._bound(binding, around, depth)
+                }
+                return list(found)[-MOST_MEANINGS:]
             around = around.parent
         for star in scope.module.stars[:20]:
-            found = self._dotted(f"{star}.{name}", scope.module, depth - 1)
-            if any(not isinstance(each, External) or _is_known(star) for each in found):
-                return found
+            exported = self._dotted(f"{star}.{name}", scope.module, depth - 1)
+            if any(not isinstance(each, External) or _is_known(star) for each in exported):
+                return exported
         return []
 
     def _bound(self, binding: Binding, scope: Scope, depth: int) -> list[Meaning]:

@@ -13,6 +13,7 @@ from enum import Enum
 
 from pgmux_apps.airflow.checker.names import (
     DEPTH,
+    KEPT_FROM,
     Argument,
     Class,
     Expression,
@@ -152,7 +153,14 @@ def thing_of(node: ast.expr, scope: Scope, depth: int = DEPTH) -> Thing | None:
     if isinstance(node, ast.Await | ast.NamedExpr):
         return thing_of(node.value, scope, depth - 1)
     if isinstance(node, ast.Call):
-        return _made_by(node, scope, depth - 1)
+        if depth < KEPT_FROM:
+            return _made_by(node, scope, depth - 1)
+        kept: dict[tuple[object, ...], Thing | None] = scope.module.kept
+        key = ("thing", node)
+        if key not in kept:
+            kept[key] = None  # while it is looked at: it may be made of itself
+            kept[key] = _made_by(node, scope, depth - 1)
+        return kept[key]
     if isinstance(node, ast.Name | ast.Attribute):
         for meaning in scope.module.names.meanings(node, scope, min(depth, DEPTH)):
             found = _thing_meant(meaning, node, depth - 1)
@@ -203,11 +211,15 @@ def is_hook_class(meaning: Meaning, depth: int = DEPTH) -> bool:
         case External():
             return _POSTGRES_HOOK.fullmatch(meaning.name) is not None
         case Class(node=node, scope=scope) if depth:
-            return any(
-                is_hook_class(each, depth - 1)
-                for base in node.bases
-                for each in scope.module.names.meanings(base, scope)
-            )
+            kept: dict[tuple[object, ...], bool] = scope.module.kept
+            if ("hook", node) not in kept:
+                kept["hook", node] = False  # while it is looked at: it may be its own base
+                kept["hook", node] = any(
+                    is_hook_class(each, depth - 1)
+                    for base in node.bases
+                    for each in scope.module.names.meanings(base, scope)
+                )
+            return kept["hook", node]
     return False
 
 

@@ -12,6 +12,14 @@ MOST_FILES = 50  # that are read for one function
 
 def references_to(function: Function) -> list[tuple[ast.expr, Scope]]:
     """Each name that means this function, with its scope; those within itself left out."""
+    kept: dict[tuple[object, ...], list[tuple[ast.expr, Scope]]] = function.scope.module.kept
+    key = ("references", function.node)
+    if key not in kept:
+        kept[key] = _find(function)
+    return kept[key]
+
+
+def _find(function: Function) -> list[tuple[ast.expr, Scope]]:
     module = function.scope.module
     found = list(_in_module(module, function))
     if found or function.scope is not module.top:
