@@ -64,10 +64,11 @@ airflow2: $(VENV)/airflow2/installed
 airflow3: $(VENV)/airflow3/installed
 django6: $(VENV)/django6/installed
 
-# Where there is no Python for Django 6, its tests are skipped and say so.
+# Of the tests, those that `make test` leaves out for want of these; where there is no Python for
+# Django 6, its own are skipped and say so.
 test-frameworks: $(VENV)/built airflow2 airflow3
 	@$(MAKE) --no-print-directory django6 || true
-	$(BIN)/python -m pytest -m 'not soak' tests/apps $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m frameworks tests/apps $(PARALLEL) $(ARGS)
 
 # PGBOUNCER=/path is the yardstick: PGBOUNCER=/opt/pgbouncer/bin/pgbouncer make bench
 bench: $(VENV)/built

@@ -118,7 +118,7 @@ def django5() -> Iterator[Django]:
         yield django
 
 
-@pytest.fixture(scope="session", params=["5.2", "6.1"])
+@pytest.fixture(scope="session", params=["5.2", pytest.param("6.1", marks=pytest.mark.frameworks)])
 def django(request: pytest.FixtureRequest, django5: Django) -> Iterator[Django]:
     """One after the other."""
     if request.param == "5.2":
