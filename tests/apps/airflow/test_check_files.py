@@ -7,10 +7,14 @@ import os
 import socket
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from pgmux_apps.airflow.checker import contexts, objects, uses
 from tests.apps.airflow.checking import Checker
 
 HOOK = "import psycopg2\nconn = psycopg2.connect('port=6432')\nconn.close()\n"
@@ -378,6 +382,22 @@ def chain(line: str, first: str, length: int = 14) -> str:
     return "".join(lines) + first
 
 
+def count_calls(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> Callable[[], int]:
+    """How often a function of a module has been called from now on."""
+    calls = 0
+    real = getattr(module, name)
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(module, name, counted)
+    return lambda: calls
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -394,6 +414,30 @@ def chain(line: str, first: str, length: int = 14) -> str:
 def test_names_that_multiply_end_before_the_reader_does(checker: Checker, text: str) -> None:
     imports = "from airflow.providers.common.sql.operators.sql import SQLCheckOperator as O\n"
     checker.rules(imports + text)
+
+
+def test_a_function_that_many_tasks_call_is_looked_at_once(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = count_calls(monkeypatch, uses, "_direct_use")
+    returned = count_calls(monkeypatch, objects, "_find_returned")
+    calls = "".join(f"    t{number}()\n" for number in range(30))
+    tasks = (f"@task\ndef t{number}():\n{calls}" for number in range(30))
+    assert checker.rules("from airflow.sdk import task\n" + "".join(tasks)) == []
+    # one more for each task's decorator, and for the depths that a call is asked at
+    assert 30 <= looked() <= 90
+    assert 30 <= returned() <= 30 * 8
+
+
+def test_a_task_whose_makers_are_called_again_and_again_is_asked_about_few_of_them(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    climbed = count_calls(monkeypatch, contexts, "_climb")
+    makers = (f"def f{number + 1}():\n" + f"    f{number}()\n" * 30 for number in range(6))
+    make = "def f0():\n    SQLCheckOperator(task_id='x', sql='')\n"
+    imports = "from airflow.providers.common.sql.operators.sql import SQLCheckOperator\n"
+    assert checker.rules(imports + make + "".join(makers)) == ["AIR001"]
+    assert climbed() <= 2 * 4 * contexts.MOST_CONTEXTS  # 1,620,000 without a bound at each step
 
 
 def test_nothing_of_a_file_is_imported_or_run(checker: Checker) -> None:

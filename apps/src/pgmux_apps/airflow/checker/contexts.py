@@ -79,7 +79,9 @@ def _climb(node: ast.AST, scope: Scope, inner: Context, callers: int) -> Iterato
                     yield inner
                     return
             function = Function(parent, scope.module.scope[parent])
-            called = list(_calls_of(function, inner, callers)) if callers else []
+            # bounded at each step: thirty calls, four deep, are 810,000
+            calls = islice(_calls_of(function, inner, callers), MOST_CONTEXTS if callers else 0)
+            called = list(calls)
             if called:
                 yield from called
                 return

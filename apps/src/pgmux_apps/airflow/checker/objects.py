@@ -316,7 +316,16 @@ def _of_method(owner: Thing, method: str) -> Thing | None:
 
 
 def _returned(function: Function, depth: int) -> Thing | None:
-    """What a function of the folder returns, if that is a database object."""
+    """What a function of the folder returns, if that is a database object; kept."""
+    kept: dict[tuple[object, ...], Thing | None] = function.scope.module.kept
+    key = ("returned", function.node, depth)
+    if key not in kept:
+        kept[key] = None  # while it is looked at: it may return what it returns
+        kept[key] = _find_returned(function, depth)
+    return kept[key]
+
+
+def _find_returned(function: Function, depth: int) -> Thing | None:
     inside = function.scope.module.scope_inside(function.node)
     for node in walk(body_of(function.node)):
         if isinstance(node, ast.Return) and node.value:

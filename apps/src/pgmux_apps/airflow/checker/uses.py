@@ -10,6 +10,7 @@ import ast
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pgmux_apps.airflow.checker.names import (
     Argument,
@@ -55,14 +56,26 @@ def find_use(roots: list[ast.AST], scope: Scope, name: str = "") -> Use | None:
     seen: set[ast.AST] = set()
     while waiting and len(seen) < MOST_FOLLOWED:
         nodes, way, where = waiting.popleft()
-        found = _direct_use(nodes, where)
+        found, callees = _looked_at(nodes, where)
         if found:
             return Use(found.what, found.scope, found.node, way[:3])
-        for callee in _named_in(nodes, where):
+        for callee in callees:
             if callee.node not in seen:
                 seen.add(callee.node)
                 waiting.append((body_of(callee.node), (*way, callee.node.name), callee.scope))
     return None
+
+
+def _looked_at(nodes: list[ast.AST], scope: Scope) -> tuple[Use | None, list[Function | Class]]:
+    """These nodes' own use, else what they name: kept, as many tasks may call one function."""
+    kept: dict[tuple[object, ...], Any] = scope.module.kept
+    key = ("use", *nodes)
+    if key not in kept:
+        found = _direct_use(nodes, scope)
+        callees = {} if found else {each.node: each for each in _named_in(nodes, scope)}
+        kept[key] = found, list(callees.values())
+    answer: tuple[Use | None, list[Function | Class]] = kept[key]
+    return answer
 
 
 def use_of(meaning: Meaning) -> Use | None:
