@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -270,3 +271,20 @@ def test_progress_is_only_for_terminals(checker: Checker, monkeypatch: pytest.Mo
 
 def test_control_characters_and_half_surrogates_are_made_visible() -> None:
     assert report.printable("a\x1b\n\udcff ä") == r"a\x1b\n\udcff ä"
+
+
+def test_a_rule_that_only_advice_has_is_refused(checker: Checker) -> None:
+    checker.write({"a.py": "x = 1\n"})
+    answer = checker.run("dags", "--select", "AIR005")
+    assert answer.code == 2
+    assert "--select AIR005: the rules are AIR000, AIR001" in answer.err
+
+
+def test_an_answer_that_nobody_reads_to_its_end_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import psycopg2\nconn = psycopg2.connect('')\n" * 2000)
+    command = [sys.executable, "-m", "pgmux_apps.airflow.cli", "check", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 2

@@ -280,6 +280,43 @@ def test_all_of_a_dag_is_said_at_once_and_the_next_dag_begins_anew(
     made.begin(Dag([], dag_id="empty"))
 
 
+def refusal(made: judge.Judge, dag: Dag) -> str:
+    """What a DAG is refused with."""
+    with pytest.raises(Violation) as refused:
+        made.begin(dag)
+        for task in dag.tasks:
+            made.look_at(task)
+    return str(refused.value)
+
+
+def test_the_last_dag_of_a_file_says_what_those_before_it_had_as_airflow_keeps_its_error_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known(monkeypatch, warehouse=("postgres", 6432))
+    path = tmp_path / "dags.py"
+    path.write_text(
+        "import psycopg2\nconnection = psycopg2.connect('port=6432')\nconnection.close()\n"
+    )
+    made = judge.Judge({"policy": "enforce"}.get)
+    first = Dag([Task("load", conn_id="warehouse")], str(path), "first")
+    last = Dag([Task("copy", conn_id="warehouse")], str(path), "last")
+    lines = [
+        "DAG last is against the database access policy:",
+        f"  {path}:2: AIR002 at module level: psycopg2.connect() opens a connection.",
+        f"  {path}: task copy: AIR001 SQLExecuteQueryOperator uses connection warehouse",
+        "DAG first is against the database access policy:",
+        f"  {path}: task load: AIR001 SQLExecuteQueryOperator uses connection warehouse",
+        "  and 1 as above",
+    ]
+    for _ in range(2):  # also where the process reads the file again
+        assert "DAG last" not in refusal(made, first)
+        said = refusal(made, last).splitlines()
+        assert len(said) == len(lines)
+        assert [a for a, b in zip(said, lines, strict=True) if not a.startswith(b)] == []
+    elsewhere = Dag([Task(conn_id="warehouse")], str(tmp_path / "other.py"), "elsewhere")
+    assert "DAG first" not in refusal(made, elsewhere)
+
+
 def test_a_dag_that_another_policy_stopped_half_way_leaves_nothing_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pgmux_apps.airflow import airflow_sizes, installed, pooler_sizes
+from pgmux_apps.airflow.checker.settings import installed_airflow
 from pgmux_apps.airflow.installed import AirflowError
 from pgmux_apps.airflow.pool import add_pool_name, pool_name, positive
 from pgmux_apps.airflow.rules import SIZES
@@ -80,7 +81,7 @@ def table(rows: Sequence[Advice]) -> list[str]:
 
 def _slots(arguments: argparse.Namespace, name: str) -> int | None:
     """The pool's slots. Raises: AirflowError."""
-    if arguments.slots is not None or installed.major_version() is None:
+    if arguments.slots is not None or installed_airflow() is None:
         slots: int | None = arguments.slots
         return slots
     found = installed.find_pool(name)

@@ -8,6 +8,7 @@ connections at all where sql_alchemy_pool_enabled is off.
 from __future__ import annotations
 
 from pgmux_apps.airflow import installed
+from pgmux_apps.airflow.checker.settings import installed_airflow
 from pgmux_apps.airflow.sizing import AirflowSizes, Limit
 from pgmux_apps.environment import Environment
 
@@ -20,7 +21,7 @@ def read(major: int | None) -> AirflowSizes:
 
     Raises: SettingError, installed.AirflowError.
     """
-    major = major or installed.major_version() or DEFAULT_MAJOR
+    major = major or installed_airflow() or DEFAULT_MAJOR
     parallelism = _integer("core", "parallelism", 32, least=0 if major < 3 else 1)
     workers = ("api", "workers", 1) if major >= 3 else ("webserver", "workers", 4)
     parsing = "dag_processor" if major >= 3 else "scheduler"

@@ -24,7 +24,7 @@ from pgmux_apps.airflow.checker.settings import (
     split_names,
     split_ports,
 )
-from pgmux_apps.airflow.rules import BY_ID, RULES, SIZES
+from pgmux_apps.airflow.rules import RULES, SIZES
 from pgmux_apps.environment import SettingError
 
 NAME = "check"
@@ -160,7 +160,7 @@ def _rules_of(arguments: argparse.Namespace) -> list[str]:
 def _ids(given: Sequence[str] | None, option: str) -> list[str]:
     ids = list(split_names(",".join(given), option)) if given else []
     for each in ids:
-        if each not in BY_ID:
+        if each not in _CHECKED:
             raise SettingError(f"{option} {each}: the rules are {', '.join(_CHECKED)}")
     return ids
 

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except BrokenPipeError:  # `pgmux-airflow check dags | head`
         sys.stderr.close()
-        return 1
+        return 2  # not all of it was read: no answer
     return code
 
 

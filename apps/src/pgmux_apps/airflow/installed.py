@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
-from pgmux_apps.airflow.checker.settings import AirflowSettings
+from pgmux_apps.airflow.checker.settings import AirflowSettings, installed_airflow
 from pgmux_apps.environment import SettingError
 
 
@@ -29,18 +28,6 @@ class Pool:
     slots: int
     description: str = ""
     include_deferred: bool = False
-
-
-def major_version() -> int | None:
-    """2 or 3; None where no Airflow is installed. Imports nothing of it."""
-    try:
-        return int(metadata.version("apache-airflow").split(".")[0])
-    except metadata.PackageNotFoundError:
-        pass
-    try:  # Airflow 3 can be installed without the package that names all of it
-        return int(metadata.version("apache-airflow-core").split(".")[0])
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def find_pool(name: str) -> Pool | None:
@@ -84,7 +71,7 @@ def _asked(question: Callable[[Any], Any]) -> Any:
 
 def setting(section: str, name: str) -> str | None:
     """Airflow's value of a setting, or None where neither says one. Raises: AirflowError."""
-    if major_version() is not None:
+    if installed_airflow() is not None:
         try:
             from airflow.configuration import conf
 

@@ -1,7 +1,8 @@
 """Holds the DAGs of one process to the access policy: what `policy.py` asks of once it is on.
 
 A DAG's findings are collected task by task and said at once, with the last task: whoever writes a
-DAG sees all of it in one import error. A mistake of ours is logged once and lets DAGs pass: nobody
+DAG sees all of it in one import error. Airflow keeps one a file, that of the file's last DAG: it
+says what the DAGs before it had, too. A mistake of ours is logged once and lets DAGs pass: nobody
 who runs Airflow could put it right, and nothing but the pool's limit is lost meanwhile.
 """
 
@@ -21,7 +22,7 @@ from pgmux_apps.airflow.tasks import Use, conn_ids_of, uses_of
 
 log = logging.getLogger("pgmux_apps.airflow.policy")
 
-MOST_SHOWN = 20  # findings of a DAG that are written out; an import error is a column of a table
+MOST_SHOWN = 20  # findings of a file that are written out; an import error is a column of a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Judge:
         self._dag: Any = None
         self._last_task: Any = None
         self._findings: list[Finding] = []
+        self._file: str | None = None  # that is being loaded, with what was found in its DAGs
+        self._in_file: dict[str, list[Finding]] = {}
         self._is_broken_said = False
         if self.settings.error:
             log.error("%s", self.settings.error)
@@ -58,6 +61,10 @@ class Judge:
         self._refuse_unreadable_settings(dag)
         tasks = list(dag.tasks)
         self._dag, self._last_task = dag, tasks[-1] if tasks else None
+        file = getattr(dag, "fileloc", None)
+        if file != self._file or dag.dag_id in self._in_file:  # or the same file again
+            self._file, self._in_file = file, {}
+        self._in_file[dag.dag_id] = []
         self._findings = self._tried(lambda: self._of_file(dag))
         if not tasks:
             self._conclude()
@@ -93,8 +100,9 @@ class Judge:
         if not findings:
             return
         if self.settings.mode is Mode.ENFORCE:
-            raise _violation(_text(dag, findings))
-        log.warning("%s", _text(dag, findings))
+            self._in_file[dag.dag_id] = findings
+            raise _violation(_text(self._in_file))
+        log.warning("%s", _text({dag.dag_id: findings}))
         self._tried(lambda: _tag(dag, findings))
 
     def _of_file(self, dag: Any) -> Iterable[Finding]:
@@ -146,12 +154,23 @@ class Judge:
         return use.place or file or "?"
 
 
-def _text(dag: Any, findings: list[Finding]) -> str:
-    shown = [f"  {finding}" for finding in findings[:MOST_SHOWN]]
-    if len(findings) > MOST_SHOWN:
-        shown.append(f"  and {len(findings) - MOST_SHOWN} more")
-    head = f"DAG {dag.dag_id} is against the database access policy:"
-    return "\n".join([head, *shown])
+def _text(found: dict[str, list[Finding]]) -> str:
+    """By DAG, the last one first; what stands at module level is each one's, and written once."""
+    lines: list[str] = []
+    shown: set[str] = set()
+    for dag_id, findings in reversed(found.items()):
+        if not findings:
+            continue
+        new = [text for text in map(str, findings) if text not in shown]
+        room = max(0, MOST_SHOWN - len(shown))
+        lines.append(f"DAG {dag_id} is against the database access policy:")
+        lines += [f"  {text}" for text in new[:room]]
+        if len(new) > room:
+            lines.append(f"  and {len(new) - room} more")
+        if len(new) < len(findings):
+            lines.append(f"  and {len(findings) - len(new)} as above")
+        shown.update(new)
+    return "\n".join(lines)
 
 
 def _tag(dag: Any, findings: Iterable[Finding]) -> Iterable[Finding]:

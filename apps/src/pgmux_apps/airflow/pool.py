@@ -12,6 +12,7 @@ import shlex
 import sys
 
 from pgmux_apps.airflow import installed, pooler_sizes
+from pgmux_apps.airflow.checker.settings import installed_airflow
 from pgmux_apps.airflow.installed import AirflowError, Pool
 from pgmux_apps.airflow.sizing import advised_slots, slots_arithmetic
 
@@ -103,7 +104,7 @@ def _wanted(arguments: argparse.Namespace) -> tuple[Pool, str]:
 
 def _existing(name: str) -> tuple[Pool | None, str | None]:
     """The pool that Airflow has, or why that isn't known."""
-    if installed.major_version() is None:
+    if installed_airflow() is None:
         return None, "Airflow isn't installed here: run the command where it is"
     try:
         return installed.find_pool(name), None

@@ -94,4 +94,3 @@ PREPARED = Rule(
 )
 
 RULES = (UNREADABLE, NO_POOL, AT_IMPORT, DIRECT, NOT_CLOSED, SIZES, PREPARED)
-BY_ID = {rule.id: rule for rule in RULES}

@@ -115,9 +115,12 @@ def read_syntax(settings: AirflowSettings, airflow: int) -> str:
 
 
 def installed_airflow() -> int | None:
-    """The major version of the Airflow of this Python, without importing it."""
-    try:
-        major = metadata.version("apache-airflow").split(".")[0]
-    except metadata.PackageNotFoundError:
-        return None
-    return int(major) if major.isdigit() else None
+    """The major version of the Airflow of this Python, without importing it; 2 or 3 today."""
+    # Airflow 3 can be installed without the package that names all of it
+    for name in ("apache-airflow", "apache-airflow-core"):
+        try:
+            major = metadata.version(name).split(".")[0]
+        except metadata.PackageNotFoundError:
+            continue
+        return int(major) if major.isdigit() else None
+    return None
