@@ -108,8 +108,9 @@ class ClosingRule:
             return True
         return any(
             self._ends(each, module, thing)
-            for each in walk(ast.iter_child_nodes(scope.node))
+            for each in module.named(name)
             if isinstance(each, ast.Name) and each.id == name and isinstance(each.ctx, ast.Load)
+            if any(parent is scope.node for _, parent in module.above(each))
         )
 
     def _ends(self, node: ast.expr, module: Module, thing: Thing) -> bool:
