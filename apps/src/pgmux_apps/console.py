@@ -169,9 +169,14 @@ def cut_after(connection: Any, timeout: float) -> Iterator[Event]:
 def _error(place: ConsoleAddress, error: Exception) -> ConsoleError:
     """The driver's error in one line; what the server answered has an SQLSTATE, or is FATAL."""
     sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    text = first_line(error)
     return ConsoleError(
         f"the console {place} isn't read: {text}",
         is_refused=sqlstate is not None or "FATAL:" in text,
     )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what libpq's and SQLAlchemy's go on with; never empty."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pgmux_apps.airflow import airflow_sizes, installed, pooler_sizes
+from pgmux_apps.airflow.aligned import aligned
 from pgmux_apps.airflow.checker.settings import installed_airflow
 from pgmux_apps.airflow.installed import AirflowError
 from pgmux_apps.airflow.pool import add_pool_name, pool_name, positive
@@ -72,11 +73,7 @@ def table(rows: Sequence[Advice]) -> list[str]:
     """Aligned text; the arithmetic is last, as it is of any length."""
     cells = [("setting", "now", "advised", "", "why")]
     cells += [(row.setting, row.now, row.advised, row.verdict.value, row.why) for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    return aligned(cells)
 
 
 def _slots(arguments: argparse.Namespace, name: str) -> int | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgmux_apps.airflow.checker.settings import AirflowSettings, installed_airflow
+from pgmux_apps.console import first_line
 from pgmux_apps.environment import SettingError
 
 
@@ -63,9 +64,7 @@ def _asked(question: Callable[[Any], Any]) -> Any:
 
         return question(Model)
     except Exception as error:
-        # SQLAlchemy's text goes on with the statement and a link
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        said = lines[0] if lines else type(error).__name__
+        said = first_line(error)
         raise AirflowError(f"Airflow's metadata database can't be asked: {said}") from error
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+from pgmux_apps.airflow.aligned import aligned
 from pgmux_apps.airflow.checker.finding import Finding
 from pgmux_apps.airflow.checker.run import Result
 from pgmux_apps.airflow.rules import Severity
@@ -33,11 +34,8 @@ def place_of(finding: Finding) -> str:
 def print_table(result: Result, file: TextIO) -> None:
     """The findings, what to do, and a summary."""
     if result.findings and not (file.isatty() and _print_rich(result, file)):
-        rows = [_row(finding) for finding in result.findings]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            print("  ".join(cells).rstrip(), file=file)
+        for line in aligned([_row(finding) for finding in result.findings]):
+            print(line, file=file)
     for line in _below(result):
         print(printable(line), file=file)
 

@@ -19,7 +19,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.utils import load_backend
 
-from pgmux_apps.console import ConsoleAddress, ConsoleError, Row, cut_after, read_console
+from pgmux_apps.console import (
+    ConsoleAddress,
+    ConsoleError,
+    Row,
+    cut_after,
+    first_line,
+    read_console,
+)
 from pgmux_apps.django.aliases import Alias
 from pgmux_apps.django.live.facts import Facts, Pooler, Server
 from pgmux_apps.django.rules import printable
@@ -164,7 +171,7 @@ def _in_force(cursor: Any, name: str, value: str) -> tuple[str, str]:
         cursor.execute("SELECT current_setting(%s, true)", [name])
         return printable(cursor.fetchone()[0] or ""), printable(in_force or "")
     except Error as error:
-        return value, _first_line(error)
+        return value, printable(first_line(error))
     finally:
         cursor.execute("ROLLBACK")
 
@@ -221,13 +228,9 @@ def _named(rows: Any, name: str) -> Mapping[str, str]:
     return next((row for row in rows if row.get("name") == name), {})
 
 
-def _first_line(error: Exception) -> str:
-    return printable(next(iter(str(error).splitlines()), type(error).__name__))
-
-
 def _text(error: Exception, settings: Settings) -> str:
     """The driver's first line; the password isn't in it, but should it be, it isn't shown."""
-    text = _first_line(error)
+    text = printable(first_line(error))
     for password in (settings.get("PASSWORD"), settings["OPTIONS"].get("password")):
         text = text.replace(str(password), "***") if password else text
     return text
