@@ -12,6 +12,7 @@ import click
 from pgmux import __version__, _pure
 
 COMMANDS = {
+    "check": "Look for what is wrong with a deployment, of pgmux or PgBouncer.",
     "container": "Make pgbouncer.ini of the environment and run a command: an image's entry point.",
     "console": "Run commands of the admin console, of pgmux or PgBouncer.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",

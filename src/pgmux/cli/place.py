@@ -70,14 +70,19 @@ def find_owner(path: str) -> int | None:
 
 def ask_password(place: Place) -> str | None:
     """The password, typed at the terminal and not shown; None where there is no terminal."""
+    user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
+    host = place.parameters.get("host") or os.environ.get("PGHOST", "")
+    return type_secret(f"Password for user {user} at {host}: ")
+
+
+def type_secret(prompt: str) -> str | None:
+    """What is typed at the terminal, unseen; None without a terminal, or where it is left."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
         return None  # getpass would read it from stdin, and show it
-    user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
-    host = place.parameters.get("host") or os.environ.get("PGHOST", "")
     try:
-        return getpass.getpass(f"Password for user {user} at {host}: ")
+        return getpass.getpass(prompt)
     except EOFError:
         return None
 

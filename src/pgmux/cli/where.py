@@ -1,0 +1,96 @@
+"""The options by which a command finds PostgreSQL and a pooler's console, and the asking for
+passwords: they come from PGPASSWORD, ~/.pgpass or the terminal, never from the command line.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pgmux.cli.place import place_of, type_secret
+from pgmux.ops.console.place import Place
+from pgmux.ops.server_connection import ServerConnection, ServerError, read_conninfo
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_POSTGRES = (
+    click.option(
+        "--postgres",
+        metavar="CONNINFO",
+        envvar="PGMUX_POSTGRES",
+        help="PostgreSQL itself: host=… port=… user=… dbname=…, or a URL; else libpq's variables.",
+    ),
+    click.option("-w", "--no-password", is_flag=True, help="Never ask for a password."),
+)
+_CONSOLE = (
+    click.option(
+        "--console",
+        metavar="CONNINFO",
+        envvar="PGMUX_CONSOLE",
+        help="The pooler's console: host=… port=… user=…, or a URL; else by the ini file.",
+    ),
+)
+_JSON = (click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),)
+
+
+def postgres_options(command: Command) -> Command:
+    """Gives a command the parameters `postgres` and `no_password`."""
+    return _with(command, _POSTGRES)
+
+
+def console_option(command: Command) -> Command:
+    """Gives a command the parameter `console`."""
+    return _with(command, _CONSOLE)
+
+
+def json_option(command: Command) -> Command:
+    """Gives a command the parameter `as_json`."""
+    return _with(command, _JSON)
+
+
+def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def open_server(postgres: str | None, *, may_ask: bool, **defaults: str) -> ServerConnection:
+    """The PostgreSQL that --postgres names; `defaults` are parameters that it needn't say.
+
+    Raises: ServerError; click.UsageError where the option holds a password or is no conninfo.
+    """
+    try:
+        typed = read_conninfo(postgres or "", is_typed="PGMUX_POSTGRES" not in os.environ)
+    except ServerError as error:
+        raise click.UsageError(f"--postgres: {error}") from error
+    parameters = {**defaults, **typed}
+    try:
+        return ServerConnection(parameters)
+    except ServerError as error:
+        password = ask_for(parameters) if error.needs_password and may_ask else None
+        if password is None:
+            raise
+        return ServerConnection({**parameters, "password": password})
+
+
+def ask_for(parameters: dict[str, str]) -> str | None:
+    """The password, typed at the terminal and not shown; None where there is no terminal."""
+    user = parameters.get("user") or os.environ.get("PGUSER") or getpass.getuser()
+    host = parameters.get("host") or os.environ.get("PGHOST") or "the local socket"
+    return type_secret(f"Password for user {user} at {host}: ")
+
+
+def find_console(console: str | None, config: str | None) -> Place:
+    """Where the console is: --console, else what the ini file says, else as `pgmux console` does.
+
+    Raises: click.UsageError, also where the option holds a password.
+    """
+    try:
+        read_conninfo(console or "", is_typed="PGMUX_CONSOLE" not in os.environ)
+    except ServerError as error:
+        raise click.UsageError(f"--console: {error}") from error
+    return place_of(console, None, None, None, None if console else config)

@@ -1,0 +1,1 @@
+"""`pgmux check`: the doctor. What is known is `evidence`, what is wrong with it `rules` say."""

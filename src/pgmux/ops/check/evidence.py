@@ -1,0 +1,42 @@
+"""Everything that rules judge: gathered once, frozen, without secrets where that can be.
+
+A field is None where it couldn't be looked at; why, `unread` says. Who gathers what: `gather/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgmux.config.model import Config
+from pgmux.ops.check.facts import (
+    ConsoleFacts,
+    EnvironmentFacts,
+    FileFacts,
+    MachineFacts,
+    ServerFacts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What couldn't be looked at (a field of `Evidence`), why, and what to do about it."""
+
+    part: str
+    reason: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`files`: those of the configuration and the secrets; `environment`: variables, .env, compose
+    files; `servers`: every PostgreSQL that was asked, one entry a host and port.
+    """
+
+    config_file: str
+    config: Config | None = None
+    files: tuple[FileFacts, ...] | None = None
+    environment: EnvironmentFacts | None = None
+    machine: MachineFacts | None = None
+    servers: tuple[ServerFacts, ...] | None = None
+    console: ConsoleFacts | None = None
+    unread: tuple[Unread, ...] = ()

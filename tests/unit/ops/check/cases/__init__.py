@@ -1,0 +1,8 @@
+"""A bad and a good case of each rule, by id; one module of cases for each module of rules."""
+
+from __future__ import annotations
+
+from tests.unit.ops.check.cases import exposure
+from tests.unit.ops.check.cases.case import Case
+
+CASES: dict[str, Case] = {**exposure.CASES}

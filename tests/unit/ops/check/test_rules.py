@@ -1,0 +1,45 @@
+"""Every rule finds its trigger in a bad case, and nothing in a good one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgmux.ops.check.judge import judge
+from pgmux.ops.check.rule import Rule
+from pgmux.ops.check.rules import RULES
+from tests.unit.ops.check.cases import CASES, Case
+
+DOCUMENT = "docs/checks.md"
+
+
+@pytest.mark.parametrize("each", RULES, ids=lambda each: each.id)
+def test_a_rule_finds_its_trigger_and_no_other(each: Rule) -> None:
+    case: Case = CASES[each.id]
+    bad, good = judge(case.bad, [each]), judge(case.good, [each])
+    assert [finding.rule for finding in bad.findings] == [each.id] * case.count
+    for text in case.says:
+        assert any(text in f"{row.where} {row.evidence} {row.advice}" for row in bad.findings), text
+    assert good.findings == ()
+    assert good.good == (each.id,)
+
+
+def test_every_case_is_a_rules() -> None:
+    assert CASES.keys() == {each.id for each in RULES}
+    assert len({each.id for each in RULES}) == len(RULES)
+
+
+def test_every_rule_has_a_heading_in_the_document(pytestconfig: pytest.Config) -> None:
+    headings = [
+        line.removeprefix("### ")
+        for line in (pytestconfig.rootpath / DOCUMENT).read_text().splitlines()
+        if line.startswith("### ")
+    ]
+    assert sorted(headings) == sorted(each.id for each in RULES)
+
+
+def test_a_rule_without_its_evidence_is_reported_as_not_checked() -> None:
+    (rule,) = [each for each in RULES if each.id == "EXPO004"]
+    bare = CASES["EXPO004"].bad.__class__("pgbouncer.ini")
+    report = judge(bare, [rule])
+    assert (report.findings, report.good) == ((), ())
+    assert report.unchecked == (("EXPO004", ("config",)),)

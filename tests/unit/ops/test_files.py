@@ -1,0 +1,57 @@
+"""Files are written whole or not at all, and nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pgmux.ops.files import SECRET, FileError, NewFile, change_file, write_files
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_secret_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    write_files([NewFile(str(tmp_path / "userlist.txt"), '"a" "b"\n', SECRET)])
+    assert (tmp_path / "userlist.txt").read_text() == '"a" "b"\n'
+    assert mode_of(tmp_path / "userlist.txt") == 0o600
+
+
+def test_where_one_file_is_there_none_is_written(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("old")
+    with pytest.raises(FileError, match=r"already there, and not overwritten: .*/b\Z"):
+        write_files([NewFile(str(tmp_path / name), "new") for name in "abc"])
+    assert sorted(os.listdir(tmp_path)) == ["b"]
+    assert (tmp_path / "b").read_text() == "old"
+
+
+def test_where_one_file_cannot_be_written_none_is(tmp_path: Path) -> None:
+    files = [NewFile(str(tmp_path / name), "new") for name in ("a", "missing/b")]
+    with pytest.raises(FileError, match=r"cannot write .*missing.*No such file"):
+        write_files(files)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_changed_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "link").symlink_to("real")
+    change_file(str(tmp_path / "link"), "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    assert mode_of(tmp_path / "real") == 0o640
+
+
+def test_bytes_that_are_no_text_are_kept(tmp_path: Path) -> None:
+    change_file(str(tmp_path / "a"), "caf\udce9\r\n")
+    assert (tmp_path / "a").read_bytes() == b"caf\xe9\r\n"
+
+
+def test_a_place_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileError, match=r"cannot write .*/a: not a regular file"):
+        change_file(str(tmp_path / "a"), "new")
