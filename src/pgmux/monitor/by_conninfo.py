@@ -181,7 +181,7 @@ def read_conninfo(conninfo: str) -> dict[str, str]:
     """libpq's parameters, completed for a console. Raises: ConninfoError."""
     try:
         found = conninfo_to_dict(conninfo)
-    except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
+    except (psycopg.ProgrammingError, UnicodeError) as error:
         # libpq quotes what it doesn't understand, which may be a piece of a password.
         raise ConninfoError(
             "the console's place is not a connection string: write"

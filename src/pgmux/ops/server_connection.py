@@ -49,7 +49,7 @@ def read_conninfo(text: str, *, is_typed: bool = False) -> dict[str, str]:
     """
     try:
         found = conninfo_to_dict(text) if text else {}
-    except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
+    except (psycopg.ProgrammingError, UnicodeError) as error:
         # libpq quotes what it doesn't understand, which may be a piece of a password.
         raise ServerError(
             "that is not a connection string: write 'host=HOST port=PORT dbname=NAME user=USER'"

@@ -42,6 +42,12 @@ def test_what_is_no_connection_string_is_refused_without_repeating_it() -> None:
     assert "sekrit" not in str(caught.value) and "word" not in str(caught.value).split("pass")[0]
 
 
+def test_what_is_no_utf8_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ConninfoError, match="dbname=pgbouncer") as caught:
+        open_console("postgresql://u:sekrit%de@db1")
+    assert "sekrit" not in str(caught.value)
+
+
 def test_where_nobody_listens_the_error_says_where_and_what_to_do() -> None:
     port = find_free_port()
 

@@ -131,7 +131,7 @@ def _parse_url(url: str | None) -> dict[str, str]:
         return {"dbname": url}
     try:
         found = conninfo_to_dict(url)
-    except (ProgrammingError, UnicodeEncodeError) as error:
+    except (ProgrammingError, UnicodeError) as error:
         # libpq quotes what it doesn't understand, which may be a piece of a password.
         raise PlaceError(
             "--url is not a connection string: write postgresql://USER@HOST:PORT/pgbouncer"

@@ -90,7 +90,7 @@ def _of_url(url: str, variable: str, environment: Environment) -> Backend | None
     user, _, password = (unquote(part) for part in login.partition(":"))
     try:
         said = conninfo_to_dict("postgresql://" + _without_unknown(rest, variable, environment))
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         environment.problems.append(f"{variable}: {str(error).strip()}")
         return None
     values = {name: str(value) for name, value in said.items()}

@@ -118,9 +118,10 @@ def test_pairs_and_a_mere_database_name_are_taken_as_psql_takes_them() -> None:
     assert find(Asked("pgbouncer")).parameters["dbname"] == "pgbouncer"
 
 
-def test_a_bad_url_is_refused_without_repeating_its_password() -> None:
+@pytest.mark.parametrize("ending", ["%zz", "%de"])  # no code, and no UTF-8
+def test_a_bad_url_is_refused_without_repeating_its_password(ending: str) -> None:
     with pytest.raises(PlaceError, match="--url is not a connection string") as refused:
-        find(Asked("postgresql://u:topsecret%zz@host"))
+        find(Asked(f"postgresql://u:topsecret{ending}@host"))
     assert "topsecret" not in str(refused.value)
 
 

@@ -108,6 +108,11 @@ def test_urls_that_disagree_on_tls_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_url_that_is_no_utf8_is_a_problem_and_no_traceback(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, DATABASE_URL="postgres://u:p@db1/caf%e9")
+    assert problem.startswith("DATABASE_URL: ")
+
+
 def test_what_only_other_clients_know_of_a_url_is_said_and_left_out(tmp_path: Path) -> None:
     url = "postgres://u:p@db/shop?schema=public&pgbouncer=true&connect_timeout=3"
     told = run(tmp_path, DATABASE_URL=url).warnings
