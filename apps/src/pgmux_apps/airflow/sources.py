@@ -19,10 +19,15 @@ from typing import Any
 from pgmux_apps.airflow.checker import at_import
 from pgmux_apps.airflow.checker.finding import Finding, Findings
 from pgmux_apps.airflow.checker.folder import Folder, Source
-from pgmux_apps.airflow.checker.names import Module, Names, body_of, walk
+from pgmux_apps.airflow.checker.names import Names
 from pgmux_apps.airflow.checker.objects import Kind, argument, text_of, thing_of
 from pgmux_apps.airflow.checker.policy import Policy
 from pgmux_apps.airflow.checker.ports import PortRule
+from pgmux_apps.airflow.checker.scopes import (
+    Module,
+    body_of,
+    walk,
+)
 from pgmux_apps.airflow.checker.uses import find_use
 from pgmux_apps.airflow.tasks import Use
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from pgmux_apps.airflow.checker.names import (
-    DEPTH,
+from pgmux_apps.airflow.checker.names import DEPTH
+from pgmux_apps.airflow.checker.scopes import (
     Expression,
     External,
     Function,

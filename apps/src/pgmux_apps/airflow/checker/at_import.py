@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from pgmux_apps.airflow.checker.contexts import decorated_as
 from pgmux_apps.airflow.checker.finding import Findings
-from pgmux_apps.airflow.checker.names import (
+from pgmux_apps.airflow.checker.objects import HIDDEN, Kind, text_of, thing_of
+from pgmux_apps.airflow.checker.scopes import (
     FUNCTIONS,
     Class,
     Expression,
@@ -25,7 +26,6 @@ from pgmux_apps.airflow.checker.names import (
     Module,
     Scope,
 )
-from pgmux_apps.airflow.checker.objects import HIDDEN, Kind, text_of, thing_of
 from pgmux_apps.airflow.rules import AT_IMPORT
 
 MOST_FOLLOWED = 100  # functions, from one call

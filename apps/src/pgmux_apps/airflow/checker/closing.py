@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pgmux_apps.airflow.checker.finding import Findings
-from pgmux_apps.airflow.checker.names import External, Module, walk
 from pgmux_apps.airflow.checker.objects import Kind, Thing, is_reader, thing_of
 from pgmux_apps.airflow.checker.policy import Policy
+from pgmux_apps.airflow.checker.scopes import (
+    External,
+    Module,
+    walk,
+)
 from pgmux_apps.airflow.rules import NOT_CLOSED
 
 _ONLY_COMMITS = "`with` of a psycopg2 connection ends the transaction and leaves it open"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pgmux_apps.airflow.checker.arguments import Answer, Given, entry, given_by_call
-from pgmux_apps.airflow.checker.names import (
+from pgmux_apps.airflow.checker.references import references_to
+from pgmux_apps.airflow.checker.scopes import (
     FUNCTIONS,
     Argument,
     Expression,
@@ -21,7 +22,6 @@ from pgmux_apps.airflow.checker.names import (
     Function,
     Scope,
 )
-from pgmux_apps.airflow.checker.references import references_to
 
 MOST_CALLERS = 4  # one calling another
 MOST_CONTEXTS = 50

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pgmux_apps.airflow.checker.document import Place
-from pgmux_apps.airflow.checker.names import Module
+from pgmux_apps.airflow.checker.scopes import (
+    Module,
+)
 from pgmux_apps.airflow.rules import Rule
 
 _NOQA = re.compile(r"#\s*noqa(?::\s*(?P<ids>[A-Z]+\d+(?:[,\s]+[A-Z]+\d+)*))?", re.I)

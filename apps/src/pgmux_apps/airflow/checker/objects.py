@@ -11,9 +11,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from pgmux_apps.airflow.checker.names import (
-    DEPTH,
-    KEPT_FROM,
+from pgmux_apps.airflow.checker.names import DEPTH, KEPT_FROM
+from pgmux_apps.airflow.checker.scopes import (
     Argument,
     Class,
     Expression,

@@ -17,9 +17,13 @@ from urllib.parse import parse_qs, unquote
 
 from pgmux_apps.airflow.checker.arguments import Given, given_by_call
 from pgmux_apps.airflow.checker.finding import Findings
-from pgmux_apps.airflow.checker.names import External, Module, Scope
 from pgmux_apps.airflow.checker.objects import HIDDEN, Kind, argument, text_of, thing_of
 from pgmux_apps.airflow.checker.policy import Policy
+from pgmux_apps.airflow.checker.scopes import (
+    External,
+    Module,
+    Scope,
+)
 from pgmux_apps.airflow.rules import DIRECT
 
 _URI = re.compile(

@@ -17,9 +17,13 @@ from urllib.parse import parse_qs
 
 from pgmux_apps.airflow.checker.arguments import Given, entry, given_by_call
 from pgmux_apps.airflow.checker.finding import Findings
-from pgmux_apps.airflow.checker.names import External, Module, Scope
 from pgmux_apps.airflow.checker.objects import Kind, Thing, argument, expanded, text_of, thing_of
 from pgmux_apps.airflow.checker.policy import Policy
+from pgmux_apps.airflow.checker.scopes import (
+    External,
+    Module,
+    Scope,
+)
 from pgmux_apps.airflow.rules import PREPARED
 
 _CONNECTION = re.compile(r"airflow\.(?:\w+\.)*Connection")

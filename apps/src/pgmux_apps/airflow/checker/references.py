@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from pgmux_apps.airflow.checker.names import Function, Module, Scope
+from pgmux_apps.airflow.checker.scopes import (
+    Function,
+    Module,
+    Scope,
+)
 
 MOST_FILES = 50  # that are read for one function
 

@@ -10,10 +10,13 @@ from pgmux_apps.airflow.checker.closing import ClosingRule
 from pgmux_apps.airflow.checker.document import Place
 from pgmux_apps.airflow.checker.finding import Finding, Findings
 from pgmux_apps.airflow.checker.folder import Folder, Source
-from pgmux_apps.airflow.checker.names import Module, Names
+from pgmux_apps.airflow.checker.names import Names
 from pgmux_apps.airflow.checker.policy import Policy
 from pgmux_apps.airflow.checker.ports import PortRule
 from pgmux_apps.airflow.checker.prepared import PreparedRule
+from pgmux_apps.airflow.checker.scopes import (
+    Module,
+)
 from pgmux_apps.airflow.checker.tasks import TaskRule
 from pgmux_apps.airflow.rules import UNREADABLE
 

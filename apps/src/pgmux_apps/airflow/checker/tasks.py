@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pgmux_apps.airflow.checker.arguments import HIDDEN, Answer, Given, given_by_call
 from pgmux_apps.airflow.checker.contexts import contexts_of, given_in_context
 from pgmux_apps.airflow.checker.finding import Findings
-from pgmux_apps.airflow.checker.names import (
+from pgmux_apps.airflow.checker.objects import is_other_database, keyword, text_of
+from pgmux_apps.airflow.checker.policy import Policy
+from pgmux_apps.airflow.checker.references import references_to
+from pgmux_apps.airflow.checker.scopes import (
     FUNCTIONS,
     Argument,
     Class,
@@ -26,9 +29,6 @@ from pgmux_apps.airflow.checker.names import (
     Scope,
     walk,
 )
-from pgmux_apps.airflow.checker.objects import is_other_database, keyword, text_of
-from pgmux_apps.airflow.checker.policy import Policy
-from pgmux_apps.airflow.checker.references import references_to
 from pgmux_apps.airflow.checker.uses import Use, use_of
 from pgmux_apps.airflow.rules import NO_POOL
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pgmux_apps.airflow.checker.names import (
+from pgmux_apps.airflow.checker.objects import is_postgres_uri, is_reader, text_of, thing_of
+from pgmux_apps.airflow.checker.scopes import (
     Argument,
     Class,
     Expression,
@@ -23,7 +24,6 @@ from pgmux_apps.airflow.checker.names import (
     body_of,
     walk,
 )
-from pgmux_apps.airflow.checker.objects import is_postgres_uri, is_reader, text_of, thing_of
 
 MOST_FOLLOWED = 300  # functions, from one task
 
