@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from pgmux.config.userlist import parse_userlist, userlist_line
 from pgmux.ops.container.backends import Backend
+from pgmux.ops.ini_text import entry_name, entry_value
 
 MARK = "; made of the container's environment; a file that is mounted here is left as it is"
 # What edoburu/pgbouncer's configuration has where no variable says otherwise. Its `user` is left
@@ -23,7 +24,6 @@ DEFAULTS = {
     "ignore_startup_parameters": "extra_float_digits",
     "admin_users": "postgres",
 }
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.*-]+")
 _SECTION = re.compile(r"[ \t]*\[([^]\n]*)\]")
 _KEY = re.compile(r"[ \t]*(?:'([^']+)'|([A-Za-z0-9_.*-]+))[ \t]*=")
 
@@ -35,7 +35,7 @@ def ini_text(
 
     Raises: ValueError for a name that the file can't hold.
     """
-    entries = [f"{_name(each.name)} = {_entry(each, keys)}" for each in backends]
+    entries = [f"{entry_name(each.name)} = {_entry(each, keys)}" for each in backends]
     lines = [f"{key} = {value}".rstrip() for key, value in {**DEFAULTS, **settings}.items()]
     return "\n".join([MARK, "[databases]", *entries, "", "[pgbouncer]", *lines, ""])
 
@@ -93,18 +93,4 @@ def _entry(backend: Backend, keys: Mapping[str, str]) -> str:
         **backend.keys,
         **keys,
     }
-    return " ".join(f"{key}={_value(value)}" for key, value in pairs.items())
-
-
-def _name(name: str) -> str:
-    if _PLAIN_NAME.fullmatch(name):
-        return name
-    if "'" in name:
-        raise ValueError("the name of a database holds a single quote, which the file can't say")
-    return f"'{name}'"
-
-
-def _value(value: str) -> str:
-    if re.fullmatch(r"[^\s']+", value):
-        return value
-    return "'" + value.replace("'", "''") + "'"
+    return entry_value({key: value for key, value in pairs.items() if value})

@@ -189,7 +189,7 @@ def test_a_setting_that_is_called_file_is_no_secret_file(tmp_path: Path) -> None
             {"DATABASE_URLS": "postgres://u:topsecret@a/x,postgres://u:topsecret@b/x"},
             "DATABASE_URLS: two URLs for database 'x'",
         ),
-        ({"DB_HOST": "db", "DB_NAME": "it's"}, "the name of a database holds a single quote"),
+        ({"DB_HOST": "db", "DB_NAME": "it's"}, "a name is empty, or holds a single quote"),
         ({"DB_HOST": "db", "MAX_CLIENT_CONN": "many"}, "MAX_CLIENT_CONN: not a value of max_cl"),
         ({"DB_HOST": "db", "POOL_SIZE": "many"}, "POOL_SIZE: not a value of pool_size"),
         ({"DB_HOST": "db", "DB_PORT": "tcp://10.0.0.1:5432"}, "DB_PORT: the port isn't a number"),
