@@ -8,17 +8,21 @@ Errors: `FileError`, before anything is in its place, but for a failure of the m
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pgmux.errors import PgmuxError
 
 SECRET = 0o600
 PUBLIC = 0o644
+TURN_TIMEOUT = 10.0  # seconds
 
 
 class FileError(PgmuxError):
@@ -60,6 +64,40 @@ def write_files(files: Sequence[NewFile], *, overwrite: bool = False) -> None:
 def change_file(path: str, text: str, *, mode: int | None = None) -> None:
     """Another text for a file that is there, or a new file. Raises: FileError."""
     write_files([NewFile(path, text, mode)], overwrite=True)
+
+
+@contextmanager
+def exclusively(path: str, timeout: float = TURN_TIMEOUT) -> Iterator[None]:
+    """Keeps other commands from changing files beside `path` between our reading and our writing:
+    two that edit the same file edit it one after the other. Not reentrant.
+
+    Raises: FileError where the directory can't be opened, or another command doesn't end.
+    """
+    directory = os.path.dirname(os.path.realpath(path))
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileError(f"cannot open {directory}: {error.strerror}") from error
+    try:
+        _lock(descriptor, path, time.monotonic() + timeout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str, until: float) -> None:
+    """Takes the lock of the directory itself: the file's would go with it when it is replaced."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # a file system without such locks
+        else:
+            return
+        if time.monotonic() > until:
+            raise FileError(f"another command is changing {path} or a file beside it: try again")
+        time.sleep(0.05)
 
 
 def _stage(file: NewFile) -> tuple[str, str]:

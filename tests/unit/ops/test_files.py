@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgmux.ops.files import SECRET, FileError, NewFile, change_file, write_files
+from pgmux.ops.files import SECRET, FileError, NewFile, change_file, exclusively, write_files
 
 
 def mode_of(path: Path) -> int:
@@ -55,3 +55,15 @@ def test_a_place_that_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(FileError, match=r"cannot write .*/a: not a regular file"):
         change_file(str(tmp_path / "a"), "new")
+
+
+def test_two_commands_that_edit_a_file_do_it_one_after_the_other(tmp_path: Path) -> None:
+    with (
+        exclusively(str(tmp_path / "a")),
+        pytest.raises(FileError, match="another command is changing"),
+        exclusively(str(tmp_path / "b"), timeout=0),
+    ):
+        pass
+    with exclusively(str(tmp_path / "a"), timeout=0):
+        pass
+    assert os.listdir(tmp_path) == []
