@@ -1,6 +1,6 @@
 """`pgmux check`: what is wrong with a deployment of pgmux or PgBouncer, and what to do about it.
 
-Exit codes: 0 good; 1 warnings; 3 errors; 2 nothing could be judged.
+Exit codes: 0 good; 1 warnings; 3 errors; 2 nothing could be judged; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -9,31 +9,94 @@ import sys
 
 import click
 
-from pgmux.cli.where import json_option
+from pgmux.cli.where import console_option, find_console, json_option, open_server, postgres_options
+from pgmux.config.model import Config
+from pgmux.ops.check.collected import Collected
 from pgmux.ops.check.evidence import Evidence, Unread
-from pgmux.ops.check.gather import configuration
-from pgmux.ops.check.judge import judge
+from pgmux.ops.check.facts import ConsoleFacts
+from pgmux.ops.check.gather import configuration, console, server, targets
+from pgmux.ops.check.judge import Report, judge
 from pgmux.ops.check.report import json_of, print_report
 from pgmux.ops.check.rules import RULES
 from pgmux.ops.printing import terminal
-from pgmux.ops.severity import exit_code
+from pgmux.ops.server_connection import ServerConnection, ServerError
+from pgmux.ops.severity import UNUSABLE, exit_code
+
+INTERRUPTED = 130
 
 
 @click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("config_file", default="/etc/pgbouncer/pgbouncer.ini")
+@postgres_options
+@console_option
 @json_option
-def command(config_file: str, as_json: bool) -> None:
+def command(
+    config_file: str,
+    postgres: str | None,
+    no_password: bool,
+    console: str | None,
+    as_json: bool,
+) -> None:
     """Look for what is wrong with a deployment, of pgmux or PgBouncer.
+
+    Reads the configuration, and asks the pooler's console and PostgreSQL where they can be reached:
+    PostgreSQL by --postgres, else by libpq's variables, else as the pooler itself logs in.
 
     \b
     pgmux check /etc/pgbouncer/pgbouncer.ini
+    pgmux check pgbouncer.ini --postgres 'host=db user=postgres' --console 'host=pooler port=6432'
     """
-    config = configuration.gather(config_file)
-    unread = (config,) if isinstance(config, Unread) else ()
-    evidence = Evidence(config_file, None if isinstance(config, Unread) else config, unread=unread)
-    report = judge(evidence, RULES)
+    try:
+        evidence = gather(config_file, postgres, console, may_ask=not no_password)
+        finish(judge(evidence, RULES), as_json=as_json)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def gather(config_file: str, postgres: str | None, place: str | None, *, may_ask: bool) -> Evidence:
+    """Everything that can be looked at, in the order in which one part tells where another is."""
+    collected = Collected(config_file)
+    config = collected.keep("config", configuration.gather(config_file))
+    told = collected.keep("console", _ask_console(place, config_file, config))
+    _ask_servers(collected, server.Wanted(config, told), postgres, may_ask=may_ask)
+    return collected.evidence()
+
+
+def finish(report: Report, *, as_json: bool) -> None:
+    """Prints the report and ends with the exit code of the worst of it."""
     if as_json:
         click.echo(json_of(report))
     else:
         print_report(report, terminal())
+    if not report.findings and not report.good:
+        sys.exit(UNUSABLE)
     sys.exit(exit_code(finding.severity for finding in report.findings))
+
+
+def _ask_console(
+    place: str | None, config_file: str, config: Config | None
+) -> ConsoleFacts | Unread:
+    if place is None and config is None:
+        return Unread("console", "nothing says where it is", "--console 'host=… port=… user=…'")
+    return console.gather(find_console(place, config_file), config)
+
+
+def _ask_servers(
+    collected: Collected, wanted: server.Wanted, postgres: str | None, *, may_ask: bool
+) -> None:
+    """The one that the user names, and those of [databases]."""
+    named: ServerConnection | None = None
+    refused: list[Unread] = []
+    if postgres or targets.has_libpq_variables():
+        try:
+            named = open_server(postgres, may_ask=may_ask)
+        except ServerError as error:
+            refused = [Unread("servers", str(error))]
+    try:
+        found, unread = server.gather(wanted, named)
+    finally:
+        if named is not None:
+            named.close()
+    collected.keep(
+        "servers", found or Unread("servers", "no PostgreSQL was asked"), refused + unread
+    )

@@ -82,6 +82,7 @@ class ServerConnection:
             )
         except (psycopg.Error, OSError, UnicodeError) as error:
             raise _no_connection(wanted, error) from error
+        self._parameters = wanted
         info = self._connection.info
         self.place = f"{info.host}:{info.port}"
         self.dbname, self.user = info.dbname, info.user
@@ -99,6 +100,10 @@ class ServerConnection:
     def close(self) -> None:
         """Ends the connection; may be called twice."""
         self._connection.close()
+
+    def beside(self, dbname: str) -> ServerConnection:
+        """A connection to another database by the same login. Raises: ServerError."""
+        return ServerConnection({**self._parameters, "dbname": dbname})
 
     def rows(
         self, query: Statement, params: Sequence[object] = (), timeout: float = ANSWER_TIMEOUT

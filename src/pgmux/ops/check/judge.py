@@ -38,7 +38,7 @@ def judge(evidence: Evidence, rules: Iterable[Rule]) -> Report:
     good: list[str] = []
     unchecked: list[tuple[str, tuple[str, ...]]] = []
     for each in rules:
-        lacking = tuple(part for part in each.needs if getattr(evidence, part) is None)
+        lacking = tuple(need for need in each.needs if not _has(evidence, need))
         if lacking:
             unchecked.append((each.id, lacking))
             continue
@@ -48,6 +48,10 @@ def judge(evidence: Evidence, rules: Iterable[Rule]) -> Report:
             good.append(each.id)
     findings.sort(key=lambda finding: (-finding.severity, finding.rule, finding.where))
     return Report(tuple(findings), tuple(good), tuple(unchecked), evidence.unread)
+
+
+def _has(evidence: Evidence, need: str) -> bool:
+    return any(getattr(evidence, part) is not None for part in need.split("|"))
 
 
 def _finding(each: Rule, found: Found) -> Finding:

@@ -5,7 +5,8 @@
         yield Found("userlist.txt:3: postgres", "give the role a password", "/etc/…/userlist.txt:3")
 
 `needs` names the fields of `Evidence` without which nothing can be said: where one is None the rule
-is reported as not checked. Every rule has a heading `### ID` in docs/checks.md.
+is reported as not checked. "config|console" is either of them. Every rule has a
+heading `### ID` in docs/checks.md.
 """
 
 from __future__ import annotations
