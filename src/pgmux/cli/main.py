@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "Look for what is wrong with a deployment, of pgmux or PgBouncer.",
     "container": "Make pgbouncer.ini of the environment and run a command: an image's entry point.",
     "console": "Run commands of the admin console, of pgmux or PgBouncer.",
+    "cutover": "Move applications from PostgreSQL's port to the pooler's, and see what came of it.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",

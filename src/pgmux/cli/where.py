@@ -58,16 +58,21 @@ def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -
     return command
 
 
+def server_parameters(postgres: str | None, **defaults: str) -> dict[str, str]:
+    """libpq's parameters that --postgres names. Raises: click.UsageError, as `open_server`."""
+    try:
+        typed = read_conninfo(postgres or "", is_typed="PGMUX_POSTGRES" not in os.environ)
+    except ServerError as error:
+        raise click.UsageError(f"--postgres: {error}") from error
+    return {**defaults, **typed}
+
+
 def open_server(postgres: str | None, *, may_ask: bool, **defaults: str) -> ServerConnection:
     """The PostgreSQL that --postgres names; `defaults` are parameters that it needn't say.
 
     Raises: ServerError; click.UsageError where the option holds a password or is no conninfo.
     """
-    try:
-        typed = read_conninfo(postgres or "", is_typed="PGMUX_POSTGRES" not in os.environ)
-    except ServerError as error:
-        raise click.UsageError(f"--postgres: {error}") from error
-    parameters = {**defaults, **typed}
+    parameters = server_parameters(postgres, **defaults)
     try:
         return ServerConnection(parameters)
     except ServerError as error:
