@@ -16,10 +16,12 @@ COMMANDS = {
     "container": "Make pgbouncer.ini of the environment and run a command: an image's entry point.",
     "console": "Run commands of the admin console, of pgmux or PgBouncer.",
     "cutover": "Move applications from PostgreSQL's port to the pooler's, and see what came of it.",
+    "database": "Add databases to a running pooler, or remove them, and try it.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",
     "shim": "Write an executable named pgbouncer into a directory.",
+    "user": "Add users to a running pooler, or remove them, and try it.",
     "web": "Serve a dashboard and metrics of a pooler, pgmux or PgBouncer, by HTTP.",
 }
 

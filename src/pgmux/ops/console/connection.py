@@ -115,6 +115,17 @@ class Connection:
         self.on_notice = on_notice
         pgconn.notice_handler = lambda notice: self.on_notice(_message(notice))
 
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Where it has come to and as whom; the password, if one has been given, is among them."""
+        given = {
+            "host": self._pgconn.host,
+            "port": self._pgconn.port,
+            "user": self._pgconn.user,
+            "password": self._pgconn.password,
+        }
+        return {name: _text(value) for name, value in given.items() if value}
+
     def close(self) -> None:
         """Ends the connection; may be called twice."""
         self._pgconn.finish()
