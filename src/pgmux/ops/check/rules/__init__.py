@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from pgmux.ops.check.rule import Rule
-from pgmux.ops.check.rules import exposure
+from pgmux.ops.check.rules import exposure, limits, load, lookup, roles, server
 
-RULES: tuple[Rule, ...] = (*exposure.RULES,)
+RULES: tuple[Rule, ...] = (
+    *exposure.RULES,
+    *lookup.RULES,
+    *limits.RULES,
+    *roles.RULES,
+    *server.RULES,
+    *load.RULES,
+)

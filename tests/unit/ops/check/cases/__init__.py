@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.unit.ops.check.cases import exposure
+from tests.unit.ops.check.cases import exposure, limits, load, lookup, roles, server
 from tests.unit.ops.check.cases.case import Case
 
-CASES: dict[str, Case] = {**exposure.CASES}
+CASES: dict[str, Case] = {
+    **exposure.CASES,
+    **lookup.CASES,
+    **limits.CASES,
+    **roles.CASES,
+    **server.CASES,
+    **load.CASES,
+}
