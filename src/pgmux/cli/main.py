@@ -19,6 +19,7 @@ COMMANDS = {
     "database": "Add databases to a running pooler, or remove them, and try it.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
+    "size": "Advise on sizes of pools, by what was observed at a pooler, pgmux or PgBouncer.",
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",
     "shim": "Write an executable named pgbouncer into a directory.",
     "user": "Add users to a running pooler, or remove them, and try it.",

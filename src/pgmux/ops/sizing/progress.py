@@ -1,0 +1,59 @@
+"""What is said while observing: one line that changes on a terminal, one line in all elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from pgmux.ops.printing import printable
+from pgmux.ops.sizing.observation import Observation
+from pgmux.ops.top import figures
+
+
+class Progress:
+    """On stderr, so that what is printed at the end can go into a file."""
+
+    def __init__(self, terminal: Console, place: str, period: float) -> None:
+        self._terminal = terminal
+        self._place = place
+        self._period = period
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        said = f"Observing {printable(self._place)} for {figures.time(self._period)}"
+        if self._terminal.is_terminal:
+            self._bar = Bar(
+                TextColumn(f"{said} (Ctrl-C ends it early)", markup=False),
+                BarColumn(),
+                TextColumn("{task.fields[seen]}", markup=False),
+                console=self._terminal,
+                transient=True,
+            )
+            self._bar.add_task("", total=self._period, seen="")
+            self._bar.start()
+        else:
+            self._terminal.print(said)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, observation: Observation, elapsed: float) -> None:
+        """What there is after `elapsed` seconds."""
+        if self._bar is None or observation.last is None:
+            return
+        ours = [row for row in observation.last.pools if row.database != "pgbouncer"]
+        busy, waiting = sum(row.sv_active for row in ours), sum(row.cl_waiting for row in ours)
+        seen = f"{figures.time(elapsed)}: {busy} servers busy, {waiting} clients waiting"
+        for task in self._bar.task_ids:
+            self._bar.update(task, completed=min(elapsed, self._period), seen=seen)
