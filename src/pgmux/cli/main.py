@@ -23,6 +23,7 @@ COMMANDS = {
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",
     "shim": "Write an executable named pgbouncer into a directory.",
     "user": "Add users to a running pooler, or remove them, and try it.",
+    "userlist": "Make lines of userlist.txt, from PostgreSQL's verifiers or typed passwords.",
     "web": "Serve a dashboard and metrics of a pooler, pgmux or PgBouncer, by HTTP.",
 }
 

@@ -31,11 +31,15 @@ class FileError(PgmuxError):
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """What is to be written; `mode` None keeps that of the file there, or is PUBLIC."""
+    """What is to be written; `mode` None keeps that of the file there, or is PUBLIC.
+
+    Root gives a new file to the owner of the file `beside`, so that the pooler can read it.
+    """
 
     path: str
     text: str = field(repr=False)
     mode: int | None = None
+    beside: str | None = None
 
 
 def write_files(files: Sequence[NewFile], *, overwrite: bool = False) -> None:
@@ -109,7 +113,7 @@ def _stage(file: NewFile) -> tuple[str, str]:
         with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as out:
             out.write(file.text)
             out.flush()
-            _take_after(descriptor, place, file.mode)
+            _take_after(descriptor, place, file)
             os.fsync(descriptor)
     except BaseException:
         with suppress(OSError):
@@ -118,18 +122,22 @@ def _stage(file: NewFile) -> tuple[str, str]:
     return written, place
 
 
-def _take_after(descriptor: int, place: str, mode: int | None) -> None:
+def _take_after(descriptor: int, place: str, file: NewFile) -> None:
     """Mode and owner: as asked, else as of the file that is replaced."""
     try:
         old = os.stat(place)
     except FileNotFoundError:
-        os.fchmod(descriptor, PUBLIC if mode is None else mode)
+        if file.beside is not None and os.geteuid() == 0:
+            with suppress(FileNotFoundError):
+                neighbour = os.stat(file.beside)
+                os.fchown(descriptor, neighbour.st_uid, neighbour.st_gid)
+        os.fchmod(descriptor, PUBLIC if file.mode is None else file.mode)
         return
     if not stat.S_ISREG(old.st_mode):
         raise OSError(0, "not a regular file", place)
     if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode) if mode is None else mode)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode) if file.mode is None else file.mode)
 
 
 def _sync_directory(place: str) -> None:

@@ -1,5 +1,6 @@
 """userlist.txt, made and kept: from PostgreSQL's verifiers or from passwords.
 
-`edit` changes the text and nothing else of it; `roles` reads PostgreSQL's verifiers, `secrets`
-makes them of passwords, `sources` says who is to stand in the file, `update` puts them there.
+`roles` reads what PostgreSQL stores and says who is to stand in the file, `secrets` makes secrets
+of passwords, `update` decides what becomes of each user's line, `edit` changes the text and
+nothing else of it.
 """

@@ -1,0 +1,115 @@
+"""What becomes of each user's line in a userlist, and the file's new text.
+
+A line that works stays: the same verifier, or a password in clear of which PostgreSQL's verifier
+has been made, since a pooler may need the password itself to log in to a server. Nobody is taken
+out: who else stands there may be auth_user, or an admin of the console.
+Errors: `UserlistError`, `FileError`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pgmux.auth.secrets import parse_secret
+from pgmux.ops.files import SECRET, FileError, NewFile, read_text, write_files
+from pgmux.ops.userlist.edit import edit_userlist, read_users
+from pgmux.ops.userlist.secrets import is_password_of, is_plain
+
+GROUP_MAY = 0o660  # of the mode of a file that is there: a pooler may read it as its group
+
+
+class Status(Enum):
+    """What becomes of a line."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    SAME = "unchanged"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A user, what kind of secret it has then, and what is done for that."""
+
+    user: str
+    kind: str
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A userlist as it is to be: its text, and who is in it."""
+
+    file: str
+    text: str = field(repr=False)
+    lines: tuple[Line, ...]
+    others: tuple[str, ...]
+    is_new: bool
+    mode: int
+    needs_writing: bool
+
+    def write(self, beside: str | None = None) -> bool:
+        """Whether there was anything to write. Raises: FileError."""
+        if self.needs_writing:
+            file = NewFile(self.file, self.text, self.mode, beside)
+            write_files([file], overwrite=not self.is_new)
+        return self.needs_writing
+
+
+def update_of(
+    file: str, secrets: Mapping[str, str], passwords: Mapping[str, str] | None = None
+) -> Update:
+    """What the file, which may be missing, is to become. `passwords` are what secrets have been
+    made of here: a line is left alone that has another salt of the same password.
+
+    Raises: UserlistError; FileError.
+    """
+    text, mode = _read(file)
+    before = read_users(text or "", file)
+    typed = passwords or {}
+    kept = {
+        user: before[user]
+        for user, secret in secrets.items()
+        if user in before and _is_as_good(user, before[user], secret, typed.get(user))
+    }
+    after = {**secrets, **kept}
+    edited = edit_userlist(text or "", file, after)
+    lines = tuple(Line(user, _kind(after[user]), _status(user, before, after)) for user in after)
+    others = tuple(user for user in before if user not in after)
+    wanted = SECRET if mode is None else mode & GROUP_MAY
+    changes = edited != text or wanted != mode
+    return Update(file, edited, lines, others, text is None, wanted, changes)
+
+
+def _read(file: str) -> tuple[str | None, int | None]:
+    try:
+        return read_text(file), stat.S_IMODE(os.stat(file).st_mode)
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        raise FileError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _is_as_good(user: str, old: str, new: str, password: str | None) -> bool:
+    """Whether the line's secret stays: it is of the same password, and of the kind asked for."""
+    if password is not None:
+        return parse_secret(old).kind is parse_secret(new).kind and is_password_of(
+            old, user, password
+        )
+    return old == new or (is_plain(old) and is_password_of(new, user, old))
+
+
+def _status(user: str, before: Mapping[str, str], after: Mapping[str, str]) -> Status:
+    if user not in before:
+        return Status.NEW
+    return Status.SAME if before[user] == after[user] else Status.CHANGED
+
+
+def _kind(secret: str) -> str:
+    return parse_secret(secret).kind.value
