@@ -6,6 +6,7 @@ Exit codes: 0 good; 1 warnings; 3 errors; 2 nothing could be judged; 130 after C
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -14,7 +15,7 @@ from pgmux.config.model import Config
 from pgmux.ops.check.collected import Collected
 from pgmux.ops.check.evidence import Evidence, Unread
 from pgmux.ops.check.facts import ConsoleFacts
-from pgmux.ops.check.gather import configuration, console, server, targets
+from pgmux.ops.check.gather import console, local, server, targets
 from pgmux.ops.check.judge import Report, judge
 from pgmux.ops.check.report import json_of, print_report
 from pgmux.ops.check.rules import RULES
@@ -29,35 +30,70 @@ INTERRUPTED = 130
 @click.argument("config_file", default="/etc/pgbouncer/pgbouncer.ini")
 @postgres_options
 @console_option
+@click.option(
+    "--env-file",
+    "env_files",
+    multiple=True,
+    metavar="FILE",
+    help="Variables of an application, or airflow.cfg; besides those beside the configuration.",
+)
+@click.option(
+    "--compose",
+    "compose_files",
+    multiple=True,
+    metavar="FILE",
+    help="A compose file, instead of those beside the configuration.",
+)
 @json_option
 def command(
     config_file: str,
     postgres: str | None,
     no_password: bool,
     console: str | None,
+    env_files: tuple[str, ...],
+    compose_files: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Look for what is wrong with a deployment, of pgmux or PgBouncer.
 
-    Reads the configuration, and asks the pooler's console and PostgreSQL where they can be reached:
-    PostgreSQL by --postgres, else by libpq's variables, else as the pooler itself logs in.
+    Reads the configuration and the files that it names, compose files, .env and airflow.cfg beside
+    it, this machine's firewall and limits; asks the pooler's console, and PostgreSQL by --postgres,
+    else by libpq's variables, else as the pooler itself logs in.
 
     \b
     pgmux check /etc/pgbouncer/pgbouncer.ini
     pgmux check pgbouncer.ini --postgres 'host=db user=postgres' --console 'host=pooler port=6432'
     """
     try:
-        evidence = gather(config_file, postgres, console, may_ask=not no_password)
+        collected = Collected(config_file)
+        config = look(collected, config_file, env_files, compose_files)
+        evidence = ask(collected, config, postgres, console, may_ask=not no_password)
         finish(judge(evidence, RULES), as_json=as_json)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def gather(config_file: str, postgres: str | None, place: str | None, *, may_ask: bool) -> Evidence:
-    """Everything that can be looked at, in the order in which one part tells where another is."""
-    collected = Collected(config_file)
-    config = collected.keep("config", configuration.gather(config_file))
-    told = collected.keep("console", _ask_console(place, config_file, config))
+def look(
+    collected: Collected, config_file: str, env_files: Sequence[str], compose_files: Sequence[str]
+) -> Config | None:
+    """What files, variables and this machine show; the configuration, if it can be used."""
+    config: Config | None = None
+    for part, found, besides in local.gather(config_file, env_files, compose_files):
+        kept = collected.keep(part, found, besides)
+        config = kept if isinstance(kept, Config) else config
+    return config
+
+
+def ask(
+    collected: Collected,
+    config: Config | None,
+    postgres: str | None,
+    place: str | None,
+    *,
+    may_ask: bool,
+) -> Evidence:
+    """What the console and PostgreSQL tell, in the order in which one says where another is."""
+    told = collected.keep("console", _ask_console(place, collected.config_file, config))
     _ask_servers(collected, server.Wanted(config, told), postgres, may_ask=may_ask)
     return collected.evidence()
 

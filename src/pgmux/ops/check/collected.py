@@ -14,7 +14,7 @@ class Collected:
     """`keep` each part under its name of `Evidence`; `evidence()` is all of it."""
 
     def __init__(self, config_file: str) -> None:
-        self._config_file = config_file
+        self.config_file = config_file
         self._parts: dict[str, Any] = {}
         self._unread: list[Unread] = []
 
@@ -29,4 +29,4 @@ class Collected:
 
     def evidence(self) -> Evidence:
         """All that was kept so far."""
-        return Evidence(self._config_file, **self._parts, unread=tuple(self._unread))
+        return Evidence(self.config_file, **self._parts, unread=tuple(self._unread))

@@ -6,19 +6,49 @@ import os
 
 from pgmux.config import load_config
 from pgmux.config.model import Config
+from pgmux.config.problems import Read
 from pgmux.errors import ConfigError
 from pgmux.ops.check.evidence import Unread
+from pgmux.ops.check.facts.environment import EnvironmentFacts, Role
 from pgmux.ops.files import read_text
 
 
-def gather(config_file: str) -> Config | Unread:
-    """What the ini file says, with pgmux.ini beside it."""
+def gather(config_file: str, environment: EnvironmentFacts | None = None) -> Config | Unread:
+    """What the ini file says, with pgmux.ini beside it. Where a container is given it, the files
+    that it names are the container's; where there is none, it is what a container makes of its
+    variables.
+    """
+    if environment is not None and environment.made is not None and not _is_there(config_file):
+        return environment.made
     beside = os.path.join(os.path.dirname(config_file), "pgmux.ini")
     pgmux_file = os.environ.get("PGMUX_CONFIG") or (beside if os.path.exists(beside) else None)
     try:
-        return load_config(config_file, read_text, pgmux_file)
+        return load_config(config_file, _reader(config_file, environment), pgmux_file)
     except ConfigError as error:
         first = str(error.problems[0])
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         advice = f"pgmux run --check {config_file} says all of it"
         return Unread("config", f"{first}{more}", advice)
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(path)
+
+
+def place_of(path: str, config_file: str, environment: EnvironmentFacts | None) -> str | None:
+    """Where a file that the configuration names is on this machine; None where it isn't."""
+    for service in environment.services if environment is not None else ():
+        if service.role is Role.POOLER and service.mounts_file(config_file):
+            is_own = os.path.realpath(path) == os.path.realpath(config_file)
+            return path if is_own or not path.startswith("/") else service.path_here(path)
+    return path
+
+
+def _reader(config_file: str, environment: EnvironmentFacts | None) -> Read:
+    def read(path: str) -> str:
+        place = place_of(path, config_file, environment)
+        if place is None:
+            raise FileNotFoundError(2, "it is in the container", path)
+        return read_text(place)
+
+    return read

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pgmux.ops.check.rule import Rule
-from pgmux.ops.check.rules import exposure, limits, load, lookup, roles, server
+from pgmux.ops.check.rules import exposure, firewall, limits, load, lookup, roles, server
 
 RULES: tuple[Rule, ...] = (
     *exposure.RULES,
+    *firewall.RULES,
     *lookup.RULES,
     *limits.RULES,
     *roles.RULES,

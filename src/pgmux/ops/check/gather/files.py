@@ -1,0 +1,143 @@
+"""The configuration's files, and those with secrets: modes, owners, what git has of them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+
+from pgmux.auth.secrets import SecretKind, parse_secret
+from pgmux.config.model import Config
+from pgmux.ops.check.evidence import Unread
+from pgmux.ops.check.facts import EnvironmentFacts
+from pgmux.ops.check.facts.files import FileFacts, FileKind
+from pgmux.ops.check.gather.configuration import place_of
+from pgmux.ops.check.gather.reading import shown
+
+_GIT = ("git", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null")
+_GIT_TIMEOUT = 5.0  # seconds
+_NOT_TRACKED = 1  # exit code of git ls-files --error-unmatch
+
+
+def gather(
+    config_file: str, config: Config | None, environment: EnvironmentFacts | None
+) -> tuple[tuple[FileFacts, ...], list[Unread]]:
+    """Of each file once; those that can't be looked at are `Unread`."""
+    found: dict[str, FileFacts] = {}
+    unread: list[Unread] = []
+    for path, kind, secrets, usable in (*_of_config(config), *_of_environment(environment)):
+        if path in found:
+            continue
+        place = place_of(path, config_file, environment)
+        is_made = environment is not None and config is environment.made
+        if place is None or (is_made and kind is not FileKind.ENV and kind is not FileKind.COMPOSE):
+            continue
+        try:
+            found[path] = _look_at(shown(place), kind, secrets, usable)
+        except OSError as error:
+            advice = "run as whom may read it" if isinstance(error, PermissionError) else ""
+            unread.append(Unread("files", f"{path}: {error.strerror}", advice))
+    return tuple(found.values()), unread
+
+
+_Named = tuple[str, FileKind, str, bool]
+
+
+def _of_config(config: Config | None) -> Iterator[_Named]:
+    if config is None:
+        return
+    settings = config.settings
+    for path in config.files:
+        if path == settings.auth_file:
+            yield path, FileKind.USERLIST, *_userlist_secrets(config.userlist.values())
+        elif path == settings.auth_hba_file:
+            yield path, FileKind.HBA, "", False
+        elif path == settings.conffile:
+            yield path, FileKind.CONFIG, *_config_secrets(config)
+        elif path != settings.auth_ident_file:
+            yield path, FileKind.CONFIG, "", False
+    for path in (settings.client_tls_key_file, settings.server_tls_key_file):
+        if path:
+            yield path, FileKind.KEY, "a private key", True
+
+
+def _userlist_secrets(secrets: Iterable[str]) -> tuple[str, bool]:
+    kinds = [parse_secret(secret).kind for secret in secrets if secret]
+    names = {
+        SecretKind.PLAINTEXT: "passwords as they are",
+        SecretKind.MD5: "MD5 hashes, which let in whoever has them",
+        SecretKind.SCRAM: "SCRAM verifiers",
+    }
+    said = [f"{kinds.count(kind)} {name}" for kind, name in names.items() if kind in kinds]
+    return ", ".join(said), any(kind is not SecretKind.SCRAM for kind in kinds)
+
+
+def _config_secrets(config: Config) -> tuple[str, bool]:
+    entries = [*config.databases.values(), *([config.autodb] if config.autodb else [])]
+    names = [entry.name for entry in entries if entry.password]
+    return (f"password= of {', '.join(names)}" if names else "", bool(names))
+
+
+def _of_environment(environment: EnvironmentFacts | None) -> Iterator[_Named]:
+    if environment is None:
+        return
+    by_file: dict[tuple[str, FileKind], list[str]] = {}
+    for secret in environment.secrets:
+        kind = FileKind.COMPOSE if secret.is_compose else FileKind.ENV
+        by_file.setdefault((secret.file, kind), []).append(f"{secret.variable}:{secret.line}")
+    for (path, kind), names in by_file.items():
+        lines = [f"{name} (line {line})" for name, _, line in (n.rpartition(":") for n in names)]
+        yield path, kind, ", ".join(dict.fromkeys(lines)), True
+
+
+def _look_at(path: str, kind: FileKind, secrets: str, usable: bool) -> FileFacts:
+    """Raises: OSError."""
+    status = os.stat(path)
+    return FileFacts(
+        path,
+        kind,
+        stat.S_IMODE(status.st_mode),
+        _owner(status.st_uid),
+        secrets,
+        usable,
+        is_open=bool(status.st_mode & stat.S_IROTH) and _is_reachable(path),
+        is_committed=_is_committed(path) if secrets else None,
+    )
+
+
+def _is_reachable(path: str) -> bool:
+    """Whether everybody gets as far as the file: a closed directory above it is as good a lock."""
+    directory = os.path.dirname(os.path.realpath(path))
+    while True:
+        if not os.stat(directory).st_mode & stat.S_IXOTH:
+            return False
+        above = os.path.dirname(directory)
+        if above == directory:
+            return True
+        directory = above
+
+
+def _owner(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _is_committed(path: str) -> bool | None:
+    """Whether git tracks the file. git runs no hook and no monitor of that repository."""
+    directory, name = os.path.split(os.path.abspath(path))
+    environ = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
+    environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    command = [*_GIT, "-C", directory, "ls-files", "--error-unmatch", "--", f":(literal){name}"]
+    try:
+        ran = subprocess.run(
+            command, env=environ, capture_output=True, timeout=_GIT_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if ran.returncode in (0, _NOT_TRACKED):
+        return ran.returncode == 0
+    return False if b"not a git repository" in ran.stderr else None
