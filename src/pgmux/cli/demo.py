@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pgmux.cli.interrupts import INTERRUPTED, interruptible
 from pgmux.ops.installation import PostgresError
 from pgmux.ops.pooler import PoolerProcessError
 
@@ -25,8 +24,6 @@ except ModuleNotFoundError as missing:
     raise click.ClickException(
         f"the demo needs {missing.name}: pip install 'pgmux[demo]'"
     ) from missing
-
-INTERRUPTED = 130
 
 
 @click.command("demo")
@@ -135,20 +132,3 @@ def stay(console: Console, dsn: str, http: str) -> None:
         run_traffic(dsn)
     except KeyboardInterrupt:
         console.print("Stopping …")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM both raise KeyboardInterrupt, so what was started ends first."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    # Not only SIGTERM: what a shell starts in the background ignores SIGINT from birth.
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: interrupt}
-    previous = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

@@ -18,6 +18,7 @@ COMMANDS = {
     "cutover": "Move applications from PostgreSQL's port to the pooler's, and see what came of it.",
     "database": "Add databases to a running pooler, or remove them, and try it.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
+    "loadtest": "Put a load on PostgreSQL, straight, through a pooler, or both; judge it.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "size": "Advise on sizes of pools, by what was observed at a pooler, pgmux or PgBouncer.",
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",

@@ -17,6 +17,8 @@ from pgmux.ops.server_connection import ServerConnection, ServerError, read_conn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_POSTGRES_OPTION = ("--postgres", "PGMUX_POSTGRES")  # and the variable of the same meaning
+
 _POSTGRES = (
     click.option(
         "--postgres",
@@ -60,11 +62,15 @@ def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -
 
 def server_parameters(postgres: str | None, **defaults: str) -> dict[str, str]:
     """libpq's parameters that --postgres names. Raises: click.UsageError, as `open_server`."""
+    return {**defaults, **_read(postgres, _POSTGRES_OPTION)}
+
+
+def _read(text: str | None, option: tuple[str, str]) -> dict[str, str]:
+    name, variable = option
     try:
-        typed = read_conninfo(postgres or "", is_typed="PGMUX_POSTGRES" not in os.environ)
+        return read_conninfo(text or "", is_typed=variable not in os.environ)
     except ServerError as error:
-        raise click.UsageError(f"--postgres: {error}") from error
-    return {**defaults, **typed}
+        raise click.UsageError(f"{name}: {error}") from error
 
 
 def open_server(postgres: str | None, *, may_ask: bool, **defaults: str) -> ServerConnection:
@@ -72,7 +78,15 @@ def open_server(postgres: str | None, *, may_ask: bool, **defaults: str) -> Serv
 
     Raises: ServerError; click.UsageError where the option holds a password or is no conninfo.
     """
-    parameters = server_parameters(postgres, **defaults)
+    return _open(server_parameters(postgres, **defaults), may_ask=may_ask)
+
+
+def open_place(text: str | None, option: tuple[str, str], *, may_ask: bool) -> ServerConnection:
+    """The same of another option: its name, and that of its variable, which may hold a password."""
+    return _open(_read(text, option), may_ask=may_ask)
+
+
+def _open(parameters: dict[str, str], *, may_ask: bool) -> ServerConnection:
     try:
         return ServerConnection(parameters)
     except ServerError as error:

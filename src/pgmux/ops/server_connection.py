@@ -85,6 +85,7 @@ class ServerConnection:
         self._parameters = wanted
         info = self._connection.info
         self.place = f"{info.host}:{info.port}"
+        self.address = "" if info.host.startswith("/") else info.hostaddr
         self.dbname, self.user = info.dbname, info.user
         self.version: int = info.server_version  # 150004 is 15.4
         if (info.parameter_status("server_version") or "").endswith("/bouncer"):
@@ -141,6 +142,16 @@ class ServerConnection:
                 yield
         except psycopg.Error as error:
             raise self._failed(error) from error
+
+    def login(self) -> dict[str, str]:
+        """libpq's parameters of this very connection, for another driver; the password among them.
+
+        So variables, service files and ~/.pgpass count there as they do here.
+        """
+        info = self._connection.info
+        place = {"host": info.host, "port": str(info.port), "user": info.user}
+        found = {**info.get_parameters(), **place, "dbname": info.dbname, "password": info.password}
+        return {name: value for name, value in found.items() if value}
 
     def is_superuser(self) -> bool:
         return self._connection.info.parameter_status("is_superuser") == "on"
