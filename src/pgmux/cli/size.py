@@ -7,7 +7,6 @@ enough was seen.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import ExitStack
 
@@ -36,7 +35,7 @@ from pgmux.ops.sizing.postgres_room import RoomReader, rooms_told
 from pgmux.ops.sizing.progress import Progress
 from pgmux.ops.sizing.report import json_of, print_report, too_little
 from pgmux.ops.sizing.room import Room
-from pgmux.ops.sizing.watch import Observed, observe
+from pgmux.ops.sizing.watch import Observed, run_observing
 from pgmux.ops.top.watch import FAILURES
 
 INTERRUPTED = 130
@@ -141,7 +140,7 @@ def command(
 def _observe(console: Console, period: float, every: float, reader: RoomReader | None) -> Observed:
     on_servers = reader.ask if reader else lambda pids: None
     with Progress(terminal(stderr=True), console.place, period) as progress:
-        return asyncio.run(observe(console, period, every, progress.show, on_servers))
+        return run_observing(console, period, every, progress.show, on_servers)
 
 
 def _rooms(

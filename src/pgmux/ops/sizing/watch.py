@@ -33,14 +33,32 @@ class Observed:
     is_stopped: bool
 
 
-async def observe(
+def run_observing(
     console: Console, period: float, every: float, on_sample: OnSample, on_servers: OnServers
 ) -> Observed:
     """Samples for `period` seconds, or up to Ctrl-C; closes the console. Raises: see the module."""
+    early: list[int] = []  # asyncio doesn't like to be interrupted while it starts
+    previous = signal.signal(signal.SIGINT, lambda signum, frame: early.append(signum))
+    try:
+        return asyncio.run(_observe(console, period, every, on_sample, on_servers, early))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+async def _observe(
+    console: Console,
+    period: float,
+    every: float,
+    on_sample: OnSample,
+    on_servers: OnServers,
+    early: list[int],
+) -> Observed:
     observation = Observation(period, every)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop.set)
+    if early:
+        stop.set()
     try:
         started_at = time.monotonic()
         observation.add(await take_sample(console, started_at))
@@ -56,7 +74,6 @@ async def observe(
         on_servers(await read_pids(console))
         return Observed(observation, stop.is_set())
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
         await console.close()
 
 
