@@ -30,8 +30,6 @@ from tests.fixtures.documents import (
     write_files,
 )
 
-SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "src").glob("**/*.py")))
-
 _INI = re.compile(r"^```ini\n(.*?)```", re.DOTALL | re.MULTILINE)
 _HBA = re.compile(r"^```\n(# TYPE .*?)```", re.DOTALL | re.MULTILINE)
 _IDENT = re.compile(r"^```\n(# MAP .*?)```", re.DOTALL | re.MULTILINE)
@@ -144,14 +142,6 @@ def test_source_files_that_a_document_names_exist(document: Path) -> None:
     named = _SOURCE_FILE.findall(document.read_text(encoding="utf-8"))
     roots = (ROOT, ROOT / "src" / "pgmux")
     assert [each for each in named if not any((root / each).exists() for root in roots)] == []
-
-
-def test_messages_that_troubleshooting_explains_are_in_the_source() -> None:
-    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    messages = re.findall(r"^### `(.+)`$", text, re.MULTILINE)
-    parts = [part for message in messages for part in message.split("…")]
-    assert len(messages) > 5
-    assert [part for part in parts if part.strip('" ') and part not in SOURCES] == []
 
 
 def test_every_decision_says_what_was_rejected_and_what_it_costs() -> None:
