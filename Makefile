@@ -96,7 +96,7 @@ dist: $(TEST_INSTALLED)
 
 # The only place that installs anything from Debian. Its daemons are there for the tests to run, on
 # ports and files of their own: none is started, nor will be at the next boot unless it was there.
-DAEMONS := pgbouncer prometheus slapd
+DAEMONS := pgbouncer prometheus slapd ufw openssh-server
 POLICY := /usr/sbin/policy-rc.d
 
 ci-deps:
@@ -111,8 +111,9 @@ ci-deps:
 	  printf '#!/bin/sh\nexit 101\n' >$(POLICY) && chmod +x $(POLICY); \
 	fi; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends gcc libc6-dev \
-	  python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper strace prometheus chromium; \
-	for each in $$new; do update-rc.d $$each disable; done
+	  python3-venv pgbouncer libldap-dev libsasl2-dev slapd libpam-wrapper strace prometheus chromium \
+	  openssh-server ufw nftables wireguard-tools iproute2; \
+	for each in $$new; do [ $$each != openssh-server ] || each=ssh; update-rc.d $$each disable; done
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info apps/build apps/dist apps/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
