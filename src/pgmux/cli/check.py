@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from pgmux.cli.where import console_option, find_console, json_option, open_server, postgres_options
 from pgmux.config.model import Config
+from pgmux.ops.check import outside
 from pgmux.ops.check.collected import Collected
 from pgmux.ops.check.evidence import Evidence, Unread
 from pgmux.ops.check.facts import ConsoleFacts
+from pgmux.ops.check.facts.outside import SPEAKS, Answers
 from pgmux.ops.check.gather import console, local, server, targets
 from pgmux.ops.check.judge import Report, judge
-from pgmux.ops.check.report import json_of, print_report
-from pgmux.ops.check.rules import RULES
+from pgmux.ops.check.report import json_of, print_outside, print_report
+from pgmux.ops.check.rules import OUTSIDE_RULES, RULES
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerConnection, ServerError
 from pgmux.ops.severity import UNUSABLE, exit_code
@@ -44,6 +47,8 @@ INTERRUPTED = 130
     metavar="FILE",
     help="A compose file, instead of those beside the configuration.",
 )
+@click.option("--from", "place", metavar="HOST:PORT", help="Only look what answers there.")
+@click.option("-U", "--user", default="postgres", help="With --from: whose login to begin.")
 @json_option
 def command(
     config_file: str,
@@ -52,6 +57,8 @@ def command(
     console: str | None,
     env_files: tuple[str, ...],
     compose_files: tuple[str, ...],
+    place: str | None,
+    user: str,
     as_json: bool,
 ) -> None:
     """Look for what is wrong with a deployment, of pgmux or PgBouncer.
@@ -63,8 +70,11 @@ def command(
     \b
     pgmux check /etc/pgbouncer/pgbouncer.ini
     pgmux check pgbouncer.ini --postgres 'host=db user=postgres' --console 'host=pooler port=6432'
+    pgmux check --from db.example.com:6432       what answers there, without a login
     """
     try:
+        if place is not None:
+            look_from_outside(place, user, as_json=as_json)
         collected = Collected(config_file)
         config = look(collected, config_file, env_files, compose_files)
         evidence = ask(collected, config, postgres, console, may_ask=not no_password)
@@ -98,13 +108,31 @@ def ask(
     return collected.evidence()
 
 
-def finish(report: Report, *, as_json: bool) -> None:
+def finish(report: Report, *, as_json: bool) -> NoReturn:
     """Prints the report and ends with the exit code of the worst of it."""
     if as_json:
         click.echo(json_of(report))
     else:
         print_report(report, terminal())
     if not report.findings and not report.good:
+        sys.exit(UNUSABLE)
+    sys.exit(exit_code(finding.severity for finding in report.findings))
+
+
+def look_from_outside(place: str, user: str, *, as_json: bool) -> NoReturn:
+    """Who answers at an address, and what is wrong with that; reads nothing else."""
+    try:
+        facts = outside.look(place, user)
+    except outside.OutsideError as error:
+        raise click.UsageError(f"--from: {error}") from error
+    report = judge(Evidence("", outside=facts), OUTSIDE_RULES)
+    if as_json:
+        click.echo(json_of(report, facts))
+    else:
+        print_outside(facts, terminal())
+        if facts.answers in SPEAKS:
+            print_report(report, terminal())
+    if facts.answers is Answers.UNREACHABLE:
         sys.exit(UNUSABLE)
     sys.exit(exit_code(finding.severity for finding in report.findings))
 

@@ -13,6 +13,7 @@ from pgmux.ops.check.facts import (
     EnvironmentFacts,
     FileFacts,
     MachineFacts,
+    OutsideFacts,
     ServerFacts,
 )
 
@@ -29,7 +30,8 @@ class Unread:
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """`files`: those of the configuration and the secrets; `environment`: variables, .env, compose
-    files; `servers`: every PostgreSQL that was asked, one entry a host and port.
+    files; `servers`: every PostgreSQL that was asked, one entry a host and port;
+    `outside`: what answers at an address, which is asked alone, without all the others.
     """
 
     config_file: str
@@ -39,4 +41,5 @@ class Evidence:
     machine: MachineFacts | None = None
     servers: tuple[ServerFacts, ...] | None = None
     console: ConsoleFacts | None = None
+    outside: OutsideFacts | None = None
     unread: tuple[Unread, ...] = ()

@@ -6,13 +6,14 @@ import pytest
 
 from pgmux.ops.check.judge import judge
 from pgmux.ops.check.rule import Rule
-from pgmux.ops.check.rules import RULES
+from pgmux.ops.check.rules import OUTSIDE_RULES, RULES
 from tests.unit.ops.check.cases import CASES, Case
 
 DOCUMENT = "docs/checks.md"
+ALL = RULES + OUTSIDE_RULES
 
 
-@pytest.mark.parametrize("each", RULES, ids=lambda each: each.id)
+@pytest.mark.parametrize("each", ALL, ids=lambda each: each.id)
 def test_a_rule_finds_its_trigger_and_no_other(each: Rule) -> None:
     case: Case = CASES[each.id]
     bad, good = judge(case.bad, [each]), judge(case.good, [each])
@@ -24,8 +25,8 @@ def test_a_rule_finds_its_trigger_and_no_other(each: Rule) -> None:
 
 
 def test_every_case_is_a_rules() -> None:
-    assert CASES.keys() == {each.id for each in RULES}
-    assert len({each.id for each in RULES}) == len(RULES)
+    assert CASES.keys() == {each.id for each in ALL}
+    assert len({each.id for each in ALL}) == len(ALL)
 
 
 def test_every_rule_has_a_heading_in_the_document(pytestconfig: pytest.Config) -> None:
@@ -34,7 +35,7 @@ def test_every_rule_has_a_heading_in_the_document(pytestconfig: pytest.Config) -
         for line in (pytestconfig.rootpath / DOCUMENT).read_text().splitlines()
         if line.startswith("### ")
     ]
-    assert sorted(headings) == sorted(each.id for each in RULES)
+    assert sorted(headings) == sorted(each.id for each in ALL)
 
 
 def test_a_rule_without_its_evidence_is_reported_as_not_checked() -> None:

@@ -6,6 +6,14 @@ from pgmux.ops.check.facts.console import ConsoleFacts
 from pgmux.ops.check.facts.environment import EnvironmentFacts
 from pgmux.ops.check.facts.files import FileFacts
 from pgmux.ops.check.facts.machine import MachineFacts
+from pgmux.ops.check.facts.outside import OutsideFacts
 from pgmux.ops.check.facts.server import ServerFacts
 
-__all__ = ["ConsoleFacts", "EnvironmentFacts", "FileFacts", "MachineFacts", "ServerFacts"]
+__all__ = [
+    "ConsoleFacts",
+    "EnvironmentFacts",
+    "FileFacts",
+    "MachineFacts",
+    "OutsideFacts",
+    "ServerFacts",
+]

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from pgmux.ops.check.rule import Rule
-from pgmux.ops.check.rules import exposure, firewall, limits, load, lookup, roles, server
+from pgmux.ops.check.rules import (
+    exposure,
+    firewall,
+    limits,
+    load,
+    lookup,
+    outside,
+    roles,
+    server,
+)
 
 RULES: tuple[Rule, ...] = (
     *exposure.RULES,
@@ -14,3 +23,6 @@ RULES: tuple[Rule, ...] = (
     *server.RULES,
     *load.RULES,
 )
+
+OUTSIDE_RULES: tuple[Rule, ...] = outside.RULES
+"""What `--from` is judged by, which reads nothing else."""

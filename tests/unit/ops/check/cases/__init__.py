@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.ops.check.cases import exposure, limits, load, lookup, roles, server
+from tests.unit.ops.check.cases import exposure, limits, load, lookup, outside, roles, server
 from tests.unit.ops.check.cases.case import Case
 
 CASES: dict[str, Case] = {
@@ -12,4 +12,5 @@ CASES: dict[str, Case] = {
     **roles.CASES,
     **server.CASES,
     **load.CASES,
+    **outside.CASES,
 }
