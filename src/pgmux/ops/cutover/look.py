@@ -48,6 +48,7 @@ class Looker:
         self._console = open_console(console) if console is not None else None
         self._runner = asyncio.Runner()
         self._servers: tuple[Server, ...] = ()  # as last told
+        self.error = ""  # why the pooler's servers aren't known, of the last `read`
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +86,13 @@ class Looker:
         told = None if pooler is None else pooler.part
         return Sample(at, part, "", False, told, pooler_error, apps[:MOST_APPS], others)
 
+    def read(self, server: ServerConnection) -> tuple[Activity, set[int]]:
+        """Who is connected, and the pids of the pooler's servers. Raises: ServerError."""
+        if self._console is not None:
+            self._servers = self._ask_servers(self._console)
+        pids, _ = _of_pooler(server, self._servers)
+        return read_activity(server, pids), pids
+
     def _ask_pooler(self) -> tuple[PoolerLook | None, str]:
         if self._console is None:
             return None, ""
@@ -107,9 +115,12 @@ class Looker:
 
     def _ask_servers(self, console: Console) -> tuple[Server, ...]:
         try:
-            return self._runner.run(read_servers(console))
-        except FAILURES:
-            return ()  # it has ended since it was asked; the next sample says so
+            found = self._runner.run(read_servers(console))
+        except FAILURES as error:
+            self.error = str(error)
+            return ()  # a sample is told by the next one that it has ended
+        self.error = ""
+        return found
 
 
 def is_refusal(error: ServerError) -> bool:

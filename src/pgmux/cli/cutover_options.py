@@ -1,0 +1,92 @@
+"""What the commands of `pgmux cutover` have in common: options, and logging in to both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pgmux.cli.durations import Duration
+from pgmux.cli.top import log_in
+from pgmux.cli.where import ask_for, server_parameters
+from pgmux.ops.console.client import describe
+from pgmux.ops.console.connection import ConnectError
+from pgmux.ops.console.place import Place
+from pgmux.ops.cutover.look import is_refusal
+from pgmux.ops.server_connection import ServerConnection, ServerError
+
+INTERRUPTED = 130
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class NoPlace(Exception):
+    """One of the two sides can't be reached; the text says which and why."""
+
+
+_EXCEPTIONS = (
+    click.option(
+        "--except",
+        "applications",
+        metavar="NAME",
+        multiple=True,
+        help="An application_name that may stay direct, as pg_dump or 'repl*'; may be repeated.",
+    ),
+    click.option(
+        "--except-user",
+        "users",
+        metavar="USER",
+        multiple=True,
+        help="A role that may stay direct; may be repeated.",
+    ),
+)
+
+
+def exception_options(command: Command) -> Command:
+    """Gives a command the parameters `applications` and `users`."""
+    for option in reversed(_EXCEPTIONS):
+        command = option(command)
+    return command
+
+
+def interval_option(default: str) -> Callable[[Command], Command]:
+    """Gives a command the parameter `interval`, seconds."""
+    return click.option(
+        "-i",
+        "--interval",
+        type=Duration(0.1, 86400.0),
+        default=default,
+        show_default=True,
+        help="Between two samples.",
+    )
+
+
+def log_in_to_console(place: Place, *, may_ask: bool) -> str:
+    """The conninfo with which the console lets us in. Raises: NoPlace."""
+    try:
+        return log_in(place, may_ask=may_ask).conninfo
+    except ConnectError as error:
+        raise NoPlace(describe(error, place)) from error
+
+
+def log_in_to_server(postgres: str | None, *, may_ask: bool) -> dict[str, str]:
+    """The parameters with which PostgreSQL lets us in, with the password that was typed.
+
+    A PostgreSQL that has no connection left is what this command is for. Raises: NoPlace.
+    """
+    parameters = server_parameters(postgres)
+    try:
+        try:
+            ServerConnection(parameters).close()
+        except ServerError as error:
+            password = ask_for(parameters) if error.needs_password and may_ask else None
+            if password is None:
+                raise
+            parameters["password"] = password
+            ServerConnection(parameters).close()
+    except ServerError as error:
+        if not is_refusal(error):
+            raise NoPlace(str(error)) from error
+    return parameters
