@@ -27,6 +27,20 @@ def test_rows_come_by_name(postgres: EmbeddedPostgres) -> None:
         assert server.is_superuser()
 
 
+def test_another_driver_is_told_what_libpq_found_out(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    monkeypatch.setenv("PGUSER", postgres.superuser)
+    place = {"host": postgres.host, "port": str(postgres.port), "dbname": "template1"}
+    with ServerConnection({**place, "options": "-c search_path=x"}) as server:
+        login = server.login()
+        assert server.address == postgres.host == "127.0.0.1"
+    expected = {**place, "user": postgres.superuser, "password": postgres.password}
+    assert expected.items() <= login.items()
+    assert login["options"] == "-c search_path=x"
+
+
 def test_an_error_says_where_and_keeps_the_connection(postgres: EmbeddedPostgres) -> None:
     with ServerConnection(parameters(postgres.dsn())) as server:
         with pytest.raises(ServerError, match=r':\d+: relation "nowhere" does not exist') as error:

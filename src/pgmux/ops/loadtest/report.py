@@ -20,6 +20,8 @@ from pgmux.ops.loadtest.target import Target
 _BEND = 0.9  # of the highest throughput
 _BUSY = 0.85  # of one processor
 _MANY = 95.0  # per cent
+_LATE = 0.003  # seconds: a timer is a millisecond late as it is
+_LATE_SHARE = 0.2  # of the mean latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +230,30 @@ def _notes(course: Course, load: Load, sides: Sequence[SideReport]) -> list[str]
             if load.test_type is not LoadType.RAMP
             else "Both sides in turns, at every step of the ramp"
         )
-    for side, steps in course.tallies.items():
-        success = success_percent(course.tally(side))
-        if success is not None and success < _MANY and any(t.latencies.count for t in steps):
+    for side in course.tallies:
+        whole = course.tally(side)
+        success = success_percent(whole)
+        if success is not None and success < _MANY and whole.latencies.count:
             found.append(
                 f"{side}: its latencies are of the {success:.1f} % that succeeded; the fewer are at"
                 " work, the faster each is"
             )
+    return found + _doubts(course)
+
+
+def _doubts(course: Course) -> list[str]:
+    """How far the figures are of this command and its machine rather than of what it asked."""
+    found = []
     if course.cpu_share > _BUSY:
         found.append(
             f"This process itself was at work {course.cpu_share:.0%} of the time: what is measured"
             " is in part its own; fewer workers, or several of it on other machines, tell more"
+        )
+    late = course.lateness.quantile(0.95) or 0.0
+    means = [course.tally(side).latencies.mean or 0.0 for side in course.tallies]
+    if late > max(_LATE, _LATE_SHARE * min(means, default=0.0)):
+        found.append(
+            f"This machine is busy: an answer was noticed up to {late * 1000:.0f} ms late (p95),"
+            " which every latency contains"
         )
     return found

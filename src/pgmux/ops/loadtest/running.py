@@ -22,6 +22,7 @@ import uvloop
 from pgmux.errors import PgmuxError
 from pgmux.ops.loadtest.clients import CLOSE_TIMEOUT, Clients, Pooling, ask, close_all, make_clients
 from pgmux.ops.loadtest.failures import NotConnected, failure_of
+from pgmux.ops.loadtest.histogram import Histogram
 from pgmux.ops.loadtest.plan import Round, Side
 from pgmux.ops.loadtest.statements import Query
 from pgmux.ops.loadtest.tally import Tally
@@ -29,6 +30,7 @@ from pgmux.ops.loadtest.target import COUNT_OURS, Target
 
 MOST_REFUSALS = 5  # in a row: then a worker gives up, after some 3 seconds
 _FIRST_PAUSE = 0.1  # seconds after a refused connection; twice as long after each further one
+_WATCH = 0.05  # seconds, a timer that tells how late timers are
 _TICK = 0.25  # seconds between two reports of progress
 _GONE_TIMEOUT = 2.0  # seconds, for PostgreSQL to end what was closed
 _CANNOT_BE_IN_TRANSACTION = "25001"
@@ -47,6 +49,7 @@ class Course:
     is_interrupted: bool = False
     started_at: float | None = None  # the round that is being measured
     cpu_share: float = 0.0  # of one processor: what this process took itself while it measured
+    lateness: Histogram = field(default_factory=Histogram)  # how late its own timers were meanwhile
 
     @property
     def current_seconds(self) -> float:
@@ -126,7 +129,7 @@ async def _run(
     pooling: Pooling,
     on_tick: OnTick,
 ) -> None:
-    measured = _Measured()
+    measured = _Measured(course.lateness)
     before: Round | None = None
     try:
         for each in rounds:
@@ -152,14 +155,27 @@ def _tally_of(course: Course, each: Round) -> Tally:
 
 
 class _Measured:
-    """How much of its time this process was at work while it measured."""
+    """How busy this process, and the machine, was while it measured; use it in a `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, lateness: Histogram) -> None:
+        self._lateness = lateness
         self._cpu = self._seconds = 0.0
 
-    def add(self, cpu: float, seconds: float) -> None:
-        self._cpu += cpu
-        self._seconds += seconds
+    def __enter__(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+        self._began = (time.process_time(), time.perf_counter())
+
+    def __exit__(self, *exc: object) -> None:
+        self._watcher.cancel()
+        self._cpu += time.process_time() - self._began[0]
+        self._seconds += time.perf_counter() - self._began[1]
+
+    async def _watch(self) -> None:
+        """An answer is noticed as late as a timer is."""
+        while True:
+            due = time.perf_counter() + _WATCH
+            await asyncio.sleep(_WATCH)
+            self._lateness.record(time.perf_counter() - due)
 
     @property
     def cpu_share(self) -> float:
@@ -180,15 +196,14 @@ async def _run_round(
         await asyncio.gather(*(_warm_up(clients, i) for i in range(each.workers)))
         turn = _Turn(clients, tally, each.interval)
         course.started_at = turn.start
-        cpu = time.process_time()
         try:
-            await asyncio.gather(*(turn.work(i, share) for i, share in enumerate(each.shares)))
+            with measured:
+                await asyncio.gather(*(turn.work(i, share) for i, share in enumerate(each.shares)))
         finally:
             course.started_at = None
             seconds = time.perf_counter() - turn.start
             tally.elapsed += seconds
             tally.seconds += turn.last_success - turn.start if turn.last_success else seconds
-            measured.add(time.process_time() - cpu, seconds)
     finally:
         ticker.cancel()
         await clients.close()

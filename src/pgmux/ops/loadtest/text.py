@@ -171,20 +171,26 @@ def draw_distribution(report: Report, *, can_draw: bool) -> Text | None:
     heading = "".join(f"{name:<{width}}" for name in counts) if len(counts) > 1 else ""
     lines = [Text(f"{'latency':>12}  {heading}".rstrip(), "bold")]
     for number, bound in enumerate(bounds[1:]):
-        # Without UTF-8 there is no ≤, but the bound of a class is one all the same.
-        label = figures.time(bound / 1e6).replace("µ", "u")
-        line = Text().append(f"{f'≤ {label}' if can_draw else label:>12}  ", "dim")
+        label = f"≤ {figures.time(bound / 1e6)}"
+        label = label if can_draw else label.replace("≤", "<=").replace("µ", "u")
+        line = Text().append(f"{label:>12}  ", "dim")
         for name, of in counts.items():
             bar = figures.bar(of[number], max(of), _BAR)
             bar = bar if can_draw else "#" * len(bar)
-            share = percent(100 * of[number] / sum(of), 1) if of[number] else ""
             line.append(f"{bar:<{_BAR}}", "cyan")
-            line.append(f"{share:>7}  ")
+            line.append(f"{_share(of[number], sum(of)):>7}  ")
             if len(counts) == 1:
                 line.append(_marks(wholes[name], bounds[number], bound), "yellow")
         line.rstrip()
         lines.append(line)
     return Text("\n").join(lines)
+
+
+def _share(count: int, total: int) -> str:
+    """Of all, so that one of very many can be seen and nothing can't."""
+    if count and count < total / 1000:
+        return "< 0.1 %"
+    return percent(100 * count / total, 1) if count else ""
 
 
 def _marks(summary: Summary, lower: float, upper: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -110,6 +111,20 @@ def test_an_interrupt_shows_the_results_so_far_and_ends_what_was_asked(
         assert stdout.splitlines()[-1].startswith("interrupted: these are the results so far")
         assert "queries/s" in stdout
         wait_until(lambda: count() == 0)
+
+
+@pytest.mark.parametrize(
+    ("library", "driver"), [("asyncpg", "asyncpg"), ("sqlalchemy", "sqlalchemy")]
+)
+def test_a_library_that_is_missing_is_named_with_the_extra_that_has_it(
+    library: str, run: Run, tmp_path: Path
+) -> None:
+    missing = f"raise ModuleNotFoundError('no {library}', name='{library}')"
+    (tmp_path / f"{library}.py").write_text(missing)
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    done = run("--driver", library, PYTHONPATH=path)
+    assert done.returncode == 2
+    assert f"the load test needs {library}: pip install 'pgmux[loadtest]'" in done.stderr
 
 
 def test_results_that_nobody_reads_are_no_traceback(

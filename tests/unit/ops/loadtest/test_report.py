@@ -11,7 +11,8 @@ from rich.console import Console
 
 from pgmux.ops.loadtest.distribution import class_bounds, classify
 from pgmux.ops.loadtest.plan import Side
-from pgmux.ops.loadtest.report import Report, find_bend, summarize
+from pgmux.ops.loadtest.report import Report, _doubts, find_bend, summarize
+from pgmux.ops.loadtest.running import Course
 from pgmux.ops.loadtest.statements import Query
 from pgmux.ops.loadtest.text import percent, print_report
 from pgmux.ops.printing import to_json
@@ -110,6 +111,16 @@ def test_an_interrupted_test_shows_what_there_is_and_judges_nothing() -> None:
 def test_a_side_of_which_much_failed_is_not_to_be_compared_without_a_word() -> None:
     report = report_of({Side.DIRECT: [BAD], Side.POOLER: [GOOD]})
     assert any("direct: its latencies are of the 40.0 % that succeeded" in n for n in report.notes)
+
+
+def test_a_machine_too_busy_to_measure_on_is_said() -> None:
+    course = Course({Side.POOLER: [GOOD]}, [50], cpu_share=0.97)
+    for _ in range(20):
+        course.lateness.record(0.02)
+    notes = " ".join(_doubts(course))
+    assert "at work 97% of the time" in notes
+    assert "noticed up to 20 ms late" in notes
+    assert _doubts(Course({Side.POOLER: [GOOD]}, [50])) == []
 
 
 def test_nothing_that_succeeded_is_no_reason_for_a_traceback() -> None:
