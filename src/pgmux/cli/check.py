@@ -5,6 +5,7 @@ Exit codes: 0 good; 1 warnings; 3 errors; 2 nothing could be judged; 130 after C
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -140,7 +141,7 @@ def look_from_outside(place: str, user: str, *, as_json: bool) -> NoReturn:
 def _ask_console(
     place: str | None, config_file: str, config: Config | None
 ) -> ConsoleFacts | Unread:
-    if place is None and config is None:
+    if place is None and (config is None or not os.path.exists(config_file)):
         return Unread("console", "nothing says where it is", "--console 'host=… port=… user=…'")
     return console.gather(find_console(place, config_file), config)
 

@@ -38,10 +38,11 @@ class Firewall:
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """`pooler`: "pgmux" or "pgbouncer", where its process was found. `firewall` is None where it
-    couldn't be read.
+    couldn't be read. `libpq`: the system's, by PostgreSQL's number, 17.
     """
 
     open_files: OpenFiles
     pooler: str = ""
     listeners: tuple[Listener, ...] = ()
     firewall: Firewall | None = None
+    libpq: int | None = None

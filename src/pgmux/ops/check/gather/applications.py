@@ -68,6 +68,18 @@ def read_target(variable: str, text: str, where: str, unknown: str) -> Target | 
     return None
 
 
+def target_of_command(command: str, where: str) -> Target | None:
+    """Where pg_dump or psql is told to connect by its own arguments."""
+    url = re.search(r"(?:postgres|postgresql)://[^\s'\"]+", command)
+    if url is not None:
+        return read_target("command", url[0], where, "")
+    host = re.search(r"(?:\s-h\s*|--host[= ])([^\s'\"]+)", command)
+    port = re.search(r"(?:\s-p\s*|--port[= ])(\d+)", command)
+    if host is None:
+        return None
+    return Target("command", where, host=host[1], port=_port(port[1] if port is not None else ""))
+
+
 def targets_of_parts(variables: Mapping[str, Variable]) -> Iterator[Target]:
     """Those of PGHOST and PGPORT, DB_HOST and DB_PORT, and their like."""
     for name, host in variables.items():

@@ -11,6 +11,7 @@ import re
 import resource
 import subprocess
 from collections.abc import Iterator
+from glob import glob
 
 from pgmux.config.model import Config
 from pgmux.ops.check.evidence import Unread
@@ -34,7 +35,14 @@ def gather(config: Config | None) -> tuple[MachineFacts, list[Unread]]:
     except NotRead as error:
         firewall = None
         unread.append(Unread("machine", str(error), _ASK_AS_ROOT))
-    return MachineFacts(files, name, tuple(_listeners()), firewall), unread
+    return MachineFacts(files, name, tuple(_listeners()), firewall, _libpq()), unread
+
+
+def _libpq() -> int | None:
+    """The newest of the system's; libpq.so.5.17 is PostgreSQL 17's."""
+    paths = (*glob("/usr/lib/*/libpq.so.5.*"), *glob("/usr/lib*/libpq.so.5.*"))
+    numbers = [int(each) for path in paths if (each := path.rpartition(".")[2]).isdecimal()]
+    return max(numbers, default=None)
 
 
 def _process(config: Config | None) -> tuple[str, OpenFiles] | None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pgmux.ops.check.rule import Rule
 from pgmux.ops.check.rules import (
+    airflow,
+    deployment,
     exposure,
     firewall,
     limits,
     load,
     lookup,
+    observing,
     outside,
+    prepared,
     roles,
     server,
+    session,
+    sizing,
 )
 
 RULES: tuple[Rule, ...] = (
@@ -19,9 +25,15 @@ RULES: tuple[Rule, ...] = (
     *firewall.RULES,
     *lookup.RULES,
     *limits.RULES,
+    *sizing.RULES,
     *roles.RULES,
     *server.RULES,
     *load.RULES,
+    *prepared.RULES,
+    *session.RULES,
+    *deployment.RULES,
+    *airflow.RULES,
+    *observing.RULES,
 )
 
 OUTSIDE_RULES: tuple[Rule, ...] = outside.RULES

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from tests.unit.ops.check.cases import exposure, limits, load, lookup, outside, roles, server
+from tests.unit.ops.check.cases import (
+    airflow,
+    deployment,
+    exposure,
+    limits,
+    load,
+    lookup,
+    observing,
+    outside,
+    prepared,
+    roles,
+    server,
+    session,
+    sizing,
+)
 from tests.unit.ops.check.cases.case import Case
 
 CASES: dict[str, Case] = {
@@ -13,4 +27,10 @@ CASES: dict[str, Case] = {
     **server.CASES,
     **load.CASES,
     **outside.CASES,
+    **sizing.CASES,
+    **prepared.CASES,
+    **session.CASES,
+    **deployment.CASES,
+    **airflow.CASES,
+    **observing.CASES,
 }
