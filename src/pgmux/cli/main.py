@@ -19,6 +19,7 @@ COMMANDS = {
     "database": "Add databases to a running pooler, or remove them, and try it.",
     "demo": "Show the problem and the cure: 300 clients at a real PostgreSQL.",
     "loadtest": "Put a load on PostgreSQL, straight, through a pooler, or both; judge it.",
+    "init": "Write the files of a pooler for a PostgreSQL: ini files, userlist, compose, systemd.",
     "run": "Run the pooler: pgmux run [OPTION]... CONFIG_FILE [PGMUX_INI]",
     "size": "Advise on sizes of pools, by what was observed at a pooler, pgmux or PgBouncer.",
     "top": "Watch pools, applications and waiting clients, of pgmux or PgBouncer.",

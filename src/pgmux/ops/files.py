@@ -33,13 +33,15 @@ class FileError(PgmuxError):
 class NewFile:
     """What is to be written; `mode` None keeps that of the file there, or is PUBLIC.
 
-    Root gives a new file to the owner of the file `beside`, so that the pooler can read it.
+    `owner`: uid and gid; None keeps them. Root gives a new file to the owner of the file `beside`,
+    so that the pooler can read it.
     """
 
     path: str
     text: str = field(repr=False)
     mode: int | None = None
     beside: str | None = None
+    owner: tuple[int, int] | None = None
 
 
 def write_files(files: Sequence[NewFile], *, overwrite: bool = False) -> None:
@@ -124,20 +126,23 @@ def _stage(file: NewFile) -> tuple[str, str]:
 
 def _take_after(descriptor: int, place: str, file: NewFile) -> None:
     """Mode and owner: as asked, else as of the file that is replaced."""
+    owner, mode = file.owner or (os.geteuid(), os.getegid()), file.mode
     try:
         old = os.stat(place)
     except FileNotFoundError:
+        mode = PUBLIC if mode is None else mode
         if file.beside is not None and os.geteuid() == 0:
             with suppress(FileNotFoundError):
                 neighbour = os.stat(file.beside)
-                os.fchown(descriptor, neighbour.st_uid, neighbour.st_gid)
-        os.fchmod(descriptor, PUBLIC if file.mode is None else file.mode)
-        return
-    if not stat.S_ISREG(old.st_mode):
-        raise OSError(0, "not a regular file", place)
-    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode) if file.mode is None else file.mode)
+                owner = (neighbour.st_uid, neighbour.st_gid)
+    else:
+        if not stat.S_ISREG(old.st_mode):
+            raise OSError(0, "not a regular file", place)
+        owner = file.owner or (old.st_uid, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode) if mode is None else mode
+    if owner != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, *owner)
+    os.fchmod(descriptor, mode)
 
 
 def _sync_directory(place: str) -> None:

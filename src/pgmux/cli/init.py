@@ -1,0 +1,220 @@
+"""`pgmux init`: the files of a new deployment. Exit codes: 0 written; 1 written, with warnings;
+2 nothing written; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import resource
+import shutil
+import sys
+from dataclasses import replace
+
+import click
+
+from pgmux.cli.where import json_option, open_server, postgres_options
+from pgmux.daemon.web_command import missing_libraries
+from pgmux.errors import PgmuxError
+from pgmux.ops.account import unprivileged_account
+from pgmux.ops.files import write_files
+from pgmux.ops.init.facts import Facts, read_facts
+from pgmux.ops.init.plan import Plan, make_plan
+from pgmux.ops.init.values import Asked
+from pgmux.ops.printing import printable, to_json
+from pgmux.ops.server_connection import ServerError, read_conninfo
+from pgmux.ops.severity import UNUSABLE, Severity, exit_code
+
+INTERRUPTED = 130
+HTTP_LISTEN = "127.0.0.1:9127"
+
+
+@click.command("init", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("directory", default=".", type=click.Path(file_okay=False))
+@postgres_options
+@click.option("--listen", metavar="ADDRESS", help="listen_addr; 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), help="listen_port; 6432.")
+@click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    metavar="NAME",
+    help="Served; may be repeated. Else those that PostgreSQL has.",
+)
+@click.option(
+    "--user",
+    "users",
+    multiple=True,
+    metavar="NAME",
+    help="Let in; may be repeated. Else its login roles that are no superusers.",
+)
+@click.option("--admin", metavar="NAME", help="Made for the console; pgmux_admin.")
+@click.option(
+    "--http-listen",
+    metavar="ADDRESS:PORT",
+    help=f"Dashboard and metrics; {HTTP_LISTEN}; '' for none.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing: take every default.")
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@json_option
+def command(
+    directory: str,
+    postgres: str | None,
+    no_password: bool,
+    listen: str | None,
+    port: int | None,
+    databases: tuple[str, ...],
+    users: tuple[str, ...],
+    admin: str | None,
+    http_listen: str | None,
+    yes: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write the files of a pooler for a PostgreSQL into DIRECTORY.
+
+    Sized by what PostgreSQL says, and closed by default: pgbouncer.ini, pgmux.ini, userlist.txt,
+    compose.yaml, a systemd unit. On a terminal it asks, with the defaults shown.
+
+    \b
+    pgmux init /etc/pgmux --postgres 'host=db.internal user=postgres dbname=shop'
+    """
+    is_asking = not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        if is_asking and postgres is None and not os.environ.get("PGHOST"):
+            postgres = click.prompt("PostgreSQL", default="host=127.0.0.1 port=5432 user=postgres")
+        facts, sslmode, ca_file = _facts(postgres, may_ask=not (no_password or yes))
+        asked = Asked(
+            os.path.abspath(directory),
+            listen or "127.0.0.1",
+            port or 6432,
+            _http_listen(http_listen),
+            databases or _named(postgres),
+            users or None,
+            admin or "pgmux_admin",
+            sslmode=sslmode,
+            ca_file=ca_file,
+            program=_program(),
+        )
+        asked = _with_owner(_prompt(asked, facts) if is_asking else asked)
+        plan = make_plan(asked, facts, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        if not dry_run:
+            os.makedirs(asked.directory, exist_ok=True)
+            write_files(plan.files, overwrite=force)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except (PgmuxError, OSError) as error:
+        click.echo(f"ERROR {printable(str(error), keep=chr(10))}", err=True)
+        sys.exit(UNUSABLE)
+    _print(plan, is_dry=dry_run, as_json=as_json)
+    sys.exit(exit_code([Severity.WARNING if plan.warnings else Severity.NOTE]))
+
+
+def _facts(postgres: str | None, *, may_ask: bool) -> tuple[Facts, str, str]:
+    """What PostgreSQL says, or what is assumed; and the TLS that was asked for."""
+    said = _conninfo(postgres)
+    host = said.get("host") or os.environ.get("PGHOST") or "127.0.0.1"
+    port = int(said.get("port") or os.environ.get("PGPORT") or 5432)
+    tls = (said.get("sslmode", ""), said.get("sslrootcert", ""))
+    try:
+        with open_server(postgres, may_ask=may_ask, host=host) as server:
+            return (read_facts(server, host, port), *tls)
+    except ServerError as error:
+        default = Facts(host, port)
+        remark = (
+            f"{error}: assumed are max_connections = {default.max_connections},"
+            f" {default.reserved} of them reserved, nobody connected"
+        )
+        return (replace(default, remarks=(remark,)), *tls)
+
+
+def _conninfo(postgres: str | None) -> dict[str, str]:
+    """Raises: click.UsageError; not for a password, which `open_server` says."""
+    try:
+        return read_conninfo(postgres or "")
+    except ServerError as error:
+        raise click.UsageError(f"--postgres: {error}") from error
+
+
+def _program() -> str:
+    """Where this command is, for systemd."""
+    beside = os.path.join(os.path.dirname(sys.executable), "pgmux")
+    return os.path.abspath(shutil.which("pgmux") or beside)
+
+
+def _named(postgres: str | None) -> tuple[str, ...]:
+    """The database that the conninfo names."""
+    name = _conninfo(postgres).get("dbname")
+    return (name,) if name else ()
+
+
+def _http_listen(asked: str | None) -> str:
+    if asked is not None:
+        return asked
+    return "" if missing_libraries() else HTTP_LISTEN
+
+
+def _prompt(asked: Asked, facts: Facts) -> Asked:
+    """What isn't said on the command line is asked; the defaults are what it would be."""
+    databases = click.prompt("Databases", default=",".join(asked.databases or facts.databases))
+    known = ",".join(asked.users or facts.verifiers)
+    users = click.prompt("Users", default=known, show_default=bool(known))
+    return replace(
+        asked,
+        listen=click.prompt("Listen on", default=asked.listen),
+        port=click.prompt("Port", default=asked.port, type=click.IntRange(1, 65535)),
+        databases=_split(databases),
+        users=_split(users) or None,
+        admin=click.prompt("Admin of the console", default=asked.admin),
+    )
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _with_owner(asked: Asked) -> Asked:
+    """Whose the pooler will be: ours, or as root an account that it can run as."""
+    account = unprivileged_account()
+    if account is not None:
+        return replace(asked, owner=(account.pw_uid, account.pw_gid), account=account.pw_name)
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        name = getpass.getuser() if os.environ.get("USER") else str(os.geteuid())
+    return replace(asked, owner=(os.geteuid(), os.getegid()), account=name)
+
+
+def _print(plan: Plan, *, is_dry: bool, as_json: bool) -> None:
+    values = plan.values
+    paths = [file.path for file in plan.files]
+    if as_json:
+        said = {
+            "files": paths,
+            "written": not is_dry,
+            "users": plan.users,
+            "databases": values.databases,
+            "sizes": values.sizes,
+            "most_servers": plan.most_servers,
+            "max_connections": values.facts.max_connections,
+            "is_postgresql_known": values.facts.is_known,
+            "warnings": plan.warnings,
+        }
+        click.echo(to_json(said))
+        return
+    for warning in plan.warnings:
+        click.echo(f"WARNING {printable(warning)}", err=True)
+    for path in paths:
+        click.echo(printable(f"{'would write' if is_dry else 'wrote'} {path}"))
+    sizes = values.sizes
+    click.echo(
+        f"{sizes.max_client_conn} clients, at most {plan.most_servers} connections of"
+        f" {values.facts.max_connections} at PostgreSQL; users: {len(plan.users)}"
+    )
+    ini = f"{values.asked.directory}/pgbouncer.ini"
+    click.echo(printable(f"next: pgmux run --check {ini} && pgmux run {ini}"))
+    pgpass = f"PGPASSFILE={values.asked.directory}/admin.pgpass"
+    click.echo(printable(f"console: {pgpass} pgmux console --config {ini} -U {values.asked.admin}"))
