@@ -24,6 +24,7 @@ from pgmux.ops.entries.user import (
     Secret,
     add_user,
     forget_keys,
+    plain_secret,
     remove_user,
     secret_of_password,
     server_place,
@@ -95,7 +96,7 @@ def add(
         if from_postgres:
             secret = _secret_of_postgres(deployment, name, postgres, database, options)
         elif plain:
-            secret = Secret(password or "", warning="the password stands in auth_file as it is")
+            secret = plain_secret(name, password or "", "as asked")
         else:
             secret = secret_of_password(deployment, name, password or "", database)
         new = NewUser(name, secret.text, given(keys), admin, stats, database)

@@ -17,18 +17,17 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 
 from pgmux.auth.md5 import md5_secret
-from pgmux.auth.saslprep import saslprep
-from pgmux.auth.scram import Pbkdf2, ScramSecret, derive_secret
-from pgmux.auth.secrets import encode_text, plain_secret
+from pgmux.auth.scram import derive_secret
+from pgmux.auth.secrets import SecretKind, encode_text, plain_secret
 from pgmux.auth.server_auth import SaltedCache, ServerAuth
 from pgmux.auth.steps import AuthenticationFailed, Compute, Send
 from pgmux.config.model import Settings, SslMode
 from pgmux.errors import PgmuxError, ProtocolViolation
 from pgmux.ops.console.output import printable
+from pgmux.ops.userlist.secrets import make_secret, scram_text
 from pgmux.wire import build, codes, parse
 
 TIMEOUT = 10.0  # seconds, of each read
-ITERATIONS = 4096  # PostgreSQL's scram_iterations
 _MAX_MESSAGE = 30_000  # bytes; libpq's bound before the login
 _WRONG_PASSWORD = "28P01"
 
@@ -59,20 +58,6 @@ class Learnt:
 
     method: str
     secret: str | None = field(repr=False)
-
-
-def new_scram_secret(password: str) -> str:
-    """A verifier with a salt of its own: lets clients in, and logs in to no PostgreSQL."""
-    job = Pbkdf2(saslprep(encode_text(password)), secrets.token_bytes(16), ITERATIONS)
-    return scram_text(derive_secret(job.run(), job.salt, job.iterations))
-
-
-def scram_text(secret: ScramSecret) -> str:
-    """The verifier as pg_authid and userlist.txt have it."""
-    salt, stored, server = (
-        b64encode(part).decode() for part in (secret.salt, secret.stored_key, secret.server_key)
-    )
-    return f"SCRAM-SHA-256${secret.iterations}:{salt}${stored}:{server}"
 
 
 def learn_secret(place: ServerPlace, user: str, password: str, settings: Settings) -> Learnt:
@@ -153,7 +138,7 @@ def _learnt_secret(method: str, user: str, password: str, cache: SaltedCache) ->
         return md5_secret(encode_text(password), encode_text(user)).decode()
     for job, salted in cache.items():
         return scram_text(derive_secret(salted, job.salt, job.iterations))
-    return new_scram_secret(password)
+    return make_secret(user, password, SecretKind.SCRAM)
 
 
 def _next_request(connection: socket.socket, place: ServerPlace) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from secrets import token_urlsafe
 
 from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.config.model import AuthType, Config
@@ -18,10 +17,10 @@ from pgmux.ops.entries.server_secret import (
     SecretError,
     ServerPlace,
     learn_secret,
-    new_scram_secret,
 )
 from pgmux.ops.files import read_text
 from pgmux.ops.userlist.edit import edit_userlist
+from pgmux.ops.userlist.secrets import make_secret, random_password
 
 SECTION = "users"
 _OPEN = (AuthType.TRUST, AuthType.ANY)
@@ -62,10 +61,13 @@ def secret_of_password(
     settings = deployment.config.settings
     if settings.auth_type in (*_OPEN, AuthType.PLAIN, AuthType.CERT):
         why = f"auth_type = {settings.auth_type}: the pooler needs the password itself"
-        return Secret(password, warning=f"the password stands in auth_file as it is ({why})")
+        return plain_secret(name, password, why)
     place = server_place(deployment.config, database)
     if place is None:
-        return Secret(new_scram_secret(password), note="stored as a SCRAM verifier of its own")
+        return Secret(
+            make_secret(name, password, SecretKind.SCRAM),
+            note="stored as a SCRAM verifier of its own",
+        )
     try:
         learnt = learn_secret(place, name, password, settings)
     except SecretError as error:
@@ -75,11 +77,20 @@ def secret_of_password(
                 " type the password that it has"
             ) from error
         warning = f"{error}: stored as a SCRAM verifier that may be of no use there"
-        return Secret(new_scram_secret(password), warning=f"{warning} (--from-postgres, --plain)")
+        return Secret(
+            make_secret(name, password, SecretKind.SCRAM),
+            warning=f"{warning} (--from-postgres, --plain)",
+        )
     if learnt.secret is None:
         why = f"PostgreSQL at {place} asks for it in clear"
-        return Secret(password, warning=f"the password stands in auth_file as it is ({why})")
+        return plain_secret(name, password, why)
     return Secret(learnt.secret, note=f"stored as PostgreSQL at {place} has it ({learnt.method})")
+
+
+def plain_secret(name: str, password: str, why: str) -> Secret:
+    """The password itself. Raises: ValueError for one that would be taken for a verifier."""
+    text = make_secret(name, password, SecretKind.PLAINTEXT)
+    return Secret(text, warning=f"the password stands in auth_file as it is ({why})")
 
 
 def add_user(deployment: Deployment, new: NewUser, *, replace: bool = False) -> Change:
@@ -159,7 +170,7 @@ def forget_keys(change: Change, name: str, running: Running) -> None:
     """
     deployment = change.deployment
     if name in deployment.config.userlist and not running.is_pgmux:
-        unknown = new_scram_secret(token_urlsafe())
+        unknown = make_secret(name, random_password(), SecretKind.SCRAM)
         text = edit_userlist(read_text(deployment.auth_file), deployment.auth_file, {name: unknown})
         change.interim = (deployment.auth_file, text)
 

@@ -5,7 +5,6 @@ Errors: `InitError`.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 from pgmux.auth.secrets import SecretKind, parse_secret
@@ -13,13 +12,13 @@ from pgmux.config import load_config
 from pgmux.config.model import Config
 from pgmux.errors import ConfigError, PgmuxError
 from pgmux.ops.capacity import capacities
-from pgmux.ops.entries.server_secret import new_scram_secret
 from pgmux.ops.files import PUBLIC, SECRET, NewFile
 from pgmux.ops.init import texts
 from pgmux.ops.init.facts import Facts
 from pgmux.ops.init.sizes import size
 from pgmux.ops.init.unit import service_unit
 from pgmux.ops.init.values import Asked, Values
+from pgmux.ops.userlist.secrets import make_secret, random_password
 
 
 class InitError(PgmuxError):
@@ -46,8 +45,10 @@ def make_plan(asked: Asked, facts: Facts, files_limit: int) -> Plan:
     }
     values = _values(asked, facts, users, files_limit)
     warnings = [*facts.remarks, *values.sizes.warnings, *_warnings(values, users)]
-    passwords = {name: secrets.token_urlsafe(24) for name in (asked.admin, asked.stats)}
-    own = {name: new_scram_secret(password) for name, password in passwords.items()}
+    passwords = {name: random_password() for name in (asked.admin, asked.stats)}
+    own = {
+        name: make_secret(name, password, SecretKind.SCRAM) for name, password in passwords.items()
+    }
     if clash := sorted(own.keys() & facts.verifiers.keys()):
         raise InitError(f"{', '.join(clash)} is a role of PostgreSQL: name another by --admin")
     contents = _contents(values, {**own, **users}, passwords)
@@ -153,7 +154,7 @@ def _new_files(asked: Asked, contents: dict[str, tuple[str, int]]) -> tuple[NewF
     """auth_file is the pooler's, the rest whoever's made it."""
     owners = {"userlist.txt": asked.owner}
     return tuple(
-        NewFile(_path(asked, name), text, mode, owners.get(name))
+        NewFile(_path(asked, name), text, mode, owner=owners.get(name))
         for name, (text, mode) in contents.items()
     )
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.cli.main import commands
 from pgmux.errors import ConfigError
 from pgmux.ops.entries.change import Refused, carry_out
 from pgmux.ops.entries.database import add_database, remove_database, trials_of
 from pgmux.ops.entries.deployment import Deployment
 from pgmux.ops.entries.ini_edit import EditError
-from pgmux.ops.entries.server_secret import new_scram_secret
 from pgmux.ops.entries.user import NewUser, add_user, plain_passwords, remove_user, trial_of
 
 INI = """\
@@ -168,12 +166,6 @@ def test_a_missing_auth_file_is_said(deployment: Make) -> None:
     fresh = Deployment(made.path)
     with pytest.raises(EditError, match=r"auth_file .*userlist.txt can't be read: No such file"):
         add_user(fresh, NewUser("eve", "x", {}))
-
-
-def test_a_verifier_of_our_own_is_one(deployment: Make) -> None:
-    first, second = new_scram_secret("hush"), new_scram_secret("hush")
-    assert parse_secret(first).kind is SecretKind.SCRAM
-    assert first != second
 
 
 def test_files_that_cannot_be_written_stay(
