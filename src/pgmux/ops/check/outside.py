@@ -56,7 +56,13 @@ def parse_place(text: str) -> tuple[str, int]:
     if not colon or "]" in port or (":" in host and not host.startswith("[")):
         host, port = text, str(DEFAULT_PORT)
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
+    if (
+        not host
+        or not port.isdecimal()
+        or not port.isascii()
+        or not 0 < int(port) < 65536
+        or "/" in host
+    ):
         raise OutsideError(f"not HOST:PORT: {printable(text)} (write db.example.com:6432)")
     return host, int(port)
 
@@ -74,12 +80,12 @@ class Heard:
     wants_certificate: bool = False
 
 
-def look(place: str, user: str = "postgres") -> OutsideFacts:
-    """Who answers there. Raises: OutsideError."""
+def look(place: str, user: str = "postgres", *, patience: float = PATIENCE) -> OutsideFacts:
+    """Who answers there; a connection takes `patience` seconds at most. Raises: OutsideError."""
     host, port = parse_place(place)
-    probe = _Probe(host, user, f"{host}:{port}")
+    probe = _Probe(host, user, f"{host}:{port}", patience)
     try:
-        return probe.run(resolve(host, port, PATIENCE))
+        return probe.run(resolve(host, port, patience))
     except LineError as error:
         return probe.nobody(error)
 
@@ -87,7 +93,8 @@ def look(place: str, user: str = "postgres") -> OutsideFacts:
 class _Probe:
     """The connections to one place, in order."""
 
-    def __init__(self, host: str, user: str, asked: str) -> None:
+    def __init__(self, host: str, user: str, asked: str, patience: float) -> None:
+        self._patience = patience
         self._host = host
         self._user = user
         self._ends_at = time.monotonic() + IN_ALL
@@ -135,7 +142,7 @@ class _Probe:
         left = self._ends_at - time.monotonic()
         if left <= 0:
             raise LineError(Why.NO_ANSWER, "no answer in time")
-        return Line(address, min(PATIENCE, left))
+        return Line(address, min(self._patience, left))
 
     def _again(self) -> Line:
         assert self._address is not None
@@ -156,7 +163,7 @@ class _Probe:
             return self._over_tls(line)
         if answer == b"N":
             return self._log_in(line, _NEWEST)
-        if answer[:1] == b"E" and (heard := _read_messages(answer)).error:
+        if answer[:1] == b"E" and (heard := hear(answer)).error:
             return heard
         if answer == b"" or answer.startswith(b"\x15\x03"):
             return self._directly(answer)
@@ -222,17 +229,17 @@ class _Probe:
             line.send(build.build_startup_message(names, protocol))
             while data := line.receive():
                 received += data
-                heard = _read_messages(received)
+                heard = hear(received)
                 if heard.asks is not None and (heard.asks is not Asks.NOTHING or heard.version):
                     break
                 if heard.junk:
                     break
         except LineError as error:
-            heard = _read_messages(received)
+            heard = hear(received)
             if error.why is Why.TLS and "CERTIFICATE" in str(error).upper():
                 return replace(heard, wants_certificate=True)
             return heard
-        heard = _read_messages(received)
+        heard = hear(received)
         if heard.asks is Asks.NOTHING:
             _leave(line)
         return heard
@@ -300,7 +307,7 @@ class _Probe:
             shown = ascii(answer[:_SHOWN].decode("latin-1"))
             self._set(answers=Answers.ELSE, detail=f"{name}: {shown}" if name else shown)
         elif error is not None and error.why is Why.NO_ANSWER:
-            self._set(answers=Answers.SILENT, detail=f"for {PATIENCE:g} s")
+            self._set(answers=Answers.SILENT, detail=f"for {self._patience:g} s")
         else:
             self._set(answers=Answers.ELSE, detail="it closes the connection without a word")
 
@@ -308,8 +315,8 @@ class _Probe:
 _ONLY_POSTGRES = frozenset("FLRV")  # fields of an error that poolers don't send
 
 
-def _read_messages(data: bytes) -> Heard:
-    """What whole messages say, up to the first that isn't PostgreSQL's."""
+def hear(data: bytes) -> Heard:
+    """What whole messages of a server say, up to the first that isn't one."""
     heard = Heard()
     reader = MessageReader(_MOST_MESSAGE, "server")
     try:

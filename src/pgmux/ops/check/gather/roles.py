@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping
 from pgmux.auth.md5 import md5_secret
 from pgmux.auth.saslprep import saslprep
 from pgmux.auth.scram import derive_secret
-from pgmux.auth.secrets import Secret, SecretKind, encode_text, parse_secret
+from pgmux.auth.secrets import SecretKind, encode_text, parse_secret
 from pgmux.ops.check.evidence import Unread
 from pgmux.ops.check.facts.server import Match, RoleFacts
 from pgmux.ops.server_connection import INSUFFICIENT_PRIVILEGE, ServerConnection, ServerError
 
-MOST_DERIVED = 300  # passwords: each takes as much work as SCRAM makes of it
+MOST_COMPARED = 500  # secrets: a password takes as much work as SCRAM makes of it
 MOST_ITERATIONS = 100_000
 
 _ROLES = """
@@ -42,11 +42,12 @@ def gather(
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
         unread.append(_no_secrets(server))
-    compare = _Comparison(userlist)
     roles = {}
+    left = MOST_COMPARED
     for row in rows:
         name = row["rolname"]
-        stored = secrets.get(name)
+        stored, own = secrets.get(name), userlist.get(name)
+        left -= bool(own and stored)
         roles[name] = RoleFacts(
             name,
             can_login=row["rolcanlogin"],
@@ -55,10 +56,10 @@ def gather(
             connection_limit=row["rolconnlimit"],
             has_password=stored is not None if name in secrets else None,
             kind=parse_secret(stored).kind if stored else None,
-            match=compare.match(name, stored),
+            match=compare(name, own, stored) if left >= 0 else Match.UNKNOWN,
         )
-    if compare.left:
-        reason = f"{compare.left} passwords of auth_file not tried: it takes a while for each"
+    if left < 0:
+        reason = f"{-left} secrets of auth_file not compared: it takes a while for each"
         unread.append(Unread("servers", f"{server.place}: {reason}"))
     return roles, unread
 
@@ -72,37 +73,21 @@ def _no_secrets(server: ServerConnection) -> Unread:
     )
 
 
-class _Comparison:
-    """Of auth_file's secrets with PostgreSQL's. `left`: how many passwords were one too many."""
-
-    def __init__(self, userlist: Mapping[str, str]) -> None:
-        self._userlist = userlist
-        self._derived = 0
-        self.left = 0
-
-    def match(self, user: str, stored: str | None) -> Match:
-        own = self._userlist.get(user)
-        if not own or not stored:
-            return Match.UNKNOWN
-        ours, theirs = parse_secret(own), parse_secret(stored)
-        if ours.kind is theirs.kind:
-            return Match.SAME if ours.text == theirs.text else Match.OTHER
-        if ours.kind is not SecretKind.PLAINTEXT:
-            return Match.UNUSABLE
-        if theirs.kind is SecretKind.MD5:
-            made = md5_secret(ours.text, encode_text(user))
-            return Match.SAME if made == theirs.text else Match.OTHER
-        return self._match_password(own, theirs)
-
-    def _match_password(self, password: str, theirs: Secret) -> Match:
-        scram = theirs.scram
-        if scram is None or scram.iterations > MOST_ITERATIONS:
-            return Match.UNKNOWN
-        if self._derived == MOST_DERIVED:
-            self.left += 1
-            return Match.UNKNOWN
-        self._derived += 1
-        prepared = saslprep(encode_text(password))
-        salted = hashlib.pbkdf2_hmac("sha256", prepared, scram.salt, scram.iterations)
-        made = derive_secret(salted, scram.salt, scram.iterations)
-        return Match.SAME if made.stored_key == scram.stored_key else Match.OTHER
+def compare(user: str, own: str | None, stored: str | None) -> Match:
+    """auth_file's secret of a user against PostgreSQL's; a password takes SCRAM's work."""
+    if not own or not stored:
+        return Match.UNKNOWN
+    ours, theirs = parse_secret(own), parse_secret(stored)
+    if ours.kind is theirs.kind:
+        return Match.SAME if ours.text == theirs.text else Match.OTHER
+    if ours.kind is not SecretKind.PLAINTEXT:
+        return Match.UNUSABLE
+    if theirs.kind is SecretKind.MD5:
+        made = md5_secret(ours.text, encode_text(user))
+        return Match.SAME if made == theirs.text else Match.OTHER
+    scram = theirs.scram
+    if scram is None or scram.iterations > MOST_ITERATIONS:
+        return Match.UNKNOWN
+    salted = hashlib.pbkdf2_hmac("sha256", saslprep(ours.text), scram.salt, scram.iterations)
+    derived = derive_secret(salted, scram.salt, scram.iterations)
+    return Match.SAME if derived.stored_key == scram.stored_key else Match.OTHER
