@@ -12,6 +12,7 @@ import click
 from pgmux import __version__, _pure
 
 COMMANDS = {
+    "auth-setup": "Make the role and the function that auth_query needs, in PostgreSQL.",
     "check": "Look for what is wrong with a deployment, of pgmux or PgBouncer.",
     "container": "Make pgbouncer.ini of the environment and run a command: an image's entry point.",
     "console": "Run commands of the admin console, of pgmux or PgBouncer.",
@@ -39,7 +40,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"pgmux.cli.{cmd_name}").command
+        command: click.Command = import_module(f"pgmux.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -25,6 +25,7 @@ CONNECT_TIMEOUT = 5  # seconds, of each address; libpq's connect_timeout
 ANSWER_TIMEOUT = 30.0  # seconds
 APPLICATION_NAME = "pgmux"
 INSUFFICIENT_PRIVILEGE = "42501"
+DEPENDENT_OBJECTS = "2B"  # class of "cannot be dropped because some objects depend on it"
 
 Row = dict[str, Any]
 Statement = str | sql.SQL | sql.Composed
@@ -83,6 +84,7 @@ class ServerConnection:
         except (psycopg.Error, OSError, UnicodeError) as error:
             raise _no_connection(wanted, error) from error
         self._parameters = wanted
+        self._parameters = parameters
         info = self._connection.info
         self.place = f"{info.host}:{info.port}"
         self.address = "" if info.host.startswith("/") else info.hostaddr
@@ -97,6 +99,14 @@ class ServerConnection:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def again(self, **changes: str) -> ServerConnection:
+        """Another connection to the same server, with the password that let this one in, but for
+        `changes`: dbname, or user and password. Raises: ServerError.
+        """
+        password = self._connection.info.password
+        ours = {"password": password} if password else {}
+        return ServerConnection({**self._parameters, "user": self.user, **ours, **changes})
 
     def close(self) -> None:
         """Ends the connection; may be called twice."""
@@ -135,10 +145,12 @@ class ServerConnection:
         return next(iter(found[0].values())) if found else None
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """What is run in it happens as a whole or not at all. Raises: ServerError."""
+    def transaction(self, *, keep: bool = True) -> Iterator[None]:
+        """What is run in it happens as a whole or not at all; without `keep` it is a rehearsal,
+        rolled back at its end. Raises: ServerError.
+        """
         try:
-            with self._connection.transaction():
+            with self._connection.transaction(force_rollback=not keep):
                 yield
         except psycopg.Error as error:
             raise self._failed(error) from error
@@ -173,6 +185,8 @@ class ServerConnection:
 
     def _failed(self, error: psycopg.Error) -> ServerError:
         said = error.diag.message_primary or str(error)
+        if (error.sqlstate or "").startswith(DEPENDENT_OBJECTS):
+            said += f": {error.diag.message_detail}"
         hint = f"({error.diag.message_hint})" if error.diag.message_hint else ""
         return ServerError(f"{self.place}: {_one_line(f'{said} {hint}')}", error.sqlstate or "")
 

@@ -19,22 +19,30 @@ DEFAULT_FILE = "userlist.txt"
 
 @dataclass(frozen=True, slots=True)
 class UserlistPlace:
-    """The file, and the configuration that it belongs to, if there is one."""
+    """The file, the configuration beside it, if there is one, and whether its auth_file is that."""
 
     file: str
     config: str | None
+    is_of_config: bool
 
 
 def find_userlist(output: str | None, config: str | None) -> UserlistPlace:
     """`output`, else auth_file of `config`, else of a pgbouncer.ini that is here or in /etc.
 
-    Raises: UserlistError.
+    Raises: UserlistError where auth_file is wanted and the configuration can't be read.
     """
     config = config or next((name for name in CONFIG_FILES if os.path.exists(name)), None)
-    if config is None or output is not None:
-        return UserlistPlace(output or DEFAULT_FILE, config)
     try:
-        entry = IniEdit(config, EditedTexts()).find("pgbouncer", "auth_file")
+        configured = _auth_file(config) if config else ""
     except ConfigError as error:
-        raise UserlistError(f"{error} (or name the userlist by --output)") from error
-    return UserlistPlace(entry.value if entry and entry.value else DEFAULT_FILE, config)
+        if output is None:
+            raise UserlistError(f"{error} (or name the userlist by --output)") from error
+        configured = ""
+    file = output or configured or DEFAULT_FILE
+    is_of_config = bool(configured) and os.path.realpath(file) == os.path.realpath(configured)
+    return UserlistPlace(file, config, is_of_config)
+
+
+def _auth_file(config: str) -> str:
+    entry = IniEdit(config, EditedTexts()).find("pgbouncer", "auth_file")
+    return entry.value if entry else ""
