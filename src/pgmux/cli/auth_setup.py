@@ -12,7 +12,7 @@ import click
 
 from pgmux.cli.userlist import carried_out, read_password
 from pgmux.cli.where import json_option, open_server, postgres_options
-from pgmux.ops.auth_setup.report import print_outcome
+from pgmux.ops.auth_setup.report import as_plain, print_outcome
 from pgmux.ops.auth_setup.setup import ROLE, SCHEMA, Setup, SetupError
 from pgmux.ops.auth_setup.work import Wish, set_up, undo
 from pgmux.ops.files import exclusively, read_text
@@ -107,12 +107,12 @@ def command(
             with exclusively(place.file):
                 outcome = undo(server, wish, place) if is_undo else set_up(server, wish, place)
         if as_json:
-            click.echo(to_json(outcome))
+            click.echo(to_json(as_plain(outcome)))
         else:
             print_outcome(outcome, terminal(), is_dry=dry_run, is_undo=is_undo)
         return exit_code(trial.severity for trial in outcome.trials)
 
-    sys.exit(carried_out(work))
+    sys.exit(carried_out(work, "interrupted: say it again, what is done already stays"))
 
 
 def _given(role: str, password_file: str | None, *, prompt: bool) -> str | None:

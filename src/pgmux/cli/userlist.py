@@ -122,10 +122,10 @@ def command(
             print_update(update, left, terminal(), is_written=is_written, is_dry=dry_run)
         return _exit_code(left)
 
-    sys.exit(carried_out(work))
+    sys.exit(carried_out(work, "interrupted: nothing is written"))
 
 
-def carried_out(work: Callable[[], int]) -> int:
+def carried_out(work: Callable[[], int], on_ctrl_c: str) -> int:
     """The exit code of `work`; what went wrong is told in a line."""
     try:
         return work()
@@ -133,7 +133,7 @@ def carried_out(work: Callable[[], int]) -> int:
         click.echo(f"ERROR {error}", err=True)
         return UNUSABLE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: nothing is written", err=True)
+        click.echo(on_ctrl_c, err=True)
         return INTERRUPTED
 
 

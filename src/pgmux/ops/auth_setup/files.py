@@ -47,22 +47,35 @@ def edit_ini(config: str, lines: dict[str, str]) -> EditedTexts:
 
 
 def unedit_ini(config: str, lines: dict[str, str]) -> EditedTexts:
-    """The ini file without those of these settings that it has with these values."""
+    """The ini file without auth_user and auth_query, where they are these, and then without
+    auth_dbname, which is of no use without them.
+    """
     texts = EditedTexts()
     edit = IniEdit(config, texts)
-    found = {key: edit.find(MAIN_SECTION, key) for key in lines if key != "auth_file"}
-    if (user := found.get("auth_user")) and user.value == lines["auth_user"]:
-        for key, entry in found.items():
-            if entry is not None and entry.value == lines[key]:
-                edit.remove(MAIN_SECTION, key)
+    found = {key: edit.find(MAIN_SECTION, key) for key in ("auth_user", "auth_query")}
+    if all(entry is not None and entry.value == lines[key] for key, entry in found.items()):
+        for key in ("auth_user", "auth_query", "auth_dbname"):
+            edit.remove(MAIN_SECTION, key)
     return texts
 
 
-def check_writable(file: str) -> None:
-    """Raises: FileError where a file could not be put in that place, before anything is done."""
-    directory = os.path.dirname(os.path.realpath(file))
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise FileError(f"cannot write {file}: {directory} is missing or not ours to write in")
+def has_entry(config: str | None, database: str | None) -> bool:
+    """Whether auth_dbname can name that database; True where none is named, or nothing known."""
+    if config is None or database is None:
+        return True
+    edit = IniEdit(config, EditedTexts())
+    return any(edit.find("databases", name) is not None for name in (database, "*"))
+
+
+def check_writable(*files: str) -> None:
+    """Raises: FileError where a file could not be put in its place, before anything is done."""
+    for file in files:
+        place = os.path.realpath(file)
+        directory = os.path.dirname(place)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise FileError(f"cannot write {file}: {directory} is missing or not ours to write in")
+        if os.path.exists(place) and os.geteuid() not in (0, os.stat(place).st_uid):
+            raise FileError(f"cannot write {file}: it belongs to another user, run this as root")
 
 
 def secret_in(file: str, user: str) -> str:

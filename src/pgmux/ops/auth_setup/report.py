@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+
 from rich.console import Console
 from rich.text import Text
 
@@ -9,6 +11,13 @@ from pgmux.ops.auth_setup.work import Outcome
 from pgmux.ops.printing import printable, styled
 
 _NEWER = "auth_dbname is of PgBouncer 1.19 and newer, and names an entry of [databases]"
+
+
+def as_plain(outcome: Outcome) -> dict[str, object]:
+    """What --json prints."""
+    plain = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+    trials = [{**asdict(each), "severity": str(each.severity)} for each in outcome.trials]
+    return {**plain, "trials": trials}
 
 
 def print_outcome(outcome: Outcome, out: Console, *, is_dry: bool, is_undo: bool) -> None:

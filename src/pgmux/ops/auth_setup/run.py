@@ -42,30 +42,37 @@ def connected(server: ServerConnection, names: Iterable[str]) -> Iterator[list[S
         yield [stack.enter_context(server.again(dbname=name)) for name in names]
 
 
-def carry_out(
-    servers: Sequence[ServerConnection], of_role: Steps, of_database: Steps, *, keep: bool
-) -> list[Done]:
-    """What was done in each database; without `keep` all of it has been rolled back."""
+def rehearse(servers: Sequence[ServerConnection], of_role: Steps, of_database: Steps) -> list[Done]:
+    """What would be done in each database; all of it has been tried and rolled back."""
     done: list[Done] = []
     for server in servers:
         session = Session(server)
-        with server.transaction(keep=keep):
-            if not done or not keep:
-                of_role(session)
+        with server.transaction(keep=False):
+            of_role(session)
             if done:
-                session.told.clear()  # the role again, as it was rolled back
+                session.told.clear()  # the role again
             of_database(session)
         done.append(Done(server.dbname, tuple(session.told)))
     return done
 
 
-def rehearsed(
-    servers: Sequence[ServerConnection], of_role: Steps, of_database: Steps, *, keep: bool
+def carry_out(
+    servers: Sequence[ServerConnection],
+    of_role: Steps,
+    of_database: Steps,
+    on_role: Callable[[], None],
 ) -> list[Done]:
-    """As `carry_out`, after all of it has been tried: what can't be done is known before."""
-    rehearsal = carry_out(servers, of_role, of_database, keep=False)
-    return carry_out(servers, of_role, of_database, keep=True) if keep else rehearsal
-
-
-def is_changed(done: Iterable[Done]) -> bool:
-    return any(each.statements for each in done)
+    """What was done in each database, in the first with the role. `on_role` is called as soon as
+    the role is there: whatever happens then, its password isn't lost.
+    """
+    done: list[Done] = []
+    for server in servers:
+        session = Session(server)
+        with server.transaction():
+            if not done:
+                of_role(session)
+            of_database(session)
+        if not done:
+            on_role()
+        done.append(Done(server.dbname, tuple(session.told)))
+    return done

@@ -6,19 +6,19 @@ every database, the files' new texts are made. Errors: those of `state`, `steps`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pgmux.ops.auth_setup.files import (
     check_writable,
     edit_ini,
+    has_entry,
     ini_lines,
     remove_user,
     secret_in,
     unedit_ini,
 )
 from pgmux.ops.auth_setup.password import choose_password
-from pgmux.ops.auth_setup.run import Done, connected, databases_of, rehearsed
+from pgmux.ops.auth_setup.run import Done, carry_out, connected, databases_of, rehearse
 from pgmux.ops.auth_setup.setup import Setup, SetupError
 from pgmux.ops.auth_setup.state import read_role
 from pgmux.ops.auth_setup.steps import Session, make_lookup, make_role
@@ -26,8 +26,9 @@ from pgmux.ops.auth_setup.trial import Trial, try_lookup
 from pgmux.ops.auth_setup.undo import check_elsewhere, drop_role, take_out_lookup
 from pgmux.ops.entries.texts import EditedTexts
 from pgmux.ops.server_connection import ServerConnection
+from pgmux.ops.severity import Severity
 from pgmux.ops.userlist.place import UserlistPlace
-from pgmux.ops.userlist.update import update_of
+from pgmux.ops.userlist.update import Update, update_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Wish:
     replace: bool = False
     edit: bool = False
     is_dry: bool = False
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The databases that are named, by whichever option."""
+        return (self.auth_dbname,) if self.auth_dbname else self.databases
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,9 @@ def set_up(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcom
     chosen = choose_password(setup, stored, in_file, wish.password, rotate=wish.rotate)
     secrets = {setup.role: chosen.password}
     update = update_of(place.file, secrets, secrets)
-    if update.needs_writing:
-        check_writable(place.file)
     lines = ini_lines(server, setup, wish.auth_dbname, place)
     texts = _edited(wish, place, lines)
-    names = [wish.auth_dbname] if wish.auth_dbname else wish.databases
+    check_writable(*([place.file] if update.needs_writing else []), *texts.changed)
 
     def of_role(session: Session) -> None:
         make_role(session, setup, chosen.verifier)
@@ -81,13 +85,24 @@ def set_up(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcom
     def of_database(session: Session) -> None:
         make_lookup(session, setup, replace=wish.replace)
 
-    with connected(server, databases_of(server, names, everyone=wish.everyone)) as servers:
-        done = rehearsed(servers, of_role, of_database, keep=not wish.is_dry)
-        written = not wish.is_dry and update.write(place.config)
-        _write(wish, texts)
-        trials = () if wish.is_dry else _trials(servers, setup, chosen.password)
-    changed = bool(texts.changed) and not wish.is_dry
-    return Outcome(tuple(done), place.file, written, place.config, lines, changed, trials)
+    trials = [] if has_entry(place.config, wish.auth_dbname) else [_no_entry(wish, place)]
+    names = databases_of(server, wish.named, everyone=wish.everyone)
+    with connected(server, names) as servers:
+        done = rehearse(servers, of_role, of_database)
+        if not wish.is_dry:
+            done = carry_out(servers, of_role, of_database, lambda: _write(update, place))
+            texts.write()
+            trials += [try_lookup(each, setup, chosen.password) for each in servers]
+    kept = not wish.is_dry
+    return Outcome(
+        tuple(done),
+        place.file,
+        kept and update.needs_writing,
+        place.config,
+        lines,
+        kept and bool(texts.changed),
+        tuple(trials),
+    )
 
 
 def undo(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcome:
@@ -95,29 +110,37 @@ def undo(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcome:
     setup = wish.setup
     role = read_role(server, setup.role)
     is_ours = role is not None and role.is_marked
-    lines = ini_lines(server, setup, wish.auth_dbname or "", place)
+    lines = ini_lines(server, setup, wish.auth_dbname, place)
+    lines.pop("auth_file", None)
     texts = unedit_ini(place.config, lines) if wish.edit and place.config else EditedTexts()
-    in_file = secret_in(place.file, setup.role)
-    is_known = bool(in_file) and (is_ours or role is None)
-    if is_known:
-        check_writable(place.file)
-    names = [wish.auth_dbname] if wish.auth_dbname else wish.databases
-    everyone = wish.everyone or not names
-    with connected(server, databases_of(server, names, everyone=everyone)) as servers:
+    has_line = bool(secret_in(place.file, setup.role)) and (is_ours or role is None)
+    check_writable(*([place.file] if has_line else []), *texts.changed)
+
+    def of_database(session: Session) -> None:
+        take_out_lookup(session, setup)
+
+    names = databases_of(server, wish.named, everyone=wish.everyone or not wish.named)
+    with connected(server, names) as servers:
         if is_ours:
             check_elsewhere(server, setup, [each.dbname for each in servers])
-        done = rehearsed(
-            servers, _nothing, lambda each: take_out_lookup(each, setup), keep=not wish.is_dry
-        )
+        done = rehearse(servers, _nothing, of_database)
+        if not wish.is_dry:
+            done = carry_out(servers, _nothing, of_database, lambda: None)
     if is_ours:
         done.append(_without_role(server, wish))
-    if is_known and not wish.is_dry:
-        remove_user(place.file, setup.role)
-    _write(wish, texts)
-    changed = bool(texts.changed) and not wish.is_dry
-    del lines["auth_dbname"]
-    written = is_known and not wish.is_dry
-    return Outcome(tuple(done), place.file, written, place.config, lines, changed)
+    if not wish.is_dry:
+        if has_line:
+            remove_user(place.file, setup.role)
+        texts.write()
+    kept = not wish.is_dry
+    return Outcome(
+        tuple(done),
+        place.file,
+        kept and has_line,
+        place.config,
+        lines,
+        kept and bool(texts.changed),
+    )
 
 
 def _without_role(server: ServerConnection, wish: Wish) -> Done:
@@ -137,13 +160,13 @@ def _edited(wish: Wish, place: UserlistPlace, lines: dict[str, str]) -> EditedTe
     return edit_ini(place.config, lines)
 
 
-def _write(wish: Wish, texts: EditedTexts) -> None:
-    if not wish.is_dry:
-        texts.write()
+def _write(update: Update, place: UserlistPlace) -> None:
+    update.write(place.config)
 
 
-def _trials(servers: Sequence[ServerConnection], setup: Setup, password: str) -> tuple[Trial, ...]:
-    return tuple(try_lookup(server, setup, password) for server in servers)
+def _no_entry(wish: Wish, place: UserlistPlace) -> Trial:
+    text = f"{place.config} has no entry of this name in [databases]: auth_dbname needs one"
+    return Trial(wish.auth_dbname or "", Severity.WARNING, text)
 
 
 def _nothing(session: Session) -> None:
