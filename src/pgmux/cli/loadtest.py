@@ -208,7 +208,7 @@ def command(
             query = _find_query(options["query_type"])
             if html is not None:
                 _require_writable(html)
-            asked = {Side.DIRECT: direct, Side.POOLER: pooler}
+            asked = _typed_or_all({Side.DIRECT: direct, Side.POOLER: pooler})
             targets = _find_targets(asked, may_ask=not no_password)
             _require_room(load, pooling, targets, yes=yes)
             writes = try_query(list(targets.values()), query, pooling) if query.is_own else None
@@ -278,6 +278,17 @@ def _find_query(name: str) -> Query:
     return read_query(name, text)
 
 
+def _typed_or_all(asked: dict[Side, str | None]) -> dict[Side, str | None]:
+    """Where a side is typed, a variable doesn't put a load on the other one unasked."""
+    context = click.get_current_context()
+    typed = {
+        side: text
+        for side, text in asked.items()
+        if context.get_parameter_source(str(side)) is ParameterSource.COMMANDLINE
+    }
+    return typed or asked
+
+
 def _require_writable(path: str) -> None:
     """Before the load, not after it. Raises: FileError."""
     directory = os.path.dirname(os.path.realpath(path))
@@ -294,7 +305,7 @@ def _find_targets(asked: Mapping[Side, str | None], *, may_ask: bool) -> dict[Si
     named = [side for side, text in asked.items() if text] or [Side.DIRECT]
     found = {}
     for side in named:
-        with open_place(asked[side], _SIDES[side], may_ask=may_ask) as server:
+        with open_place(asked.get(side), _SIDES[side], may_ask=may_ask) as server:
             found[side] = find_target(side, server)
     return found
 

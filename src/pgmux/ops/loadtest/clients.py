@@ -71,8 +71,9 @@ class Clients(ABC):
         self._connects = connects
         self._turns = asyncio.Semaphore(CONNECTING)
 
-    async def open(self) -> None:  # noqa: B027
-        """Before anybody asks."""
+    @abstractmethod
+    async def open(self) -> None:
+        """Makes what is needed before anybody asks; connects nowhere yet."""
 
     @abstractmethod
     async def ask(self, worker: int) -> None:
@@ -103,8 +104,7 @@ class Clients(ABC):
 class OwnConnections(Clients):
     """A connection for each worker, made anew where it was lost."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    async def open(self) -> None:
         self._connections: dict[int, asyncpg.Connection] = {}
 
     async def ask(self, worker: int) -> None:
@@ -119,20 +119,19 @@ class OwnConnections(Clients):
 
 
 class AsyncpgPool(Clients):
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    """Shared by all workers."""
+
+    async def open(self) -> None:
         most = (self._pooling.pool_size or 0) + self._pooling.max_overflow
         self._pool = asyncpg.create_pool(
             min_size=0, max_size=most, connect=self._connect_for_pool, command_timeout=None
         )
+        await self._pool
 
     async def _connect_for_pool(self, *args: object, **kwargs: Any) -> asyncpg.Connection:
         # The pool's own idea of whom to connect to, of which it has none; it needs its classes.
         classes = {key: kwargs[key] for key in ("connection_class", "record_class")}
         return await self.connect(loop=kwargs.get("loop"), **classes)
-
-    async def open(self) -> None:
-        await self._pool  # connects nowhere yet: min_size is 0
 
     async def ask(self, worker: int) -> None:
         try:
@@ -153,8 +152,9 @@ class AsyncpgPool(Clients):
 
 
 class SqlAlchemyPool(Clients):
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    """An engine, shared by all workers."""
+
+    async def open(self) -> None:
         from sqlalchemy.ext.asyncio import create_async_engine
 
         self._engine: AsyncEngine = create_async_engine(

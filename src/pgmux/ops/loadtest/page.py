@@ -44,8 +44,8 @@ def build_page(report: Report, now: datetime | None = None) -> str:
     body = SubElement(html, "body")
     _head(body, report)
     main = SubElement(body, "main")
-    _figures(main, report)
     charts = SubElement(main, "div", {"class": "charts"})
+    _figures(charts, report)
     for figure in _charts(report):
         charts.append(figure)
     _steps(main, report)
@@ -93,11 +93,11 @@ def _key(parent: Element, name: str) -> None:
     _add(parent, "b", name)
 
 
-def _figures(main: Element, report: Report) -> None:
+def _figures(parent: Element, report: Report) -> None:
     wholes = [side.whole for side in report.sides.values()]
     ratio = ["pooler/direct"] if report.ratio else []
     rows = [[label, *cells] for label, *cells in figure_rows(report)]
-    section = _section(main, "Figures")
+    section = _section(parent, "Figures")
     _table(section, ["", *report.sides, *ratio], rows, numbers=len(wholes) + len(ratio))
 
 
@@ -115,7 +115,7 @@ def _charts(report: Report) -> Iterator[Element]:
 def _distribution(wholes: Mapping[str, Summary]) -> Element:
     bounds = class_bounds([each.histogram for each in wholes.values()])
     counts = {name: classify(each.histogram, bounds) for name, each in wholes.items()}
-    labels = [f"≤ {figures.time(bound / 1e6)}" for bound in bounds[1:]]
+    labels = [f"≤ {figures.time(bound / 1e6)}" for bound in bounds]
     caption = "How long queries took: share of those that succeeded"
     return _figure(caption, draw_bars(caption, labels, counts), wholes)
 

@@ -26,6 +26,7 @@ h2 { margin: 0 0 4px; font-size: 15px; }
 p { margin: 4px 0; overflow-wrap: anywhere; }
 ul { margin: 4px 0; padding: 0; list-style: none; overflow-wrap: anywhere; }
 section, .charts { margin-top: 20px; }
+.charts section { margin: 0; min-width: 0; }
 footer, .quiet { color: var(--quiet); font-size: 12px; }
 footer { margin-top: 24px; }
 .verdict { white-space: pre-line; padding: 6px 12px; border-left: 4px solid var(--quiet); }

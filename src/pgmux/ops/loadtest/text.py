@@ -170,7 +170,8 @@ def draw_distribution(report: Report, *, can_draw: bool) -> Text | None:
     width = _BAR + 9
     heading = "".join(f"{name:<{width}}" for name in counts) if len(counts) > 1 else ""
     lines = [Text(f"{'latency':>12}  {heading}".rstrip(), "bold")]
-    for number, bound in enumerate(bounds[1:]):
+    lower = 0.0
+    for number, bound in enumerate(bounds):
         label = f"≤ {figures.time(bound / 1e6)}"
         label = label if can_draw else label.replace("≤", "<=").replace("µ", "u")
         line = Text().append(f"{label:>12}  ", "dim")
@@ -180,9 +181,10 @@ def draw_distribution(report: Report, *, can_draw: bool) -> Text | None:
             line.append(f"{bar:<{_BAR}}", "cyan")
             line.append(f"{_share(of[number], sum(of)):>7}  ")
             if len(counts) == 1:
-                line.append(_marks(wholes[name], bounds[number], bound), "yellow")
+                line.append(_marks(wholes[name], lower, bound), "yellow")
         line.rstrip()
         lines.append(line)
+        lower = bound
     return Text("\n").join(lines)
 
 

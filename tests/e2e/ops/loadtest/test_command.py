@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
-from tests.e2e.ops.loadtest.conftest import COMMAND, PATIENT, Run, at, environment
+from tests.e2e.ops.loadtest.conftest import COMMAND, PATIENT, Run, at, environment, results
 from tests.fixtures.browser import OpenPage
 from tests.fixtures.pooler import Pooler
 from tests.fixtures.waiting import wait_until
@@ -72,6 +72,13 @@ def test_a_file_that_can_not_be_a_load_is_refused(
     assert done.stdout == ""
 
 
+def test_a_variable_puts_no_load_on_a_side_that_was_not_asked_for(run: Run, pgmux: Pooler) -> None:
+    load = ("--num-queries=5", "--num-workers=1", "--json", *PATIENT)
+    variables = {"PGMUX_POSTGRES": "dbname=postgres", "PGMUX_POOLER": at(pgmux)}
+    assert results(run(*load, **variables))["sides"].keys() == {"direct", "pooler"}
+    assert results(run("--pooler", at(pgmux), *load, **variables))["sides"].keys() == {"pooler"}
+
+
 def test_an_option_that_means_nothing_to_the_test_is_said(run: Run) -> None:
     done = run("--num-queries=5", "--num-workers=1", "--burst-size=5", *PATIENT)
     assert done.returncode == 0
@@ -113,9 +120,7 @@ def test_an_interrupt_shows_the_results_so_far_and_ends_what_was_asked(
         wait_until(lambda: count() == 0)
 
 
-@pytest.mark.parametrize(
-    ("library", "driver"), [("asyncpg", "asyncpg"), ("sqlalchemy", "sqlalchemy")]
-)
+@pytest.mark.parametrize("library", ["asyncpg", "sqlalchemy"])
 def test_a_library_that_is_missing_is_named_with_the_extra_that_has_it(
     library: str, run: Run, tmp_path: Path
 ) -> None:

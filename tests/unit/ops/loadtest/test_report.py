@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 from rich.console import Console
 
-from pgmux.ops.loadtest.distribution import class_bounds, classify
 from pgmux.ops.loadtest.plan import Side
 from pgmux.ops.loadtest.report import Report, _doubts, find_bend, summarize
 from pgmux.ops.loadtest.running import Course
@@ -144,17 +143,3 @@ def test_json_has_it_all_and_no_secret() -> None:
 
 def test_a_share_that_is_not_all_never_looks_like_all() -> None:
     assert [percent(v) for v in (100, 99.9999, 99.5, None)] == ["100 %", "99.99 %", "99.50 %", "–"]
-
-
-def test_classes_have_round_bounds_and_lose_nothing() -> None:
-    histogram = [(7, 1), (140, 5), (990, 10), (200_000, 1)]
-    bounds = class_bounds([histogram])
-    assert bounds[0] <= 7 and bounds[-1] == 200_000
-    assert {str(bound)[0] for bound in bounds} <= {"1", "2", "5"}
-    assert sum(classify(histogram, bounds)) == 17
-
-
-def test_a_single_latency_is_in_one_class() -> None:
-    bounds = class_bounds([[(1000, 3)]])
-    assert classify([(1000, 3)], bounds) == [3]
-    assert class_bounds([[]]) == []
