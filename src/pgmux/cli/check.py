@@ -154,7 +154,7 @@ def _ask_servers(
     refused: list[Unread] = []
     if postgres or targets.has_libpq_variables():
         try:
-            named = open_server(postgres, may_ask=may_ask)
+            named = _unless_pooler(open_server(postgres, may_ask=may_ask), wanted.in_force)
         except ServerError as error:
             refused = [Unread("servers", str(error))]
     try:
@@ -162,6 +162,15 @@ def _ask_servers(
     finally:
         if named is not None:
             named.close()
-    collected.keep(
-        "servers", found or Unread("servers", "no PostgreSQL was asked"), refused + unread
-    )
+    unread = refused + unread
+    nobody = Unread("servers", "no PostgreSQL was asked", "--postgres 'host=… port=… user=…'")
+    collected.keep("servers", found or (unread.pop() if unread else nobody), unread)
+
+
+def _unless_pooler(named: ServerConnection, config: Config) -> ServerConnection:
+    """The same. Raises: ServerError where it is the pooler, as PGPORT of an application has it."""
+    host, _, port = named.place.rpartition(":")
+    if targets.is_pooler((host, int(port)), config):
+        named.close()
+        raise ServerError(f"{named.place} is the pooler: name PostgreSQL's own host and port")
+    return named

@@ -202,6 +202,28 @@ def test_servers_are_asked_each_on_its_own_and_one_that_is_off_is_named(
     assert ["POOL001", ["console"]] in [[e["rule"], e["lacking"]] for e in report["unchecked"]]
 
 
+def test_a_server_by_two_names_is_one(server: EmbeddedPostgres, write: Write) -> None:
+    path = write(
+        f"shop = host=127.0.0.1 port={server.port}\n"
+        f"same = host=localhost port={server.port} dbname=shop\n"
+    )
+    report = json_of(path)
+    assert len([each for each in report["findings"] if each["rule"] == "PG001"]) == 1
+
+
+def test_the_pooler_itself_is_no_postgresql(pooler: PoolerProcess) -> None:
+    report = json_of(
+        pooler.directory / "pgbouncer.ini",
+        PGHOST=pooler.host,
+        PGPORT=str(pooler.port),
+        PGUSER="app",
+        PGPASSWORD=SECRET,
+        PGDATABASE="shop",
+    )
+    assert any("is the pooler: name" in each["reason"] for each in report["unread"])
+    assert evidence_of(report, "PG001")
+
+
 def test_without_a_postgresql_the_rest_is_judged(write: Write) -> None:
     done = check(write(f"shop = host=127.0.0.1 port={find_free_port()}"))
     assert done.returncode in (0, 1, 3)

@@ -8,7 +8,7 @@ from pgmux.ops.check.facts.outside import Asks
 from pgmux.ops.check.facts.server import Match
 from pgmux.ops.check.gather.lookups import Call, calls_at, find_call, schemas_of
 from pgmux.ops.check.gather.roles import compare
-from pgmux.ops.check.gather.targets import find_same, find_targets
+from pgmux.ops.check.gather.targets import find_same, find_targets, is_pooler
 from pgmux.ops.check.outside import OutsideError, hear, parse_place
 from pgmux.wire import build
 from tests.unit.ops.check.cases.case import config_of
@@ -126,3 +126,10 @@ def test_what_a_login_hears() -> None:
 def test_bytes_that_are_no_answer_say_nothing(data: bytes) -> None:
     heard = hear(data)
     assert (heard.asks, heard.error) == (None, "")
+
+
+def test_where_the_pooler_listens_is_no_postgresql() -> None:
+    config = config_of(INI, '"auther" "x"\n')
+    assert is_pooler(("127.0.0.1", 6432), config)
+    assert not is_pooler(("127.0.0.1", 5432), config)
+    assert not is_pooler(("elsewhere", 6432), config)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,13 @@ from pgmux.monitor.reading import UnreadableAnswer, read_pairs
 from pgmux.monitor.sample import take_sample
 from pgmux.ops.check.evidence import Unread
 from pgmux.ops.check.facts.console import ClientGroup, ConsoleFacts
+from pgmux.ops.check.gather.targets import plain_password
 from pgmux.ops.console.place import Place
 
-_ADVICE = "is the pooler running? name its console by --console 'host=… port=… user=…'"
+_ADVICE = "name the console by --console 'host=… port=… user=…'"
+_ALL_ATTEMPTS = re.compile(
+    r" Is the server running.*? Multiple connection attempts failed.*(?= \()"
+)
 
 
 def gather(place: Place, config: Config | None = None) -> ConsoleFacts | Unread:
@@ -28,11 +33,16 @@ def gather(place: Place, config: Config | None = None) -> ConsoleFacts | Unread:
     except ConsoleGone as error:
         known = _known_password(place.parameters, config)
         if known is None:
-            return Unread("console", str(error), _ADVICE)
+            return _gone(error)
     try:
         return asyncio.run(_ask(Place({**place.parameters, "password": known}, "").conninfo))
     except ConsoleGone as error:
-        return Unread("console", str(error), _ADVICE)
+        return _gone(error)
+
+
+def _gone(error: ConsoleGone) -> Unread:
+    """Without what libpq says of each of several attempts."""
+    return Unread("console", _ALL_ATTEMPTS.sub("", str(error)), _ADVICE)
 
 
 async def _ask(conninfo: str) -> ConsoleFacts | Unread:
@@ -56,7 +66,7 @@ def _known_password(parameters: Mapping[str, str], config: Config | None) -> str
     """What auth_file has of the console's user, where the connection string has none."""
     if config is None or "password" in parameters:
         return None
-    return config.userlist.get(parameters.get("user", "")) or None
+    return plain_password(config.userlist.get(parameters.get("user", "")))
 
 
 def _groups(clients: Sequence[Row]) -> tuple[ClientGroup, ...]:

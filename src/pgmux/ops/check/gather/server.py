@@ -7,11 +7,12 @@ asked, and what a role may not see, is an `Unread`; the others are gathered all 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
+from typing import TypeVar
 
 from pgmux.config.model import ADMIN_DATABASE, Config
 from pgmux.ops.activity import read_activity
@@ -57,6 +58,9 @@ _ADDRESS = "SELECT pg_catalog.host(pg_catalog.inet_server_addr())"
 _LOOPBACK = ("127.0.0.1", "::1")
 
 Answer = tuple[ServerFacts | None, list[Unread]]
+Opened = tuple[ServerConnection, frozenset[Place]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,50 +95,67 @@ def gather(
     """`named` is the server that the user has connected to, the others are found in [databases]."""
     targets = find_targets(wanted.in_force)
     unread: list[Unread] = []
-    work: list[Callable[[], Answer]] = []
+    same: frozenset[Place] = frozenset()
     if named is not None:
-        reached = _reached(named)
+        reached = _place_of(named)
         same = find_same(reached, reached, [target.place for target in targets])
         targets = [target for target in targets if target.place not in same]
-        work.append(lambda: _ask(named, same or frozenset((reached,)), wanted))
     if len(targets) > MOST_SERVERS:
         reason = f"only the first {MOST_SERVERS} of {len(targets)} servers were asked"
         unread.append(Unread("servers", reason))
-    work += [_asking(target, wanted) for target in targets[:MOST_SERVERS]]
-    found: list[ServerFacts] = []
-    for facts, besides in side_by_side(work):
+    targets = targets[:MOST_SERVERS]
+    with ExitStack() as stack:
+        opened = [(named, same or frozenset((_place_of(named),)))] if named is not None else []
+        for target, found in zip(targets, side_by_side(targets, _connect), strict=True):
+            if isinstance(found, Unread):
+                unread.append(found)
+            else:
+                opened.append((stack.enter_context(found), frozenset((target.place,))))
+        answers = side_by_side(_once_each(opened, unread), lambda each: _ask(*each, wanted))
+    facts: list[ServerFacts] = []
+    for answer in answers:
+        told, besides = (None, [answer]) if isinstance(answer, Unread) else answer
         unread += besides
-        found += [facts] if facts else []
-    return tuple(found), unread
+        facts += [told] if told else []
+    return tuple(facts), unread
 
 
-def _reached(server: ServerConnection) -> Place:
+def _place_of(server: ServerConnection) -> Place:
     host, _, port = server.place.rpartition(":")
     return host, int(port)
 
 
-def _asking(target: Target, wanted: Wanted) -> Callable[[], Answer]:
-    return lambda: _connect_and_ask(target, wanted)
-
-
-def _connect_and_ask(target: Target, wanted: Wanted) -> Answer:
+def _connect(target: Target) -> ServerConnection | Unread:
     """With the first login that is let in."""
     advice = "ask it by --postgres 'host=… port=… user=… dbname=…'"
     if not target.logins:
         reason = "nothing says as whom to log in: [databases] has neither auth_user nor user"
-        return None, [Unread("servers", f"{target.name}: {reason}", advice)]
+        return Unread("servers", f"{target.name}: {reason}", advice)
     reason = ""
     for login in target.logins:
         try:
-            server = ServerConnection(login)
+            return ServerConnection(login)
         except ServerError as error:
             reason = reason or str(error)
             if not error.needs_password and not error.sqlstate:
                 break  # no login helps where nobody answers
+    return Unread("servers", reason, advice)
+
+
+def _once_each(opened: Sequence[Opened], unread: list[Unread]) -> list[Opened]:
+    """A server that has two names here, as localhost and 127.0.0.1, is one: told by its start."""
+    by_start: dict[object, Opened] = {}
+    for server, places in opened:
+        try:
+            start = server.one("SELECT pg_catalog.pg_postmaster_start_time()")
+        except ServerError as error:
+            unread.append(Unread("servers", str(error)))
             continue
-        with server:
-            return _ask(server, frozenset((target.place,)), wanted)
-    return None, [Unread("servers", reason, advice)]
+        first, others = by_start.get(start, (server, frozenset()))
+        by_start[start] = first, others | places
+        if first is not server:
+            server.close()  # it would be counted as somebody who is connected
+    return list(by_start.values())
 
 
 def _ask(server: ServerConnection, places: frozenset[Place], wanted: Wanted) -> Answer:
@@ -161,7 +182,7 @@ def _facts(
     found, besides = roles.gather(server, names, wanted.in_force.userlist)
     unread += besides
     return ServerFacts(
-        name_of(_reached(server)) if address else f"local socket:{_reached(server)[1]}",
+        name_of(_place_of(server)) if address else f"local socket:{_place_of(server)[1]}",
         places,
         version=server.version,
         user=server.user,
@@ -219,17 +240,17 @@ def _lookups(
     return found
 
 
-def side_by_side(work: Collection[Callable[[], Answer]]) -> list[Answer]:
-    """The answers, in order, each found by a thread that doesn't keep the program from ending."""
-    queue: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
+def side_by_side(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result | Unread]:
+    """The results, in order, each found by a thread that doesn't keep the program from ending."""
+    queue: SimpleQueue[tuple[int, Result | Unread]] = SimpleQueue()
 
-    def run(number: int, each: Callable[[], Answer]) -> None:
+    def run(number: int, item: Item) -> None:
         try:
-            answer: Answer = each()
+            queue.put((number, work(item)))
         except Exception as error:  # a thread's traceback would say nothing to the user
-            answer = None, [Unread("servers", f"{type(error).__name__}: {error}")]
-        queue.put((number, answer))
+            queue.put((number, Unread("servers", f"{type(error).__name__}: {error}")))
 
-    for number, each in enumerate(work):
-        Thread(target=run, args=(number, each), daemon=True).start()
-    return [answer for _, answer in sorted((queue.get() for _ in work), key=lambda pair: pair[0])]
+    for number, item in enumerate(items):
+        Thread(target=run, args=(number, item), daemon=True).start()
+    found = dict(queue.get() for _ in items)
+    return [found[number] for number in range(len(items))]

@@ -68,6 +68,12 @@ def find_same(place: Place, reached: Place, places: Iterable[Place]) -> frozense
     return frozenset(found) or (all_of_them if len(all_of_them) == 1 else frozenset())
 
 
+def is_pooler(place: Place, config: Config) -> bool:
+    """Whether that is where the pooler listens, and no PostgreSQL of [databases]."""
+    is_ours = place[1] == config.settings.listen_port and _is_local(place[0])
+    return is_ours and not any(place[1] == entry.port for entry in entries_of(config))
+
+
 def _is_same(one: Place, other: Place) -> bool:
     return one[1] == other[1] and _is_local(one[0]) and _is_local(other[0])
 
@@ -95,13 +101,13 @@ def _logins(
 
 def _users(config: Config, entry: Database) -> Iterable[tuple[str, str | None]]:
     if auth_user := config.auth_user(entry):
-        yield auth_user, _plain(config.userlist.get(auth_user))
+        yield auth_user, plain_password(config.userlist.get(auth_user))
     if entry.user:
         known = config.userlist.get(entry.user) if entry.password is None else entry.password
-        yield entry.user, _plain(known)
+        yield entry.user, plain_password(known)
 
 
-def _plain(secret: str | None) -> str | None:
+def plain_password(secret: str | None) -> str | None:
     """A password that one can log in with; a verifier isn't one."""
     return secret if secret and parse_secret(secret).kind is SecretKind.PLAINTEXT else None
 

@@ -25,7 +25,7 @@ _HELP = "lower default_pool_size or set max_db_connections"
 @rule(
     "SIZE001",
     Severity.ERROR,
-    "the pools can ask PostgreSQL for more connections than it has",
+    "all pools together against PostgreSQL's max_connections",
     needs=("servers", "config|console"),
 )
 def pools_against_max_connections(evidence: Evidence) -> Iterator[Found]:
