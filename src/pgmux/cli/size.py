@@ -25,7 +25,7 @@ from pgmux.ops.entries.ini_edit import IniEdit
 from pgmux.ops.entries.texts import EditedTexts
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerError
-from pgmux.ops.severity import UNUSABLE, exit_code
+from pgmux.ops.severity import UNUSABLE, Severity, exit_code
 from pgmux.ops.sizing.advice import MIN_SAMPLES, Wishes
 from pgmux.ops.sizing.fragment import FindEntry, fragment
 from pgmux.ops.sizing.observation import Observation
@@ -115,6 +115,7 @@ def command(
     make_streams_tolerant()
     wishes = Wishes(target_wait, growth)
     place = find_console(console, config_file)
+    find = _entries(config_file, place)
     try:
         with ExitStack() as stack:
             place = log_in(place, may_ask=not no_password)
@@ -134,7 +135,7 @@ def command(
         sys.exit(INTERRUPTED)
     rooms = _rooms(observed.observation, reader, keep_free)
     plan = make_plan(observed.observation, at.place, rooms, wishes, lower=lower)
-    sys.exit(_finish(plan, observed, _entries(config_file, place), as_json=as_json))
+    sys.exit(_finish(plan, observed, find, as_json=as_json))
 
 
 def _observe(console: Console, period: float, every: float, reader: RoomReader | None) -> Observed:
@@ -163,7 +164,10 @@ def _rooms(
 
 
 def _entries(config_file: str | None, place: Place) -> FindEntry | None:
-    """What reads entries of the configuration file; None where there is none that can be read."""
+    """What reads entries of the configuration file; None where none is known.
+
+    Raises: click.UsageError where the one that is named can't be read.
+    """
     path = config_file or (place.source if place.source.endswith(".ini") else None)
     if path is None:
         return None
@@ -175,8 +179,10 @@ def _entries(config_file: str | None, place: Place) -> FindEntry | None:
 
     try:
         find("databases", "")
-    except (ConfigError, OSError):
-        return None
+    except ConfigError as error:
+        if config_file is None:
+            return None
+        raise click.UsageError(f"cannot read {config_file}: {error}") from error
     return find
 
 
@@ -190,4 +196,4 @@ def _finish(plan: Plan, observed: Observed, find: FindEntry | None, *, as_json: 
         click.echo(json_of(plan, text))
     else:
         print_report(plan, text, terminal())
-    return exit_code(plan.severities())
+    return exit_code((*plan.severities(), *([Severity.WARNING] if text else [])))

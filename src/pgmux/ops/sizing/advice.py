@@ -84,7 +84,7 @@ def advise(demand: Demand, now: Sizes, wishes: Wishes, reserve_timeout: float) -
     size = max(1, by_samples, by_model or 0)
     if demand.saturation is Saturation.GROWING:  # nobody knows where it would have ended
         size = min(size, 2 * demand.servers_while_full)
-    most = max(1, _grown(demand.clients_peak, growth))
+    most = max(1, _grown(demand.clients_peak, growth)) if demand.has_lasting_clients else size
     peak = servers_for_burst(_grown(demand.needed_peak, growth), time, reserve_timeout)
     wanted = _sizes(demand, now, min(size, most), peak)
     return PoolAdvice(
@@ -107,9 +107,14 @@ def _lacking(demand: Demand) -> str:
     if demand.xacts >= MIN_XACTS:
         return ""
     said = f"{demand.xacts:.0f} transactions, {MIN_XACTS} are needed"
-    if not demand.rate:
-        return said
-    return f"{said}: at this rate {_minutes(MIN_XACTS / demand.rate)}"
+    if demand.rate:
+        said += f": at this rate {_minutes(MIN_XACTS / demand.rate)}"
+    if demand.saturation is not Saturation.NONE:
+        said += (
+            f"; yet in {demand.full_share:.0%} of the samples clients waited for servers that"
+            " others held for long: SHOW WAITERS of pgmux says who, pg_stat_activity too"
+        )
+    return said
 
 
 def _minutes(seconds: float) -> str:

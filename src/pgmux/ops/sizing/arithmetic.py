@@ -69,7 +69,7 @@ def _loads(demand: Demand) -> Iterator[Line]:
             f" / {number(demand.clients)} clients), {number(demand.load + demand.waiting)} at most"
         )
         yield Line("if none waited", number(demand.likely), how)
-    if demand.busiest_seconds and demand.busiest > demand.likely:
+    if demand.busiest_seconds and demand.busiest > demand.likely * _SAME_LOAD:
         value = number(demand.busiest)
         yield Line("when busiest", value, f"{duration(demand.busiest_seconds)} of the period")
 
@@ -161,10 +161,25 @@ def _why(advice: PoolAdvice, plan: Plan, after: Sizes) -> str:
     return "; ".join(reasons)
 
 
-def caveat(demand: Demand, plan: Plan) -> str:
+def caveat(advice: PoolAdvice) -> str:
     """What can't be concluded of a pool that was full; empty of another."""
+    demand = advice.demand
     if demand.saturation is Saturation.NONE:
         return ""
+    return _hidden(demand) + _other_limit(advice)
+
+
+def _other_limit(advice: PoolAdvice) -> str:
+    had = advice.demand.servers_while_full
+    if had >= advice.now.pool_size:
+        return ""
+    return (
+        f" It had {had} servers of its {size(advice.now.pool_size)} then, so something else bounds"
+        " it: max_db_connections, max_user_connections, or PostgreSQL that refuses more."
+    )
+
+
+def _hidden(demand: Demand) -> str:
     held = f"In {demand.full_share:.0%} of the samples all servers were busy and clients waited"
     if demand.is_session:
         return f"{held}: how many more would come is hidden. Apply this, then observe again."

@@ -76,6 +76,7 @@ class Demand:
     needed_p99: int
     needed_peak: int
     clients: float
+    clients_least: int
     clients_peak: int
     servers_peak: int
     relogins: int
@@ -93,6 +94,14 @@ class Demand:
     @property
     def is_session(self) -> bool:
         return self.pool_mode == "session"
+
+    @property
+    def has_lasting_clients(self) -> bool:
+        """Whether clients stay, so that their number says how many may work at once.
+
+        Those that connect for one transaction are as few, at any moment, as there is work.
+        """
+        return 2 * self.clients_least >= self.clients_peak
 
     @property
     def is_by_samples(self) -> bool:
@@ -154,6 +163,7 @@ def _demand(observation: Observation, key: PoolKey, presence: Presence) -> Deman
         needed_p99=_rank(presence.needed, SHARE),
         needed_peak=max(presence.needed),
         clients=clients,
+        clients_least=presence.fewest_clients,
         clients_peak=presence.most_clients,
         servers_peak=presence.most_servers,
         relogins=max(0, presence.logins - (presence.most_servers - presence.first_servers)),
@@ -206,7 +216,8 @@ def _busiest(
     per_slice = observation.slice_seconds
     if not per_slice:
         return 0.0, None
-    width = math.ceil(max(BUSIEST_SECONDS, observation.seconds / BUSIEST_SHARE) / per_slice - 1e-9)
+    window_seconds = max(BUSIEST_SECONDS, observation.seconds / BUSIEST_SHARE)
+    width = max(1, round(window_seconds / per_slice))
     last = max((*flow.slices, *presence.slices), default=0)
     if last + 1 < 2 * width:
         return 0.0, None

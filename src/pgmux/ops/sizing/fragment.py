@@ -77,7 +77,7 @@ def _reason(pool: PoolPlan, name: str) -> str:
     if wanted is None:
         return f"{name} had {demand.servers_peak} servers at most, and there is no room for more"
     busy = f"{number(demand.by_samples if demand.is_session else demand.load)} servers busy"
-    said = f"{name} had {busy}, needed {demand.needed_p99} at once, would need {wanted.pool_size}"
+    said = f"{name} had {busy}, {demand.needed_p99} transactions at once, needs {wanted.pool_size}"
     return said if pool.after.pool_size >= wanted.pool_size else f"{said}: there is no room"
 
 

@@ -92,6 +92,7 @@ class Presence:
     full: int = 0
     starting: int = 0
     most_clients: int = 0
+    fewest_clients: int = 0
     most_servers: int = 0
     first_servers: int = 0
     servers_while_full: int = 0
@@ -106,7 +107,7 @@ class Presence:
         busy = row.sv_active + row.sv_tested
         needed, clients = busy + row.cl_waiting, row.cl_active + row.cl_waiting
         if not self.samples:
-            self.first_servers = row.servers
+            self.first_servers, self.fewest_clients = row.servers, clients
         else:
             self.logins += max(0, row.servers - self.servers)
         self.pool_mode = row.pool_mode or self.pool_mode
@@ -117,6 +118,7 @@ class Presence:
         self.needed[needed] += 1
         self.servers = row.servers
         self.most_clients = max(self.most_clients, clients)
+        self.fewest_clients = min(self.fewest_clients, clients)
         self.most_servers = max(self.most_servers, row.servers)
         self.longest_wait = max(self.longest_wait, row.maxwait)
         self._see_waits(row)

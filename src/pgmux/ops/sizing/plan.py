@@ -69,7 +69,9 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """See the module. `version` and `place` are the pooler's."""
+    """See the module. `version` and `place` are the pooler's; `user_limits` are users whose
+    max_user_connections is less than their pools are to have: user, limit, and how many.
+    """
 
     version: str
     place: str
@@ -86,6 +88,7 @@ class Plan:
     pools: tuple[PoolPlan, ...]
     servers: tuple[ServerPlan, ...]
     process: ProcessPlan
+    user_limits: tuple[tuple[str, int, int], ...]
 
     @property
     def judged(self) -> tuple[PoolPlan, ...]:
@@ -151,6 +154,7 @@ def make_plan(
         pools=plans,
         servers=servers,
         process=_process(observation, sample, wishes),
+        user_limits=tuple(_user_limits(sample, plans)),
     )
 
 
@@ -212,6 +216,18 @@ def _fit_all(
         ]
     order = {pool.advice.demand.key: number for number, pool in enumerate(pools)}
     return tuple(servers), tuple(sorted(plans, key=lambda plan: order[plan.key]))
+
+
+def _user_limits(sample: Sample, plans: Sequence[PoolPlan]) -> Iterable[tuple[str, int, int]]:
+    own = {row.name: row.max_user_connections for row in sample.users}
+    for user in sorted({plan.key[1] for plan in plans}):
+        limit = own.get(user)
+        if limit is None:
+            limit = sample.limits.max_user_connections
+        wanted = [plan.advice.wanted for plan in plans if plan.key[1] == user]
+        needed = round(sum(each.pool_size for each in wanted if each is not None))
+        if 0 < limit < needed:
+            yield user, limit, needed
 
 
 def _process(observation: Observation, sample: Sample, wishes: Wishes) -> ProcessPlan:

@@ -76,6 +76,8 @@ def notes(plan: Plan) -> Iterable[str]:
         yield f"The pooler began again {plan.restarts} times; those intervals are left out."
     if plan.absences:
         yield f"The console didn't answer {plan.absences} times; those intervals are left out."
+    for user, limit, needed in plan.user_limits:
+        yield f"max_user_connections bounds {user} to {limit} servers, where {needed} are needed."
     if plan.paused:
         yield f"Paused or disabled, and left out for that time: {', '.join(plan.paused)}."
 
@@ -101,20 +103,21 @@ def _pool(pool: PoolPlan, plan: Plan) -> RenderableType:
         style = "bold" if line.name.endswith("_size") else ""
         grid.add_row(Text(line.name, style), Text(line.value, style), Text(line.how, "dim"))
     parts: list[RenderableType] = [head, Padding(grid, _INDENT)]
-    if said := caveat(demand, plan):
+    if said := caveat(pool.advice):
         parts.append(Padding(styled(said, "warning"), _INDENT))
-    parts += [Padding(plot, _INDENT) for plot in _plots(pool, plan)]
+    for plot in _plots(pool):
+        parts += [Text(), Padding(plot, _INDENT)]
     return Group(*parts)
 
 
-def _plots(pool: PoolPlan, plan: Plan) -> Iterable[Text]:
+def _plots(pool: PoolPlan) -> Iterable[Text]:
     demand = pool.advice.demand
     if len(demand.history) > 1 and demand.needed_peak:
         line = figures.sparkline(demand.history, len(demand.history))
         yield Text.assemble(
-            ("needed at once  ", "dim"),
+            ("needed at once, up to ", "dim"),
+            f"{demand.needed_peak}  ",
             (line, "cyan"),
-            (f"  up to {demand.needed_peak}, over {duration(plan.seconds)}", "dim"),
         )
     if pool.advice.curve:
         yield _curve(pool)
@@ -122,13 +125,16 @@ def _plots(pool: PoolPlan, plan: Plan) -> Iterable[Text]:
 
 def _curve(pool: PoolPlan) -> Text:
     """Estimated p99 of the wait against servers, a bar each."""
-    highest = max(each.wait_p99 for each in pool.advice.curve)
+    full = (
+        pool.advice.curve[1].wait_p99 or pool.advice.curve[0].wait_p99
+    )  # the first may be endless
     rows = [Text("servers   wait of 99 in 100, estimated", "dim")]
     for each in pool.advice.curve:
         rows.append(
             Text.assemble(
                 f"{each.servers:>7}  {duration(each.wait_p99):>8}  ",
-                (figures.bar(each.wait_p99, highest, _BAR), "cyan"),
+                (figures.bar(min(each.wait_p99, full), full, _BAR), "cyan"),
+                ("…" if each.wait_p99 > full else "", "cyan"),
                 (_mark(each, pool), "bold"),
             )
         )
@@ -253,7 +259,7 @@ def _pool_json(pool: PoolPlan, plan: Plan) -> dict[str, Any]:
         "estimates": [asdict(each) for each in advice.curve],
         "lacking": advice.lacking,
         "arithmetic": [asdict(line) for line in lines(pool, plan)] if is_judged else [],
-        "caveat": caveat(advice.demand, plan) if is_judged else "",
+        "caveat": caveat(advice) if is_judged else "",
     }
 
 

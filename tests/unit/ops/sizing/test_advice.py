@@ -73,6 +73,16 @@ def test_no_pool_needs_more_servers_than_it_has_clients() -> None:
     assert advice.wanted is not None and advice.wanted.pool_size == 3
 
 
+def test_clients_that_come_for_one_transaction_bound_nothing() -> None:
+    pooler, observation = Pooler(), Observation(60, 1.0)
+    for second in range(61):
+        observation.add(pooler.at(float(second), pool(cl_active=second % 4, sv_active=2)))
+        pooler.do(40, 0.05)
+    advice = only(plan_of(observation)).advice
+    assert advice.most_clients is None
+    assert advice.wanted is not None and advice.wanted.pool_size == 7
+
+
 def test_what_comes_at_once_counts_where_theory_knows_nothing_of_it() -> None:
     pooler, observation = Pooler(), Observation(60, 1.0)
     for second in range(61):
@@ -89,6 +99,13 @@ def test_too_few_transactions_say_nothing_and_how_long_it_takes_is_said() -> Non
     assert not plan.judged
     text = too_little(plan)
     assert "60 transactions, 100 are needed: at this rate 2 min" in text
+
+
+def test_few_transactions_that_hold_all_servers_are_no_advice_but_said() -> None:
+    full = pool(sv_active=5, cl_waiting=9)
+    plan = plan_of(steady(Pooler([database(pool_size=5)]), full, rate=0.1, held=50))
+    assert not plan.judged
+    assert "in 100% of the samples clients waited" in too_little(plan)
 
 
 def test_too_few_samples_say_nothing() -> None:
@@ -123,6 +140,24 @@ def test_a_full_pool_gets_what_its_waiting_clients_could_hold() -> None:
     assert only(plan).after.pool_size == 14  # 15 at once, of whom the last may wait for 5 ms
     assert "hidden" in printed(plan) and "observe again" in printed(plan)
     assert code(plan) == 1
+
+
+def test_a_pool_that_something_else_holds_down_is_told_so() -> None:
+    assert "something else bounds" not in printed(plan_of(saturated()))
+    pooler, observation = Pooler([database(pool_size=20)]), Observation(60, 1.0)
+    for second in range(61):
+        observation.add(pooler.at(float(second), pool(cl_active=10, sv_active=5, cl_waiting=10)))
+        pooler.do(100, 0.05, waited=0.1)
+    assert "had 5 servers of its 20 then, so something else bounds it" in printed(
+        plan_of(observation)
+    )
+
+
+def test_a_user_s_limit_below_what_is_needed_is_told() -> None:
+    pooler = Pooler(users=[UserRow("web", max_user_connections=4)])
+    assert "max_user_connections bounds web to 4 servers, where 7 are needed" in printed(
+        plan_of(steady(pooler, BUSY))
+    )
 
 
 def test_where_the_queue_only_grew_the_pool_is_doubled() -> None:
