@@ -17,6 +17,7 @@ from pgmux.ops.sizing.queue import Queue, servers_for_burst
 MIN_SAMPLES = 20
 MIN_XACTS = 100
 FEW_RELOGINS = 3  # so many servers opened again, and more, are worth keeping some
+_EVEN = 1.5  # times the mean load is no peak
 CURVE = 9  # numbers of servers that are drawn
 
 
@@ -55,7 +56,8 @@ class PoolAdvice:
     """`wanted` is what the pool needs, None where too little was seen, and `lacking` says of what.
 
     `by_model` is None where theory doesn't hold: session mode, and demand that is hidden.
-    `most_clients` is why `wanted` is no larger, where it isn't.
+    `most_clients` is why `wanted` is no larger, where it isn't; `is_measured` where that is because
+    the waits that were measured are short enough with the present size.
     """
 
     demand: Demand
@@ -64,6 +66,7 @@ class PoolAdvice:
     by_model: int | None = None
     by_samples: int = 0
     most_clients: int | None = None
+    is_measured: bool = False
     curve: tuple[Estimate, ...] = ()
     lacking: str = ""
 
@@ -84,6 +87,9 @@ def advise(demand: Demand, now: Sizes, wishes: Wishes, reserve_timeout: float) -
     size = max(1, by_samples, by_model or 0)
     if demand.saturation is Saturation.GROWING:  # nobody knows where it would have ended
         size = min(size, 2 * demand.servers_while_full)
+    is_measured = now.pool_size < size and _is_enough(demand, wishes)
+    if is_measured:
+        size = round(now.pool_size)
     most = max(1, _grown(demand.clients_peak, growth)) if demand.has_lasting_clients else size
     peak = servers_for_burst(_grown(demand.needed_peak, growth), time, reserve_timeout)
     wanted = _sizes(demand, now, min(size, most), peak)
@@ -94,8 +100,22 @@ def advise(demand: Demand, now: Sizes, wishes: Wishes, reserve_timeout: float) -
         by_model=by_model,
         by_samples=by_samples,
         most_clients=most if size > most else None,
+        is_measured=is_measured,
         curve=_curve(queue, now, wanted) if by_model else (),
     )
+
+
+def _is_enough(demand: Demand, wishes: Wishes) -> bool:
+    """Whether 99 of 100 did wait for no longer than they should, whatever theory says.
+
+    Without quantiles: of values that are never negative, no more than one in a hundred can be a
+    hundred times their mean (Markov). A period with a peak in it isn't one value.
+    """
+    if wishes.growth > 1 or demand.busiest > _EVEN * demand.load:
+        return False
+    if demand.wait_p99 is not None:
+        return demand.wait_p99 <= wishes.target
+    return demand.mean_wait <= wishes.target * (1 - SHARE) and not demand.longest_wait
 
 
 def _lacking(demand: Demand) -> str:

@@ -144,6 +144,8 @@ def _why(advice: PoolAdvice, plan: Plan, after: Sizes) -> str:
     reasons = [f"now {size(advice.now.pool_size)}"]
     if advice.most_clients is not None:
         reasons.append(f"no more than the {advice.most_clients} clients that there were")
+    elif advice.is_measured:
+        reasons.append("enough: the waits that were measured are short, whatever the model says")
     elif advice.by_model is not None and advice.by_model >= advice.by_samples:
         reasons.append("by model")
     elif not advice.demand.is_session:

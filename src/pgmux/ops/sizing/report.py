@@ -125,9 +125,8 @@ def _plots(pool: PoolPlan) -> Iterable[Text]:
 
 def _curve(pool: PoolPlan) -> Text:
     """Estimated p99 of the wait against servers, a bar each."""
-    full = (
-        pool.advice.curve[1].wait_p99 or pool.advice.curve[0].wait_p99
-    )  # the first may be endless
+    waits = [each.wait_p99 for each in pool.advice.curve]
+    full = waits[1] or waits[0]  # the first is near the load, and would make all others small
     rows = [Text("servers   wait of 99 in 100, estimated", "dim")]
     for each in pool.advice.curve:
         rows.append(
@@ -256,6 +255,7 @@ def _pool_json(pool: PoolPlan, plan: Plan) -> dict[str, Any]:
         "after": asdict(pool.after),
         "by_model": advice.by_model,
         "by_samples": advice.by_samples,
+        "is_measured": advice.is_measured,
         "estimates": [asdict(each) for each in advice.curve],
         "lacking": advice.lacking,
         "arithmetic": [asdict(line) for line in lines(pool, plan)] if is_judged else [],

@@ -129,7 +129,7 @@ class Pooler:
         rows = []
         for (name, user), (n, time, waited) in self.counted.items():
             for kind, total in (("xact", time), ("wait", waited)):
-                buckets = Buckets(((57344, int(n)),)) if n else Buckets(())
+                buckets = Buckets(((57344 if total else 0, int(n)),)) if n else Buckets(())
                 rows.append(
                     HistogramRow(name, user, kind, int(n), Seconds(total), Seconds(0.1), buckets)
                 )
@@ -137,12 +137,17 @@ class Pooler:
 
 
 def steady(
-    pooler: Pooler, *rows: PoolRow, seconds: int = 60, rate: float = 40, held: float = 0.05
+    pooler: Pooler,
+    *rows: PoolRow,
+    seconds: int = 60,
+    rate: float = 40,
+    held: float = 0.05,
+    waited: float = 0.0,
 ) -> Observation:
     """A pool that does the same in each second, and looks the same in each sample."""
     observation = Observation(seconds, 1.0)
     observation.add(pooler.at(0.0, *rows))
     for second in range(1, seconds + 1):
-        pooler.do(rate, held)
+        pooler.do(rate, held, waited)
         observation.add(pooler.at(float(second), *rows))
     return observation

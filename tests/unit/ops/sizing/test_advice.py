@@ -26,6 +26,7 @@ from tests.unit.ops.sizing.consoles import LIMITS, Pooler, database, pool, stead
 
 DB1 = ("db1", 5432)
 BUSY = pool(cl_active=30, sv_active=2)
+FIVE_BUSY = pool(cl_active=90, sv_active=5)
 
 
 def plan_of(observation: Observation, room: Room | None = None, **wishes: float) -> Plan:
@@ -71,6 +72,18 @@ def test_no_pool_needs_more_servers_than_it_has_clients() -> None:
     advice = only(plan_of(steady(Pooler(), pool(cl_active=3, sv_active=2)))).advice
     assert advice.by_model == 7 and advice.most_clients == 3
     assert advice.wanted is not None and advice.wanted.pool_size == 3
+
+
+@pytest.mark.parametrize("by_pool", [True, False], ids=["pgmux", "PgBouncer"])
+def test_a_size_with_which_nobody_waited_is_enough_whatever_theory_says(by_pool: bool) -> None:
+    five = [database(pool_size=5)]
+    good = plan_of(steady(Pooler(five, by_pool=by_pool), BUSY, waited=0.0))
+    assert only(good).advice.is_measured and only(good).after.pool_size == 5
+    assert "whatever the model says" in printed(good)
+    bad = plan_of(steady(Pooler(five, by_pool=by_pool), BUSY, waited=0.01))
+    assert not only(bad).advice.is_measured and only(bad).after.pool_size == 7
+    later = plan_of(steady(Pooler(five, by_pool=by_pool), BUSY, waited=0.0), growth=2)
+    assert only(later).after.pool_size > 7
 
 
 def test_clients_that_come_for_one_transaction_bound_nothing() -> None:
@@ -229,7 +242,7 @@ def two(rows: Mapping[str, int], rate: float = 80, size: int = 20) -> Observatio
     for second in range(61):
         observation.add(pooler.at(float(second), *pools))
         for name, busy in rows.items():
-            pooler.do(rate * busy, 1 / rate, key=(name, "web"))
+            pooler.do(rate * busy, 1 / rate, waited=0.0005, key=(name, "web"))
     return observation
 
 
@@ -273,7 +286,7 @@ def test_pools_of_which_too_little_was_seen_give_way() -> None:
     rows = pool("app", cl_active=90, sv_active=20), pool("quiet", sv_idle=1)
     for second in range(61):
         observation.add(pooler.at(float(second), *rows))
-        pooler.do(400, 0.05)
+        pooler.do(400, 0.05, waited=0.01)
     plan = plan_of(observation, Room(50, 3, 12))
     assert plan.servers[0].fit.step is Step.UNKNOWN_CUT
     found = sizes(plan)
@@ -291,7 +304,7 @@ def test_users_of_one_database_are_bounded_together() -> None:
 
 def test_a_limit_of_the_database_that_is_too_low_is_raised() -> None:
     pooler = Pooler([database(pool_size=5, max_connections=8)])
-    plan = plan_of(steady(pooler, pool(cl_active=90, sv_active=5), rate=100), Room(100, 3, 0))
+    plan = plan_of(steady(pooler, FIVE_BUSY, rate=100, waited=0.02), Room(100, 3, 0))
     assert plan.database_limits == {"app": only(plan).after.pool_size}
 
 
@@ -323,7 +336,9 @@ def config(**entries: str) -> Mapping[tuple[str, str], str]:
 
 def raised(find: Mapping[tuple[str, str], str] | None, **row: object) -> str:
     pooler = Pooler([database(pool_size=5, **row), database("other", host="db2")])
-    observation = steady(pooler, pool(cl_active=90, sv_active=5), pool("other"), rate=100)
+    observation = steady(
+        pooler, pool(cl_active=90, sv_active=5), pool("other"), rate=100, waited=0.02
+    )
     plan = make_plan(observation, "p:1", {}, Wishes())
     return fragment(plan, None if find is None else lambda *key: find.get(key))
 
@@ -358,7 +373,7 @@ def test_a_pooler_of_one_pool_gets_the_default_changed() -> None:
 
 def test_a_user_s_own_size_is_changed_where_it_stands() -> None:
     pooler = Pooler(users=[UserRow("web", pool_size=5)])
-    observation = steady(pooler, pool(cl_active=90, sv_active=5), rate=100)
+    observation = steady(pooler, FIVE_BUSY, rate=100, waited=0.02)
     text = fragment(plan_of(observation), lambda *key: {("users", "web"): "pool_size=5"}.get(key))
     assert "[users]\n" in text and "web = pool_size=11\n" in text
 
