@@ -38,7 +38,8 @@ class Firewall:
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """`pooler`: "pgmux" or "pgbouncer", where its process was found. `firewall` is None where it
-    couldn't be read. `libpq`: the system's, by PostgreSQL's number, 17.
+    couldn't be read. `libpq`: which PostgreSQL's the system's
+    psycopg uses, as 17; None without.
     """
 
     open_files: OpenFiles

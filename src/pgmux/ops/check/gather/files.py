@@ -27,12 +27,16 @@ def gather(
     """Of each file once; those that can't be looked at are `Unread`."""
     found: dict[str, FileFacts] = {}
     unread: list[Unread] = []
-    for path, kind, secrets, usable in (*_of_config(config), *_of_environment(environment)):
+    for path, kind, secrets, usable in (
+        *_of_config(config, environment),
+        *_of_environment(environment),
+    ):
         if path in found:
             continue
-        place = place_of(path, config_file, environment)
-        is_made = environment is not None and config is environment.made
-        if place is None or (is_made and kind is not FileKind.ENV and kind is not FileKind.COMPOSE):
+        place: str | None = path
+        if kind not in (FileKind.ENV, FileKind.COMPOSE):
+            place = place_of(path, config_file, environment)
+        if place is None:
             continue
         try:
             found[path] = _look_at(shown(place), kind, secrets, usable)
@@ -45,8 +49,8 @@ def gather(
 _Named = tuple[str, FileKind, str, bool]
 
 
-def _of_config(config: Config | None) -> Iterator[_Named]:
-    if config is None:
+def _of_config(config: Config | None, environment: EnvironmentFacts | None) -> Iterator[_Named]:
+    if config is None or (environment is not None and config is environment.made):
         return
     settings = config.settings
     for path in config.files:
@@ -70,7 +74,7 @@ def _userlist_secrets(secrets: Iterable[str]) -> tuple[str, bool]:
         SecretKind.MD5: "MD5 hashes, which let in whoever has them",
         SecretKind.SCRAM: "SCRAM verifiers",
     }
-    said = [f"{kinds.count(kind)} {name}" for kind, name in names.items() if kind in kinds]
+    said = [f"{name}: {kinds.count(kind)}" for kind, name in names.items() if kind in kinds]
     return ", ".join(said), any(kind is not SecretKind.SCRAM for kind in kinds)
 
 

@@ -34,12 +34,16 @@ def gather(config: Config | None) -> tuple[MachineFacts, list[Unread]]:
         firewall = _firewall(ports)
     except NotRead as error:
         firewall = None
-        unread.append(Unread("machine", str(error), _ASK_AS_ROOT))
+        unread.append(Unread("machine", str(error), _ASK_AS_ROOT if os.geteuid() else ""))
     return MachineFacts(files, name, tuple(_listeners()), firewall, _libpq()), unread
 
 
 def _libpq() -> int | None:
-    """The newest of the system's; libpq.so.5.17 is PostgreSQL 17's."""
+    """The newest of the system's, where its Python has psycopg, which then uses it. libpq.so.5.17
+    is PostgreSQL 17's.
+    """
+    if not glob("/usr/lib*/python3*/*-packages/psycopg/__init__.py"):
+        return None
     paths = (*glob("/usr/lib/*/libpq.so.5.*"), *glob("/usr/lib*/libpq.so.5.*"))
     numbers = [int(each) for path in paths if (each := path.rpartition(".")[2]).isdecimal()]
     return max(numbers, default=None)
@@ -140,7 +144,7 @@ def _of_nftables(said: str, ports: frozenset[int]) -> Firewall:
     accepting = [
         rule
         for chain in chains
-        for rule in re.findall(r"(?m)tcp dport .*accept", chain)
+        for rule in re.findall(r"(?m)^.*tcp dport .*accept", chain)
         if "saddr" not in rule
     ]
     opened = {int(port) for port in re.findall(r"\b\d{1,5}\b", " ".join(accepting))}

@@ -62,9 +62,8 @@ Tree = Text | Items | Table
 
 def read_yaml(text: str) -> Table:
     """The text's one document, a table. Raises: NotRead, with the line."""
-    loader = yaml.SafeLoader(text.encode("utf-8", "replace").decode("utf-8"))
     try:
-        root = loader.get_single_node()
+        root = yaml.compose(text.encode("utf-8", "replace").decode("utf-8"), yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise NotRead(f"no YAML: line {line}: {error.problem or error.context}") from error
@@ -72,8 +71,6 @@ def read_yaml(text: str) -> Table:
         raise NotRead("nested too deep") from error
     except (yaml.YAMLError, ValueError) as error:
         raise NotRead("no YAML") from error
-    finally:
-        loader.dispose()
     if not isinstance(root, yaml.MappingNode):
         raise NotRead("no YAML table")
     found = _Reader().read(root, 0)

@@ -119,9 +119,9 @@ def old_libpq(evidence: Evidence) -> Iterator[Found]:
     for program, variable in variables(evidence, _THRESHOLD):
         if program.service is None and re.fullmatch(r"[0-9]{1,9}", variable.value or ""):
             yield Found(
-                f"{variable.name} = {variable.value}, and this machine's libpq is {libpq}'s: with "
-                "it psycopg gives up a prepared statement by DEALLOCATE and its own name for it, "
-                "which the server doesn't know behind a pooler",
+                f"{variable.name} = {variable.value}, and this system's psycopg uses PostgreSQL "
+                f"{libpq}'s libpq: with it, it gives up a prepared statement by DEALLOCATE and its "
+                "own name for it, which the server doesn't know behind a pooler",
                 "psycopg[binary], which has a libpq of its own (17 or later), or prepared_max=None",
                 variable.where,
             )

@@ -31,7 +31,7 @@ CASES = {
     "PREP004": Case(
         bad=evidence(ON, env="DB_PREPARE_THRESHOLD=5\n", machine=OLD),
         good=evidence(ON, env="DB_PREPARE_THRESHOLD=\n", machine=OLD),
-        says=("libpq is 15's",),
+        says=("15's libpq",),
     ),
     "PREP005": Case(
         bad=evidence(ON, compose=compose(service("job", "postgres-tools", *PSQL, HOST))),
