@@ -81,6 +81,8 @@ def remove_database(deployment: Deployment, name: str, *, force: bool = False) -
 
 def tell_of_clients(change: Change, name: str, running: Running) -> None:
     """Who is connected now, and what becomes of them."""
+    if name == AUTODB_NAME and not running.is_pgmux:
+        change.outcome.warnings.append(f"{running.name} keeps the entry * until it is restarted")
     count = running.count_clients("database", name)
     if count:
         change.outcome.notes.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable
 
 import psycopg
@@ -207,3 +208,39 @@ def test_two_at_once_both_count(deployed: Deployed) -> None:
     text = deployed.ini.read_text()
     assert "one = host=" in text
     assert "two = host=" in text
+
+
+def test_ctrl_c_during_the_trial_takes_everything_back(
+    deployed: Deployed, create_role: Callable[..., Role]
+) -> None:
+    user, password = create_role()
+    plain = ("user", "add", user, "--plain", "--password-file", "-")
+    assert deployed.run(*plain, stdin=f"{password}\n").returncode == 1
+    before = deployed.texts()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        adding = deployed.start("database", "add", "hung", "--host", "127.0.0.1", "--port", port)
+        met, _ = silent.accept()  # the pooler has come to the server that keeps silent
+        adding.send_signal(signal.SIGINT)
+        assert adding.wait(30) == 130
+        met.close()
+    assert deployed.texts() == before
+    assert adding.stderr is not None
+    assert "Traceback" not in adding.stderr.read()
+    databases = deployed.run("console", "SHOW DATABASES", PGPASSWORD=SECRET).stdout
+    assert "hung" not in databases
+
+
+def test_a_deployment_with_auth_type_md5_takes_a_user_with_a_scram_verifier(
+    deployed: Deployed, create_role: Callable[..., Role]
+) -> None:
+    """auth_type = md5, passwords as they are, a comment on top: as many have it."""
+    text = deployed.ini.read_text().replace("scram-sha-256", "md5")
+    deployed.ini.write_text(f"################## Auto generated ##################\n{text}")
+    assert deployed.run("console", "RELOAD", PGPASSWORD=SECRET).returncode == 0
+    user, password = create_role()
+    add = ("user", "add", user, "--password-file", "-")
+    code, outcome = deployed.json(*add, stdin=f"{password}\n")
+    assert (code, outcome["failure"]) == (0, "")
+    assert outcome["tried"] == f"user {user} at database app: SELECT 1 was answered"
+    assert deployed.ini.read_text().startswith("##################")
