@@ -26,7 +26,8 @@ STYLES = {"note": "cyan", "warning": "yellow", "error": "bold red", "good": "gre
 def terminal(*, stderr: bool = False) -> Console:
     """Where to print: as wide as the terminal, or as WIDTH_OF_FILES."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else WIDTH_OF_FILES
+    is_seen = stream is not None and stream.isatty()  # None: it is closed
+    width = None if is_seen else WIDTH_OF_FILES
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 

@@ -37,6 +37,19 @@ def ini_lines(
         raise SetupError(f"pgbouncer.ini can't say such a name: {error}") from error
 
 
+def missing(config: str | None, lines: dict[str, str]) -> dict[str, str]:
+    """Those of the settings that the ini file doesn't have with these values."""
+    if config is None:
+        return lines
+    edit = IniEdit(config, EditedTexts())
+    found = {key: edit.find(MAIN_SECTION, key) for key in lines}
+    return {
+        key: value
+        for key, value in lines.items()
+        if (entry := found[key]) is None or entry.value != value
+    }
+
+
 def edit_ini(config: str, lines: dict[str, str]) -> EditedTexts:
     """The ini file in which these settings count; not yet written."""
     texts = EditedTexts()

@@ -46,7 +46,9 @@ def _print_files(outcome: Outcome, out: Console, *, is_dry: bool, is_undo: bool)
     if outcome.ini_written:
         out.print(printable(f"{outcome.ini}: changed; RELOAD has the pooler read it"))
         return
-    if is_undo:
+    if not outcome.ini_lines:
+        out.print(printable(f"{outcome.ini}: has auth_user and auth_query already"))
+    elif is_undo:
         out.print(printable(f"; no longer in {outcome.ini or 'pgbouncer.ini'}, if they are there:"))
     else:
         out.print(printable(f"; {outcome.ini or 'pgbouncer.ini'} needs, before a RELOAD:"))

@@ -56,27 +56,30 @@ def make_lookup(session: Session, setup: Setup, *, replace: bool) -> None:
 def make_role(session: Session, setup: Setup, verifier: str | None) -> None:
     """The role; `verifier` is its new secret, if it gets one. Raises: SetupError; ServerError."""
     session.server.rows(PIN)
-    role, limit = sql.Identifier(setup.role), setup.connection_limit
+    role = sql.Identifier(setup.role)
     there = read_role(session.server, setup.role)
     if there is None:
         session.do(
             "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
-            " NOBYPASSRLS CONNECTION LIMIT {limit} PASSWORD {secret}",
+            " NOBYPASSRLS PASSWORD {secret}",
             role=role,
-            limit=sql.Literal(-1 if limit is None else limit),
             secret=sql.Literal(verifier),
         )
         session.do("COMMENT ON ROLE {role} IS {mark}", role=role, mark=sql.Literal(MARK))
-        return
+    else:
+        _repair_role(session, setup, there, verifier)
+    limit, old = setup.connection_limit, -1 if there is None else there.connection_limit
+    if limit is not None and limit != old:
+        session.do("ALTER ROLE {role} CONNECTION LIMIT {n}", role=role, n=sql.SQL(str(limit)))
+
+
+def _repair_role(session: Session, setup: Setup, there: RoleState, verifier: str | None) -> None:
+    role = sql.Identifier(setup.role)
     _check_rights(setup, there)
     if not there.can_login:
         session.do("ALTER ROLE {role} LOGIN", role=role)
     if there.is_expired:
         session.do("ALTER ROLE {role} VALID UNTIL 'infinity'", role=role)
-    if limit is not None and limit != there.connection_limit:
-        session.do(
-            "ALTER ROLE {role} CONNECTION LIMIT {limit}", role=role, limit=sql.Literal(limit)
-        )
     if verifier is not None:
         session.do("ALTER ROLE {role} PASSWORD {secret}", role=role, secret=sql.Literal(verifier))
 

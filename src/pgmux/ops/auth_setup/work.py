@@ -13,6 +13,7 @@ from pgmux.ops.auth_setup.files import (
     edit_ini,
     has_entry,
     ini_lines,
+    missing,
     remove_user,
     secret_in,
     unedit_ini,
@@ -53,7 +54,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done, or would be. `ini_lines` are those that the ini file needs; or, after an
+    """What was done, or would be. `ini_lines` are those that the ini file lacked; or, after an
     undo, those that it must no longer have.
     """
 
@@ -75,7 +76,7 @@ def set_up(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcom
     chosen = choose_password(setup, stored, in_file, wish.password, rotate=wish.rotate)
     secrets = {setup.role: chosen.password}
     update = update_of(place.file, secrets, secrets)
-    lines = ini_lines(server, setup, wish.auth_dbname, place)
+    lines = missing(place.config, ini_lines(server, setup, wish.auth_dbname, place))
     texts = _edited(wish, place, lines)
     check_writable(*([place.file] if update.needs_writing else []), *texts.changed)
 

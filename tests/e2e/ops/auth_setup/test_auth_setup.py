@@ -116,9 +116,24 @@ def test_clients_log_in_through_the_pooler_by_what_it_makes(
     assert log_in(pooler, "ada", "adapw", "app") == "ada"
     if options:
         assert log_in(pooler, "ada", "adapw", "other") == "ada"
+    assert f"{ini}: has auth_user" in auth_setup(server, file, str(ini)).stdout
     for user, password in (("ada", "wrong"), ("late", "latepw"), ("boss", "bosspw")):
         with pytest.raises(psycopg.OperationalError):
             log_in(pooler, user, password, "app")
+
+
+def test_check_finds_nothing_wrong_with_what_it_makes(
+    server: EmbeddedPostgres, userlist: Path
+) -> None:
+    ini = userlist.parent / "pgbouncer.ini"
+    where = f"host={server.host} port={server.port}"
+    ini.write_text(f"[databases]\napp = {where}\n[pgbouncer]\nauth_file = {userlist}\n")
+    assert auth_setup(server, userlist, "--edit", str(ini)).returncode == 0
+    checked = run_pgmux(
+        "check", "--postgres", direct(server), "--json", str(ini), PGPASSWORD=server.password
+    )
+    found = json.loads(checked.stdout)["findings"]
+    assert [each for each in found if "lookup" in str(each) or ROLE in str(each)] == []
 
 
 def test_one_database_answers_for_all(server: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -294,3 +295,17 @@ def test_ctrl_c_writes_nothing(terminal: pexpect.spawn[str], tmp_path: Path) -> 
     terminal.close()
     assert terminal.exitstatus == 130
     assert os.listdir(tmp_path) == []
+
+
+def test_a_closed_stdout_and_one_that_nobody_reads_are_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -P -m pgmux userlist --prompt ada --stdin -o u"
+    for ending in (">&-", "| true"):
+        done = subprocess.run(
+            f"echo word | {command} {ending}",
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr
+        assert list(users_of(tmp_path / "u")) == ["ada"]

@@ -116,7 +116,7 @@ def _judge(server: ServerConnection, call: Call, row: Row) -> LookupFacts:
         is_public=row["is_public"],
         is_schema_public=row["is_schema_public"],
         can_execute=row["can_execute"],
-        honours_valid_until="valuntil" in text,
+        honours_valid_until="rolvaliduntil" in text or "valuntil" in text,
         reads_pg_shadow=any(each[2] == "pg_shadow" for each in sources),
         gives_superusers="rolsuper" not in text and "usesuper" not in text,
         has_bare_names=any(not each[1] for each in sources),
