@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from pgmux.cli.place import ask_password
 from pgmux.cli.where import console_option, find_console, json_option, open_server, postgres_options
 from pgmux.config.model import Config
 from pgmux.ops.check import outside
@@ -79,7 +80,8 @@ def command(
         collected = Collected(config_file)
         config = look(collected, config_file, env_files, compose_files)
         evidence = ask(collected, config, postgres, console, may_ask=not no_password)
-        finish(judge(evidence, RULES), as_json=as_json)
+        is_known = any((evidence.config, evidence.console, evidence.servers))
+        finish(judge(evidence, RULES), is_known=is_known, as_json=as_json)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -104,20 +106,22 @@ def ask(
     may_ask: bool,
 ) -> Evidence:
     """What the console and PostgreSQL tell, in the order in which one says where another is."""
-    told = collected.keep("console", _ask_console(place, collected.config_file, config))
+    found = _ask_console(place, collected.config_file, config, may_ask=may_ask)
+    told = collected.keep("console", found)
     _ask_servers(collected, server.Wanted(config, told), postgres, may_ask=may_ask)
     return collected.evidence()
 
 
-def finish(report: Report, *, as_json: bool) -> NoReturn:
-    """Prints the report and ends with the exit code of the worst of it."""
+def finish(report: Report, *, is_known: bool, as_json: bool) -> NoReturn:
+    """Prints the report and ends with the exit code of the worst of it; nothing found of a
+    deployment that isn't known (neither configuration nor pooler nor PostgreSQL) is no good news.
+    """
     if as_json:
         click.echo(json_of(report))
     else:
         print_report(report, terminal())
-    if not report.findings and not report.good:
-        sys.exit(UNUSABLE)
-    sys.exit(exit_code(finding.severity for finding in report.findings))
+    code = exit_code(finding.severity for finding in report.findings)
+    sys.exit(code if code or is_known else UNUSABLE)
 
 
 def look_from_outside(place: str, user: str, *, as_json: bool) -> NoReturn:
@@ -139,11 +143,23 @@ def look_from_outside(place: str, user: str, *, as_json: bool) -> NoReturn:
 
 
 def _ask_console(
-    place: str | None, config_file: str, config: Config | None
+    place: str | None, config_file: str, config: Config | None, *, may_ask: bool
 ) -> ConsoleFacts | Unread:
-    if place is None and (config is None or not os.path.exists(config_file)):
-        return Unread("console", "nothing says where it is", "--console 'host=… port=… user=…'")
-    return console.gather(find_console(place, config_file), config)
+    """By --console, where a password may be asked for; else where the configuration says."""
+    if place is not None:
+        where = find_console(place, config_file)
+        told = console.gather(where, config)
+        if may_ask and isinstance(told, Unread) and console.wants_password(told):
+            password = ask_password(where)
+            return told if password is None else console.gather(where.with_password(password))
+        return told
+    advice = "--console 'host=… port=… user=…'"
+    if config is None or not os.path.exists(config_file):
+        return Unread("console", "nothing says where it is", advice)
+    try:
+        return console.gather(find_console(None, config_file), config)
+    except click.UsageError as error:
+        return Unread("console", error.message, advice)
 
 
 def _ask_servers(

@@ -43,3 +43,12 @@ class Evidence:
     console: ConsoleFacts | None = None
     outside: OutsideFacts | None = None
     unread: tuple[Unread, ...] = ()
+
+    def asked(self) -> tuple[str, ...]:
+        """Who was asked, and as whom: the console, each PostgreSQL."""
+        found = [f"{self.console.version} at {self.console.place}"] if self.console else []
+        for server in self.servers or ():
+            version = server.settings.get("server_version")
+            number = f" {version.value.split()[0]}" if version else ""
+            found.append(f"PostgreSQL{number} at {server.place} as {server.user}")
+        return tuple(found)

@@ -24,13 +24,14 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Report:
     """`findings`, the worst first; `good`: rules that found nothing; `unchecked`: (rule, the parts
-    that it lacked), whose reasons `unread` has.
+    that it lacked), whose reasons `unread` has; `asked`: the pooler and the servers that were.
     """
 
     findings: tuple[Finding, ...]
     good: tuple[str, ...]
     unchecked: tuple[tuple[str, tuple[str, ...]], ...]
     unread: tuple[Unread, ...]
+    asked: tuple[str, ...] = ()
 
 
 def judge(evidence: Evidence, rules: Iterable[Rule]) -> Report:
@@ -47,7 +48,7 @@ def judge(evidence: Evidence, rules: Iterable[Rule]) -> Report:
         if not found:
             good.append(each.id)
     findings.sort(key=lambda finding: (-finding.severity, finding.rule, finding.where))
-    return Report(tuple(findings), tuple(good), tuple(unchecked), evidence.unread)
+    return Report(tuple(findings), tuple(good), tuple(unchecked), evidence.unread, evidence.asked())
 
 
 def _has(evidence: Evidence, need: str) -> bool:

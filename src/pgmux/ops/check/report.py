@@ -34,6 +34,9 @@ _NAMES = {
 def print_report(report: Report, terminal: Console) -> None:
     """All of it."""
     width = min(WIDTH, terminal.width)
+    if report.asked:
+        text = Text(printable(f"asked: {'; '.join(report.asked)}"), "dim")
+        terminal.print(Padding(text, (0, 0, 1, 0), expand=False), width=width)
     for _, findings in groupby(report.findings, lambda each: (each.severity, each.rule)):
         terminal.print(_block(list(findings)), width=width)
     if report.unread:

@@ -78,6 +78,10 @@ class Place:
     def conninfo(self) -> str:
         return make_conninfo("", **self.parameters)
 
+    def with_password(self, password: str) -> Place:
+        """The same, to be logged in to with that."""
+        return Place({**self.parameters, "password": password}, self.source)
+
 
 def find_place(asked: Asked, machine: Machine) -> Place:
     """Where to connect. Raises: PlaceError."""

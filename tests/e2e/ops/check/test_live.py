@@ -252,3 +252,20 @@ def test_a_reader_that_leaves_early_is_no_traceback(write: Write) -> None:
     command = f"{sys.executable} -P -m pgmux check {path} | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_that_isnt_there_is_no_good_news(tmp_path: Path) -> None:
+    done = check(tmp_path / "none.ini", "--json")
+    assert done.returncode == 2
+    assert "No such file" in json.loads(done.stdout)["unread"][0]["reason"]
+
+
+def test_a_running_pooler_is_judged_without_its_files(pooler: PoolerProcess) -> None:
+    report = json_of(
+        "/nonexistent/pgbouncer.ini",
+        "--console",
+        f"host={pooler.host} port={pooler.port} user=app",
+        PGPASSWORD=SECRET,
+    )
+    assert f"at {pooler.host}:{pooler.port}" in report["asked"][0]
+    assert "POOL001" in report["good"]

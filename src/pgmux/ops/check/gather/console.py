@@ -35,9 +35,15 @@ def gather(place: Place, config: Config | None = None) -> ConsoleFacts | Unread:
         if known is None:
             return _gone(error)
     try:
-        return asyncio.run(_ask(Place({**place.parameters, "password": known}, "").conninfo))
+        return asyncio.run(_ask(place.with_password(known).conninfo))
     except ConsoleGone as error:
         return _gone(error)
+
+
+def wants_password(unread: Unread) -> bool:
+    """Whether the reason is that none was given, or a wrong one."""
+    texts = ("no password supplied", "authentication failed", "Wrong password")
+    return any(text in unread.reason for text in texts)
 
 
 def _gone(error: ConsoleGone) -> Unread:

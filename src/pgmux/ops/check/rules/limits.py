@@ -96,7 +96,7 @@ def _bypassing(evidence: Evidence, activity: Activity) -> Iterator[str]:
         who = f"({activity.connections:,} are connected now; who of them bypasses the pooler,"
         yield f"{_INDENT}{who} its console would tell: --console)"
         return
-    yield _line("−", direct, "connected now, past the pooler:")
+    yield _line("−", direct, "connected now, past the pooler")
     groups = [group for group in activity.groups if not group.is_pooler]
     yield from (_share(count, name) for name, count in by_application(groups, SHOWN))
 
@@ -119,8 +119,8 @@ def name_of(group: Connected | ClientGroup) -> str:
 
 def _pools(capacity: ServerCapacity) -> Iterator[str]:
     total = sum(pool.most for pool in capacity.pools)
-    limits = f" (max_db_connections and max_user_connections cut them from {_n(total)})"
-    yield _line(" ", capacity.most, f"all pools{limits if capacity.most < total else ''}:")
+    limits = f", which max_db_connections and max_user_connections cut from {_n(total)}"
+    yield _line(" ", capacity.most, f"all pools{limits if capacity.most < total else ''}")
     pools = sorted(capacity.pools, key=lambda pool: -pool.most)
     for pool in pools[:SHOWN]:
         reserve = f" + reserve {pool.reserve}" if pool.reserve else ""

@@ -84,9 +84,9 @@ def keepalives(evidence: Evidence) -> Iterator[Found]:
         yield Found(
             f"tcp_keepalives_idle is {idle:g} s: that long the connections of a pooler whose host"
             " or network is gone, and their locks, stay",
-            "ALTER SYSTEM SET tcp_keepalives_idle = 60; tcp_keepalives_interval = 10;"
-            " tcp_keepalives_count = 5; then SELECT pg_reload_conf(); and the same in the pooler:"
-            " tcp_keepidle, tcp_keepintvl, tcp_keepcnt",
+            "in postgresql.conf tcp_keepalives_idle = 60, tcp_keepalives_interval = 10,"
+            " tcp_keepalives_count = 5, and the same in the pooler: tcp_keepidle, tcp_keepintvl,"
+            " tcp_keepcnt",
             server.place,
         )
 
