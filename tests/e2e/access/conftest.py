@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -129,6 +130,19 @@ class Site:
         env = {**os.environ, "PGPASSWORD": "secret"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
         return (done.stdout + done.stderr).strip()
+
+    def seen_from_outside(self) -> tuple[int, str]:
+        """`pgmux check --from` of the pooler: its exit code, and who answers."""
+        command = (sys.executable, "-P", "-m", "pgmux", "check", "--from")
+        done = subprocess.run(
+            (*self.network.outside, *command, f"{INSIDE_ADDRESS}:{PORT}"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        answers = re.search(r"^answers +([a-zA-Z, :]+?) *[(\d]", done.stdout, re.MULTILINE)
+        assert answers, done.stdout + done.stderr
+        return done.returncode, answers[1]
 
     def background(self, *command: str | Path) -> subprocess.Popen[bytes]:
         """A program that ends with the test."""

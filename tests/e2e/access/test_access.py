@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from tests.e2e.access.conftest import (
 )
 from tests.fixtures.certificates import Authority
 from tests.fixtures.documents import replace
+from tests.fixtures.tools import require_tool
 from tests.fixtures.waiting import wait_until
 
 DOOR = f"host={INSIDE_ADDRESS} port={PORT}"
-NFT, SSHD, UFW, WG = map(shutil.which, ("nft", "sshd", "ufw", "wg-quick"))
 
 
 # Closed ports
@@ -34,28 +33,32 @@ NFT, SSHD, UFW, WG = map(shutil.which, ("nft", "sshd", "ufw", "wg-quick"))
 def test_a_pooler_on_the_loopback_address_is_reached_from_inside_alone(site: Site) -> None:
     site.pooler(listen_addr="127.0.0.1")
     assert "Connection refused" in site.psql(DOOR)
+    assert site.seen_from_outside() == (0, "nobody: the port is closed")
     assert site.psql(f"host=127.0.0.1 port={PORT}", site.network.inside) == "ada"
 
 
 @needs_networks
-@pytest.mark.skipif(not NFT, reason="no nft here")
 def test_the_firewall_s_table_closes_what_listens_everywhere(site: Site, place: Path) -> None:
+    nft = require_tool("nft")
     site.pooler(listen_addr="*")
     assert site.psql(DOOR) == "ada"
+    assert site.seen_from_outside() == (3, "pgmux, or a PgBouncer newer than")
     rules = place / "nftables.conf"
     rules.write_text(block("nft", "table inet database"))
-    run(*site.network.inside, "nft", "-f", rules)
+    run(*site.network.inside, nft, "-f", rules)
     assert "timeout expired" in site.psql(DOOR)
+    assert site.seen_from_outside() == (0, "nobody: no answer at all")
     assert site.psql(f"host=127.0.0.1 port={PORT}", site.network.inside) == "ada"
-    run(*site.network.inside, "nft", "delete", "table", "inet", "database")
+    run(*site.network.inside, nft, "delete", "table", "inet", "database")
 
 
-@pytest.mark.skipif(not UFW, reason="no ufw here")
 @pytest.mark.parametrize("rule", re.findall(r"^ufw ((?:allow|deny) .*)$", PAGE, re.MULTILINE))
+@needs_networks  # and so root, whom ufw asks for
 def test_ufw_knows_the_rules(rule: str) -> None:
+    ufw = require_tool("ufw")
     if "OpenSSH" in rule and not Path("/etc/ufw/applications.d/openssh-server").exists():
         pytest.skip("ufw's profile of OpenSSH comes with openssh-server")
-    said = run("ufw", "--dry-run", *rule.split())
+    said = run(ufw, "--dry-run", *rule.split())
     assert "Rules updated" in said or "Skipping" in said
 
 
@@ -63,7 +66,6 @@ def test_ufw_knows_the_rules(rule: str) -> None:
 
 
 @needs_networks
-@pytest.mark.skipif(not SSHD, reason="no sshd here")
 def test_an_ssh_tunnel_reaches_what_nobody_else_does(site: Site, place: Path) -> None:
     site.pooler(listen_addr="127.0.0.1")
     for name in ("host", "ada"):
@@ -100,7 +102,7 @@ def start_sshd(site: Site, directory: Path) -> None:
     )
     config.write_text("\n".join(lines))
     (directory / "ada.pub").chmod(0o644)
-    site.background(*site.network.inside, SSHD or "", "-D", "-f", config)
+    site.background(*site.network.inside, require_tool("sshd"), "-D", "-f", config)
     wait_until(lambda: ":2222 " in run(*site.network.inside, "ss", "-ltn"))
 
 
@@ -120,16 +122,16 @@ def test_the_command_is_what_the_file_says(tmp_path: Path) -> None:
 # WireGuard
 
 
-@pytest.mark.skipif(not WG, reason="no wg-quick here")
 @pytest.mark.parametrize("side", ["ListenPort", "Endpoint"])
 def test_wg_quick_reads_both_files(side: str, tmp_path: Path) -> None:
+    wg, wg_quick = require_tool("wg"), require_tool("wg-quick")
     text = block("wireguard", side)
     for name in set(re.findall(r"[A-Z]+-P[A-Z]+-KEY", text)):
-        text = text.replace(name, run("wg", "genkey").strip())
+        text = text.replace(name, run(wg, "genkey").strip())
     config = tmp_path / "wg0.conf"
     config.write_text(text)
     config.chmod(0o600)
-    stripped = run("wg-quick", "strip", config)
+    stripped = run(wg_quick, "strip", config)
     assert "Address" in text and "Address" not in stripped  # it knows which lines are its own
     assert stripped.count("[Peer]") == 1
 
