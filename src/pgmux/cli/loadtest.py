@@ -213,7 +213,7 @@ def command(
             _require_room(load, pooling, targets, yes=yes)
             writes = try_query(list(targets.values()), query, pooling) if query.is_own else None
             course = _run(load, query, pooling, targets)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):  # the latter in answer to a question
         sys.exit(INTERRUPTED)
     except PgmuxError as error:
         _refuse(str(error))

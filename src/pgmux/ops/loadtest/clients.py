@@ -203,9 +203,17 @@ async def ask(connection: asyncpg.Connection, statements: Sequence[str]) -> None
     if len(statements) == 1:
         await connection.fetch(statements[0])
         return
-    async with connection.transaction():
+    # Not `async with`: where the connection is lost its end would hide why.
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
         for statement in statements:
             await connection.fetch(statement)
+    except BaseException:
+        with suppress(Exception):
+            await transaction.rollback()
+        raise
+    await transaction.commit()
 
 
 async def close_all(connections: Sequence[asyncpg.Connection]) -> None:

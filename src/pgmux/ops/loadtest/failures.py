@@ -96,11 +96,13 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _unwrap(error: BaseException) -> BaseException:
-    """The driver's own error, where SQLAlchemy has wrapped it, twice."""
-    inner = getattr(error, "orig", None)
+    """What the server said, where the driver or SQLAlchemy has wrapped it."""
+    inner = getattr(error, "orig", None)  # SQLAlchemy's, around its own of asyncpg's
     if isinstance(inner, BaseException):
-        return inner.__cause__ or inner
-    return error
+        error = inner.__cause__ or inner
+    # A connection that the server ended: asyncpg says that first, and why by its cause.
+    cause = error.__cause__
+    return cause if getattr(cause, "sqlstate", None) and cause is not None else error
 
 
 def _of_system(error: OSError) -> Failure:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import pexpect
 import psycopg
 import pytest
 
@@ -130,6 +132,24 @@ def test_a_library_that_is_missing_is_named_with_the_extra_that_has_it(
     done = run("--driver", library, PYTHONPATH=path)
     assert done.returncode == 2
     assert f"the load test needs {library}: pip install 'pgmux[loadtest]'" in done.stderr
+
+
+@pytest.mark.parametrize(("typed", "code"), [("n\n", 2), ("\x03", 130)])
+def test_a_load_that_is_not_agreed_to_does_not_begin(
+    typed: str, code: int, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "pgmux", "loadtest", "--num-workers=300"],
+        env=environment(postgres),
+        cwd=tmp_path,
+        timeout=30,
+    )
+    terminal.expect("Go on")
+    terminal.send(typed)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == code
 
 
 def test_results_that_nobody_reads_are_no_traceback(

@@ -96,6 +96,24 @@ def test_a_pool_of_the_driver_that_is_too_small_is_named(run: Run, tmp_path: Pat
         assert [e["message"] for e in errors] == ["no connection of the pool was free in 0.2 s"]
 
 
+def test_connections_that_postgresql_ends_are_made_anew_and_the_load_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    # Half of the queries end the other worker's connection, which is hardly ever between two.
+    (tmp_path / "own.sql").write_text(
+        "SELECT pg_sleep(0.01);"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'quarrel' AND pid <> pg_backend_pid() AND random() < 0.5"
+    )
+    place = "--direct=application_name=quarrel"
+    load = ("--num-queries=40", "--num-workers=2", "--query-type=own.sql", "--json")
+    for driver in ("asyncpg", "sqlalchemy"):
+        whole = results(run(place, *load, "--driver", driver, *PATIENT))["sides"]["direct"]["whole"]
+        assert whole["succeeded"] > 0
+        assert "57P01" in {each["code"] for each in whole["errors"]}
+        assert whole["connections"] > 2
+
+
 def test_bursts_are_measured_from_the_moment_that_they_were_planned_for(
     run: Run, tmp_path: Path
 ) -> None:

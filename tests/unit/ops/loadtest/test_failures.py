@@ -41,6 +41,13 @@ def test_an_error_that_sqlalchemy_has_wrapped_is_the_drivers() -> None:
     assert failure_of(wrapped) == Failure("sorry, too many clients already", "53300")
 
 
+def test_a_connection_that_the_server_ended_is_counted_by_what_it_said() -> None:
+    error = asyncpg.ConnectionDoesNotExistError("connection was closed: terminating")
+    error.__cause__ = server_error("57P01", "terminating connection due to administrator command")
+    expected = Failure("terminating connection due to administrator command", "57P01")
+    assert failure_of(error) == expected
+
+
 @pytest.mark.parametrize(
     ("error", "message", "code"),
     [
