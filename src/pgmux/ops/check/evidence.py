@@ -46,7 +46,7 @@ class Evidence:
 
     def asked(self) -> tuple[str, ...]:
         """Who was asked, and as whom: the console, each PostgreSQL."""
-        found = [f"{self.console.version} at {self.console.place}"] if self.console else []
+        found = [f"{self.console.name} at {self.console.place}"] if self.console else []
         for server in self.servers or ():
             version = server.settings.get("server_version")
             number = f" {version.value.split()[0]}" if version else ""

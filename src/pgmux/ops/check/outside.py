@@ -251,7 +251,7 @@ class _Probe:
             self._set(wants_certificate=True)
         if heard.error.startswith("bad packet header") and not heard.fields & _ONLY_POSTGRES:
             heard = replace(self._old_login(), minor=None, fields=heard.fields)
-            self._set(answers=Answers.PGBOUNCER, detail="of before 1.24 or so")
+            self._set(answers=Answers.PGBOUNCER, detail="older than 1.23")
         clear = None
         if not self._facts.is_direct_tls:
             clear = self._in_clear(codes.PROTOCOL_3_0, **{_UNKNOWN_PARAMETER: "1"})

@@ -84,7 +84,7 @@ def _unread(report: Report) -> RenderableType:
     grid.add_column(width=1)
     grid.add_column(overflow="fold")
     for unread in report.unread:
-        part = _NAMES.get(unread.part, unread.part)
+        part = printable(_NAMES.get(unread.part, unread.part))
         grid.add_row("·", Text.assemble((part, "bold"), f": {printable(unread.reason)}"))
         if unread.advice:
             grid.add_row("", _advice(unread.advice))

@@ -37,9 +37,19 @@ class ConsoleFacts:
     server_pids: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     @property
+    def is_pgmux(self) -> bool:
+        """SHOW VERSION says PgBouncer's in any case; pgmux alone tells of applications."""
+        return "APPS" not in self.sample.not_told
+
+    @property
+    def name(self) -> str:
+        """Who that is, for people."""
+        return f"pgmux (as {self.version})" if self.is_pgmux else self.version
+
+    @property
     def pgbouncer_version(self) -> tuple[int, int, int] | None:
         """That of PgBouncer; None where it is something else."""
-        found = _PGBOUNCER.match(self.version)
+        found = None if self.is_pgmux else _PGBOUNCER.match(self.version)
         return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
     def users_of(self, database: str) -> frozenset[str]:

@@ -184,10 +184,13 @@ def _too_much(lookup: LookupFacts) -> Iterator[Problem]:
         )
 
 
-_FIXES = (
-    ((1, 25, 2), "CVE-2026-6664 (a client without a login crashes it), -6665, -6666, -6667"),
-    ((1, 25, 1), "CVE-2025-12819 (search_path of a client in auth_query)"),
-    ((1, 24, 1), "CVE-2025-2291 (expired passwords by auth_query)"),
+Version = tuple[int, int, int]
+_HOLES: tuple[tuple[Version, Version, str], ...] = (  # from which version to before which
+    ((0, 0, 0), (1, 25, 2), "CVE-2026-6664 (a client that hasn't logged in crashes it)"),
+    ((0, 0, 0), (1, 25, 2), "CVE-2026-6665 and -6666 (so does a server, or worse)"),
+    ((1, 24, 0), (1, 25, 2), "CVE-2026-6667 (stats_users may KILL_CLIENT)"),
+    ((1, 20, 0), (1, 25, 1), "CVE-2025-12819 (a client's search_path in auth_query)"),
+    ((0, 0, 0), (1, 24, 1), "CVE-2025-2291 (expired passwords by auth_query)"),
 )
 
 
@@ -197,10 +200,10 @@ def old_pgbouncer(evidence: Evidence) -> Iterator[Found]:
     version = evidence.console.pgbouncer_version
     if version is None or version >= CURRENT:
         return
-    holes = "; ".join(text for fixed, text in _FIXES if version < fixed)
+    holes = [text for since, fixed, text in _HOLES if since <= version < fixed]
     yield Found(
-        f"{evidence.console.version}: {holes}. A distribution's package may have the fixes without"
-        " the number",
+        f"{evidence.console.version}: {'; '.join(holes)}. A distribution's package may have the"
+        " fixes without the number",
         "PgBouncer 1.25.2, or pgmux in its place with the same files",
         evidence.console.place,
     )

@@ -166,7 +166,7 @@ def console(
         readiness=(),
         lists={},
         limits=limits,
-        not_told=frozenset(),
+        not_told=frozenset(("APPS",)),
     )
     return ConsoleFacts("pooler:6432", version, sample, settings or {}, tuple(clients))
 
