@@ -30,6 +30,7 @@ from pgmux.ops.printing import printable, to_json
 from pgmux.ops.severity import UNUSABLE, exit_code
 
 INTERRUPTED = 130
+BREAKS = "\n\t"  # what libpq puts into its messages
 Command = TypeVar("Command", bound=Callable[..., Any])
 Make = Callable[[Deployment, Running | None], Change]
 
@@ -112,7 +113,7 @@ def fail(options: Options, message: str) -> NoReturn:
     """Nothing has been done: says why, and exits."""
     if options.as_json:
         click.echo(to_json(Outcome("nothing", failure=message)))
-    click.echo(f"ERROR {printable(message, keep=chr(10))}", err=True)
+    click.echo(f"ERROR {printable(message, keep=BREAKS)}", err=True)
     sys.exit(UNUSABLE)
 
 

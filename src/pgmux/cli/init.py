@@ -114,7 +114,10 @@ def command(
 
 
 def _facts(postgres: str | None, *, may_ask: bool) -> tuple[Facts, str, str]:
-    """What PostgreSQL says, or what is assumed; and the TLS that was asked for."""
+    """What PostgreSQL says, or what is assumed; and the TLS that was asked for.
+
+    Raises: ServerError where there is a PostgreSQL, and it doesn't let us in.
+    """
     said = _conninfo(postgres)
     host = said.get("host") or os.environ.get("PGHOST") or "127.0.0.1"
     port = int(said.get("port") or os.environ.get("PGPORT") or 5432)
@@ -123,6 +126,8 @@ def _facts(postgres: str | None, *, may_ask: bool) -> tuple[Facts, str, str]:
         with open_server(postgres, may_ask=may_ask, host=host) as server:
             return (read_facts(server, host, port), *tls)
     except ServerError as error:
+        if error.needs_password or error.sqlstate or "FATAL:" in str(error):
+            raise
         default = Facts(host, port)
         remark = (
             f"{error}: assumed are max_connections = {default.max_connections},"

@@ -58,6 +58,7 @@ def test_a_user_taken_from_postgresql_gets_in(
     assert deployed.select("app", user, password) == f"{user}@postgres"
 
 
+@pytest.mark.parametrize("deployed", ["pgmux"], indirect=True)
 def test_a_wrong_password_is_found_out_before_anything_is_written(
     deployed: Deployed, create_role: Callable[..., Role]
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_user_who_is_removed_gets_in_no_more(
         deployed.select("app", user, password)
 
 
+@pytest.mark.parametrize("deployed", ["pgmux"], indirect=True)
 def test_the_last_admin_and_oneself_stay_unless_forced(deployed: Deployed) -> None:
     before = deployed.texts()
     done = deployed.run("user", "remove", "admin")
@@ -154,6 +156,7 @@ def test_a_database_that_postgresql_has_not_is_taken_back(
     assert deployed.texts() == before
 
 
+@pytest.mark.parametrize("deployed", ["pgmux"], indirect=True)
 def test_a_value_that_is_none_is_refused_with_its_place_and_nothing_is_written(
     deployed: Deployed,
 ) -> None:
@@ -164,6 +167,7 @@ def test_a_value_that_is_none_is_refused_with_its_place_and_nothing_is_written(
     assert deployed.texts() == before
 
 
+@pytest.mark.parametrize("deployed", ["pgmux"], indirect=True)
 def test_a_broken_userlist_is_said_with_its_line_and_stays(deployed: Deployed) -> None:
     deployed.userlist.write_text('"admin" "top secret"\nbroken\n')
     before = deployed.texts()
@@ -173,6 +177,7 @@ def test_a_broken_userlist_is_said_with_its_line_and_stays(deployed: Deployed) -
     assert deployed.texts() == before
 
 
+@pytest.mark.parametrize("deployed", ["pgmux"], indirect=True)
 def test_a_dry_run_shows_the_difference_without_secrets(deployed: Deployed) -> None:
     before = deployed.texts()
     arguments = ("user", "add", "ann", "--plain", "--dry-run", "--pool-size", "2")
@@ -184,6 +189,7 @@ def test_a_dry_run_shows_the_difference_without_secrets(deployed: Deployed) -> N
     assert deployed.texts() == before
 
 
+@pytest.mark.parametrize("deployed", ["pgmux"], indirect=True)
 def test_without_a_console_nothing_is_written_unless_it_is_not_to_be_reloaded(
     deployed: Deployed,
 ) -> None:

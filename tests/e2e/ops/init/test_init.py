@@ -143,6 +143,20 @@ def test_a_role_without_rights_gets_files_without_users(
     assert "only a superuser may read verifiers" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [("user=postgres", "password authentication failed"), ("user=no_such_role", "no_such_role")],
+)
+def test_a_postgresql_that_lets_nobody_in_is_no_reason_to_guess(
+    place: Place, postgres: EmbeddedPostgres, parameters: str, why: str
+) -> None:
+    where = f"host={postgres.host} port={postgres.port} {parameters}"
+    done = place.run("init", str(place.directory), "--postgres", where, PGPASSWORD="wrong")
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert not place.directory.exists()
+
+
 def test_a_dry_run_writes_nothing(place: Place) -> None:
     arguments = ("init", str(place.directory), "--postgres", "host=127.0.0.1 port=1", "--dry-run")
     done = place.run(*arguments)
