@@ -20,8 +20,10 @@ _TRACKS_SINCE: Version = (1, 21)
 _TRACKS_BY_DEFAULT_SINCE: Version = (1, 24)
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", ""})
 _EDOBURU_PORT = 5432
-# A variable whose name says that it is for what must not go through the pooler.
-_MEANT_DIRECT = re.compile(r"DIRECT|MIGRAT|BACKUP|DUMP|ADMIN|SUPERUSER|SESSION|LISTEN|REPLICA")
+# Names of variables and services for what had better not go through a transaction pool.
+_MEANT_DIRECT = re.compile(
+    r"DIRECT|MIGRAT|ALEMBIC|BACKUP|DUMP|RESTORE|ADMIN|SUPERUSER|SESSION|LISTEN|REPLICA"
+)
 
 
 class Route(Enum):
@@ -183,8 +185,12 @@ def route(evidence: Evidence, program: Program, target: Target) -> Route:
     return Route.POOLER if _is_pooler_outside(evidence, program, target) else Route.UNKNOWN
 
 
-def is_meant_direct(target: Target) -> bool:
-    return _MEANT_DIRECT.search(target.variable) is not None
+def is_meant_direct(target: Target, program: Program | None = None) -> bool:
+    """Whether the variable's name says so, or the name or command of the program's service."""
+    names = target.variable
+    if program is not None and program.service is not None:
+        names += f" {program.name} {program.service.command}".upper()
+    return _MEANT_DIRECT.search(names) is not None
 
 
 def at_transaction_pool(evidence: Evidence) -> Iterator[tuple[Program, Target]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from pgmux.ops.check.facts.environment import Mount, Published, Role, Service
 from pgmux.ops.check.gather.env_file import read_env_file
@@ -34,6 +34,22 @@ class ComposeService:
 
     service: Service
     written: tuple[Written, ...] = field(repr=False)
+
+    def over(self, earlier: ComposeService) -> ComposeService:
+        """What the two say of one service: this one counts, lists go on."""
+        old, new = earlier.service, self.service
+        said = {
+            each.name: getattr(new, each.name)
+            for each in fields(new)
+            if getattr(new, each.name) != each.default
+        }
+        said |= {
+            "where": old.where,
+            "names": tuple({*old.names, *new.names}),
+            "published": (*old.published, *new.published),
+            "mounts": (*old.mounts, *new.mounts),
+        }
+        return ComposeService(replace(old, **said), (*earlier.written, *self.written))
 
 
 @dataclass(frozen=True, slots=True)

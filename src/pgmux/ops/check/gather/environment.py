@@ -94,8 +94,7 @@ class _Gatherer:
     def _take(self, found: ComposeFile) -> None:
         for each in found.services:
             old = self._services.get(each.service.name)
-            written = (*(old.written if old else ()), *each.written)
-            self._services[each.service.name] = ComposeService(each.service, written)
+            self._services[each.service.name] = each if old is None else each.over(old)
             self._secrets += secrets_of(each.written, is_compose=True)
 
     def facts(self) -> EnvironmentFacts:

@@ -118,7 +118,11 @@ def own_container(evidence: Evidence) -> Iterator[Found]:
 @rule("DEPL005", Severity.NOTE, "connections around the pooler", needs=_BOTH)
 def around_the_pooler(evidence: Evidence) -> Iterator[Found]:
     for program, target in targets_of(evidence):
-        if program.name == "environment" or _is_airflow(program) or is_meant_direct(target):
+        if (
+            program.name == "environment"
+            or _is_airflow(program)
+            or is_meant_direct(target, program)
+        ):
             continue  # AIR003
         if program.service is not None and program.service.role is Role.EXPORTER:
             continue

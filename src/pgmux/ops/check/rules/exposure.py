@@ -202,6 +202,8 @@ def locked_out_admin(evidence: Evidence) -> Iterator[Found]:
     if settings.auth_file is None:
         return
     for setting in ("admin_users", "stats_users"):
+        if _is_made(evidence) and setting not in settings.places:
+            continue  # the image's default, which nobody asked for
         for name in getattr(settings, setting):
             if name not in config.userlist:
                 yield Found(

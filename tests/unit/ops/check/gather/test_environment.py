@@ -170,6 +170,23 @@ def test_a_compose_file_above_is_read_if_it_mounts_the_configuration(tmp_path: P
         assert ([each.name for each in facts.services], unread) == (names, [])
 
 
+def test_an_override_file_adds_to_the_services_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "compose.override.yaml").write_text(
+        "services:\n  x:\n    ports: ['7:6432']\n    stop_signal: SIGINT\n"
+        "    environment: {A_POOL: 2}\n"
+    )
+    facts, _ = look(
+        tmp_path,
+        compose="services:\n  x:\n    image: pgmux\n    ports: [6432]\n"
+        "    environment: {A_POOL: 1, B_POOL: 1}\n",
+    )
+    (service,) = facts.services
+    assert (service.image, service.role, service.stop_signal) == ("pgmux", Role.POOLER, "SIGINT")
+    assert [each.outside for each in service.published] == [None, 7]
+    assert program(facts, "x").number("A_POOL") == 2
+    assert program(facts, "x").number("B_POOL") == 1
+
+
 def test_a_container_without_a_file_has_the_configuration_of_its_variables(tmp_path: Path) -> None:
     facts, _ = look(
         tmp_path,
