@@ -92,8 +92,8 @@ def command(
     is_asked = bool(names or patterns or everybody)
     _check_usage(is_asked, typed, stdin=stdin, md5=md5, plain=plain)
     kind = SecretKind.MD5 if md5 else SecretKind.PLAINTEXT if plain else SecretKind.SCRAM
-    if (output, as_json) == (STDOUT, True):
-        raise click.UsageError("--output - and --json exclude each other")
+    if output == STDOUT and (as_json or dry_run):
+        raise click.UsageError("--output - prints the secrets: neither --json nor --dry-run")
 
     def work() -> int:
         secrets: dict[str, str] = {}

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from pgmux.ops.auth_setup.setup import Setup
-from pgmux.ops.server_connection import ServerConnection, ServerError
+from pgmux.ops.server_connection import Row, ServerConnection, ServerError
 from pgmux.ops.severity import Severity
 
 
@@ -37,17 +39,14 @@ def try_lookup(server: ServerConnection, setup: Setup, password: str) -> Trial:
 
 
 def _judge(server: ServerConnection, asker: ServerConnection, setup: Setup) -> tuple[Severity, str]:
-    query = (
-        "SELECT uname, phash IS NOT NULL AS has_secret FROM"
-        f" {_quoted(server, setup.schema)}.{_quoted(server, setup.function)}(%s)"
-    )
-    own = asker.rows(query, (setup.role,))
-    if own != [{"uname": setup.role, "has_secret": True}]:
+    if _asked(asker, setup, setup.role) != [{"uname": setup.role, "has_secret": True}]:
         return Severity.ERROR, f"the function doesn't answer for {setup.role} itself"
-    if not setup.superusers and server.is_superuser() and asker.rows(query, (server.user,)):
+    if not setup.superusers and server.is_superuser() and _asked(asker, setup, server.user):
         return Severity.ERROR, f"the function answers for {server.user}, a superuser"
     return Severity.NOTE, f"tried: the function answers {setup.role}"
 
 
-def _quoted(server: ServerConnection, name: str) -> str:
-    return str(server.one("SELECT pg_catalog.quote_ident(%s)", (name,)))
+def _asked(asker: ServerConnection, setup: Setup, name: str) -> list[Row]:
+    query = sql.SQL("SELECT uname, phash IS NOT NULL AS has_secret FROM {function}({name})")
+    function = sql.Identifier(setup.schema, setup.function)
+    return asker.rows(query.format(function=function, name=sql.Literal(name)))
