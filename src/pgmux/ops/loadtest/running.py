@@ -100,7 +100,12 @@ async def _try_query(target: Target, query: Query, pooling: Pooling) -> bool:
 async def _writes(connection: asyncpg.Connection, query: Query) -> bool:
     """Whether PostgreSQL gave the transaction an id, which it gives who writes or locks rows."""
     transaction = connection.transaction()
-    await transaction.start()
+    try:
+        await transaction.start()
+    except asyncpg.PostgresError:
+        if len(query.statements) > 1:
+            raise
+        return False  # a pooler in statement mode: nobody knows, but it can be run
     await ask(connection, query.statements)
     had_id = await connection.fetchval("SELECT txid_current_if_assigned() IS NOT NULL")
     await transaction.rollback()

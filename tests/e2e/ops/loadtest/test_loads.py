@@ -157,6 +157,19 @@ def test_a_file_is_one_transaction_whose_writes_stay_and_its_trial_leaves_nothin
     assert postgres.psql("SELECT count(*) FROM t", name).strip() == "12"
 
 
+def test_statement_mode_takes_one_statement_and_says_why_not_several(
+    run: Run, module_pooler: MakePooler, tmp_path: Path
+) -> None:
+    place = f"--pooler={at(module_pooler(settings={'pool_mode': 'statement'}))}"
+    (tmp_path / "own.sql").write_text("SELECT 2")
+    load = ("--num-queries=5", "--num-workers=1", "--query-type=own.sql", *PATIENT)
+    assert run(place, *load).returncode == 0
+    (tmp_path / "own.sql").write_text("SELECT 2; SELECT 3")
+    done = run(place, *load)
+    assert done.returncode == 2
+    assert "transaction" in done.stderr
+
+
 def test_nothing_is_left_behind(
     run: Run, create_database: Callable[..., str], postgres: EmbeddedPostgres
 ) -> None:
