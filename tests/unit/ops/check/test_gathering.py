@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pgmux.ops.check.facts.outside import Asks
@@ -12,6 +14,7 @@ from pgmux.ops.check.gather.targets import find_same, find_targets, is_pooler
 from pgmux.ops.check.outside import OutsideError, hear, parse_place
 from pgmux.wire import build
 from tests.unit.ops.check.cases.case import config_of
+from tests.unit.ops.check.cases.live import console, database
 
 INI = """[databases]
 shop = host=db1,db2 auth_user=auther
@@ -133,3 +136,14 @@ def test_where_the_pooler_listens_is_no_postgresql() -> None:
     assert is_pooler(("127.0.0.1", 6432), config)
     assert not is_pooler(("127.0.0.1", 5432), config)
     assert not is_pooler(("elsewhere", 6432), config)
+
+
+def test_the_poolers_servers_are_known_at_each_host_of_an_entry() -> None:
+    rows = [database(host="db1,db2"), database("crm", host="db3")]
+    facts = replace(
+        console(databases=rows),
+        server_pids={"shop": frozenset((7, 8)), "crm": frozenset((9,))},
+    )
+    assert facts.pids_at(frozenset((("db2", 5432),))) == {7, 8}
+    assert facts.pids_at(frozenset((("db3", 5432), ("db1", 5432)))) == {7, 8, 9}
+    assert facts.pids_at(frozenset((("db3", 5433),))) == frozenset()

@@ -61,7 +61,7 @@ class ConsoleFacts:
         return frozenset(
             pid
             for row in self.sample.databases
-            if (row.host or "", row.port) in places
+            if any((host, row.port) in places for host in (row.host or "").split(","))
             for pid in self.server_pids.get(row.name, ())
         )
 

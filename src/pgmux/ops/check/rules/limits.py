@@ -13,6 +13,7 @@ from pgmux.ops.check.facts.server import ServerFacts
 from pgmux.ops.check.pools import capacity_at, config_in_force, is_looked_up, sizes_by_user
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.check.rules.settings import seconds
+from pgmux.ops.printing import printable
 from pgmux.ops.severity import Severity
 
 SHOWN = 8  # pools, and applications, that are named one by one
@@ -114,7 +115,7 @@ def by_application(groups: Iterable[Connected | ClientGroup], most: int) -> list
 
 def name_of(group: Connected | ClientGroup) -> str:
     """Who that is, whatever the database and the address."""
-    return f"{group.application_name or 'without application_name'} as {group.user}"
+    return printable(f"{group.application_name or 'without application_name'} as {group.user}")
 
 
 def _pools(capacity: ServerCapacity) -> Iterator[str]:
@@ -125,7 +126,8 @@ def _pools(capacity: ServerCapacity) -> Iterator[str]:
     for pool in pools[:SHOWN]:
         reserve = f" + reserve {pool.reserve}" if pool.reserve else ""
         user = f" of {pool.user}" if pool.user else ""
-        yield _share(pool.most, f"{pool.database}{user}: {_n(pool.size)}{reserve}")
+        name = printable(f"{pool.database}{user}")
+        yield _share(pool.most, f"{name}: {_n(pool.size)}{reserve}")
     if rest := pools[SHOWN:]:
         yield _share(sum(pool.most for pool in rest), f"in {len(rest)} more pools")
 

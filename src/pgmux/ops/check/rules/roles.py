@@ -11,6 +11,7 @@ from pgmux.ops.check.facts.server import Match, RoleFacts, ServerFacts
 from pgmux.ops.check.pools import entries_at, users_at
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.check.rules.limits import by_application
+from pgmux.ops.printing import printable
 from pgmux.ops.severity import Severity
 
 SHOWN = 10  # names
@@ -20,7 +21,7 @@ _TOOLS = ("psql", "pg_dump", "pg_restore", "pgadmin", "dbeaver", "datagrip", "pg
 def names_of(found: list[str]) -> str:
     """So many of them by name, and how many more there are."""
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + more
+    return ", ".join(map(printable, found[:SHOWN])) + more
 
 
 @rule(
@@ -204,10 +205,25 @@ def md5_secrets(evidence: Evidence) -> Iterator[Found]:
             )
 
 
+@rule(
+    "ROLE006",
+    Severity.ERROR,
+    "a broken line in a file that says who may log in",
+    needs=("config",),
+)
+def broken_lines(evidence: Evidence) -> Iterator[Found]:
+    assert evidence.config is not None
+    for problem in evidence.config.access_problems:
+        if problem.line:
+            place = f"{problem.file}:{problem.line}"
+            yield Found(problem.message, f"{problem.hint or 'mend it'}; then RELOAD", place)
+
+
 RULES = (
     superusers,
     missing_roles,
     other_secrets,
     unusable_secrets,
     md5_secrets,
+    broken_lines,
 )

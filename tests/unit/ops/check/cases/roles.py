@@ -62,4 +62,9 @@ CASES = {
         good=evidence(server(roles=[RoleFacts("app", kind=SecretKind.SCRAM)])),
         says=("app", "pgmux userlist"),
     ),
+    "ROLE006": Case(
+        bad=evidence(userlist='"app" "x"\napp2 secret\n'),
+        good=evidence(),
+        says=("userlist.txt:2", "broken auth file", "not loaded"),
+    ),
 }
