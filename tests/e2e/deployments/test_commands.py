@@ -41,6 +41,7 @@ def run(command: str, pooler: Deployment) -> str:
         "pgbouncer.ini": ini,
         "--host 127.0.0.1 --port 5432": f"--host {server.host} --port {server.port}",
         "host=127.0.0.1 port=5432": f"host={server.host} port={server.port}",
+        "db.example.com:6432": f"{pooler.host}:{pooler.port}",
         "6432": str(pooler.port),
     }
     env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
