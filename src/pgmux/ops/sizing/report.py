@@ -20,7 +20,7 @@ from pgmux.ops.sizing.plan import Plan, PoolPlan, ServerPlan
 from pgmux.ops.sizing.room import Step
 from pgmux.ops.top import figures
 
-SHORT = 300.0  # seconds: less isn't anybody's day
+SHORT = 290.0  # seconds: less than five minutes isn't anybody's day
 _BAR = 40  # characters
 _INDENT = (0, 0, 0, 2)
 
