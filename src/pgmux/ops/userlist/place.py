@@ -27,10 +27,13 @@ class UserlistPlace:
 
 
 def find_userlist(output: str | None, config: str | None) -> UserlistPlace:
-    """`output`, else auth_file of `config`, else of a pgbouncer.ini that is here or in /etc.
+    """`output`, else auth_file of `config`, else of a pgbouncer.ini that is here or in /etc, which
+    has nothing to do with an `output`.
 
     Raises: UserlistError where auth_file is wanted and the configuration can't be read.
     """
+    if config is None and output is not None:
+        return UserlistPlace(output, None, False)
     config = config or next((name for name in CONFIG_FILES if os.path.exists(name)), None)
     try:
         configured = _auth_file(config) if config else ""
