@@ -65,6 +65,7 @@ _OF_WORKERS = ("num_queries", "num_workers")
 _OF_BURSTS = ("burst_size", "num_bursts", "burst_interval")
 
 _COUNT = click.IntRange(1, 1_000_000_000)
+_AT_ONCE = click.IntRange(1, 100_000)  # each is a task, also where a pool bounds connections
 _SECONDS = click.FloatRange(0.001, 86_400)
 _LOAD_OPTIONS = (
     click.option(
@@ -75,7 +76,7 @@ _LOAD_OPTIONS = (
         help="All workers at once, bursts at fixed moments, or more and more workers.",
     ),
     click.option("--num-queries", type=_COUNT, default=1000, show_default=True),
-    click.option("--num-workers", type=_COUNT, default=50, show_default=True),
+    click.option("--num-workers", type=_AT_ONCE, default=50, show_default=True),
     click.option(
         "--query-type",
         metavar="simple|complex|FILE",
@@ -84,7 +85,7 @@ _LOAD_OPTIONS = (
         help="SELECT 1, a join and aggregate without tables, or a file of SQL.",
     ),
     click.option(
-        "--burst-size", type=_COUNT, default=100, show_default=True, help="Queries at once."
+        "--burst-size", type=_AT_ONCE, default=100, show_default=True, help="Queries at once."
     ),
     click.option("--num-bursts", type=_COUNT, default=10, show_default=True),
     click.option(
