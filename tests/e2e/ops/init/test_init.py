@@ -96,6 +96,13 @@ def test_a_pooler_runs_on_the_files_as_they_stand(
             console = ("console", "--config", str(place.ini), "-U", who, tag)
             done = place.run(*console, **pgpass)
             assert done.returncode == 0, done.stderr
+        another, its_password = create_role()
+        secret = place.directory / "another"
+        secret.write_text(its_password)
+        add = ("user", "add", another, "--password-file", str(secret), "--config", str(place.ini))
+        done = place.run(*add, **pgpass)
+        assert done.returncode == 0, done.stderr
+        assert f"tried as user {another} at database {database}" in done.stdout
         check = ("check", str(place.ini), "--postgres", conninfo(postgres), "--json")
         judged = json.loads(place.run(*check, PGPASSWORD=postgres.password).stdout)
         errors = [each for each in judged["findings"] if each["severity"] == "error"]
