@@ -91,8 +91,10 @@ class Line:
         while data:
             try:
                 data = data[self._socket.send(data) :]
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                self._wait(error)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(is_write=True)
+            except ssl.SSLWantReadError:
+                self._wait(is_write=False)
             except OSError as error:
                 raise _broken(error) from error
 
@@ -103,8 +105,10 @@ class Line:
         while True:
             try:
                 data = self._socket.recv(4096)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                self._wait(error)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(is_write=False)
+            except ssl.SSLWantWriteError:
+                self._wait(is_write=True)
             except ConnectionResetError:
                 return b""
             except OSError as error:
@@ -125,8 +129,10 @@ class Line:
         while True:
             try:
                 self._tls.do_handshake()
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                self._wait(error)
+            except ssl.SSLWantReadError:
+                self._wait(is_write=False)
+            except ssl.SSLWantWriteError:
+                self._wait(is_write=True)
             except ssl.SSLCertVerificationError as error:
                 raise LineError(Why.TLS, error.verify_message) from error
             except OSError as error:
@@ -149,13 +155,10 @@ class Line:
         """The other side's, as DER."""
         return self._tls.getpeercert(binary_form=True) or b""
 
-    def _wait(self, wanted: OSError) -> None:
+    def _wait(self, *, is_write: bool) -> None:
         """Until the socket can go on. Raises: LineError."""
         left = self._ends_at - time.monotonic()
-        is_write = isinstance(wanted, ssl.SSLWantWriteError)
         to_read, to_write = ([], [self._socket]) if is_write else ([self._socket], [])
-        if isinstance(wanted, BlockingIOError):
-            to_write = [self._socket] if not to_read else to_write
         if left <= 0 or not any(select.select(to_read, to_write, [], left)):
             raise LineError(Why.NO_ANSWER, "no answer in time")
 
