@@ -27,9 +27,8 @@ from pgmux.ops.entries.running import Running
 from pgmux.ops.entries.user import plain_passwords
 from pgmux.ops.files import exclusively
 from pgmux.ops.printing import printable, to_json
-from pgmux.ops.severity import UNUSABLE, exit_code
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
 
-INTERRUPTED = 130
 BREAKS = "\n\t"  # what libpq puts into its messages
 Command = TypeVar("Command", bound=Callable[..., Any])
 Make = Callable[[Deployment, Running | None], Change]

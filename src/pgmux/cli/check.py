@@ -26,9 +26,7 @@ from pgmux.ops.check.report import json_of, print_outside, print_report
 from pgmux.ops.check.rules import OUTSIDE_RULES, RULES
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerConnection, ServerError
-from pgmux.ops.severity import UNUSABLE, exit_code
-
-INTERRUPTED = 130
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
 
 
 @click.command("check", context_settings={"help_option_names": ["-h", "--help"]})

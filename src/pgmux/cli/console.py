@@ -17,8 +17,9 @@ from pgmux.config.model import ADMIN_DATABASE
 from pgmux.ops.console.client import FAILURES, Client, describe, tell
 from pgmux.ops.console.connection import ConsoleError, Interrupted
 from pgmux.ops.console.output import Format, Style
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 
-FAILED, NO_CONNECTION, INTERRUPTED = 1, 2, 130
+FAILED = 1
 
 
 @click.command("console", context_settings={"help_option_names": ["--help"]})
@@ -94,7 +95,7 @@ def run(client: Client, statements: tuple[str, ...], watch: float | None) -> int
         tell(describe(error, client.place))
         if isinstance(error, Interrupted):
             return INTERRUPTED
-        return FAILED if isinstance(error, ConsoleError) else NO_CONNECTION
+        return FAILED if isinstance(error, ConsoleError) else UNUSABLE
     except KeyboardInterrupt:
         return 0 if watch is not None else INTERRUPTED
     finally:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import click
 
 from pgmux.cli.cutover_options import (
-    INTERRUPTED,
     SETTINGS,
     NoPlace,
     exception_options,
@@ -35,7 +34,7 @@ from pgmux.ops.cutover.plan.judge import Plan, judge
 from pgmux.ops.cutover.plan.target import Target
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerConnection, ServerError
-from pgmux.ops.severity import UNUSABLE
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 
 DOES_NOT_FIT = 1
 

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from pgmux.cli.cutover_options import (
-    INTERRUPTED,
     SETTINGS,
     NoPlace,
     exception_options,
@@ -31,7 +30,7 @@ from pgmux.ops.cutover.look import Looker
 from pgmux.ops.cutover.names import Exceptions
 from pgmux.ops.cutover.progress import Progress
 from pgmux.ops.cutover.recording import Recorder, RecordingError
-from pgmux.ops.severity import UNUSABLE
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 
 MESSAGE = "Ctrl-C ends"
 

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pgmux.cli.interrupts import INTERRUPTED, interruptible
+from pgmux.cli.interrupts import interruptible
 from pgmux.ops.installation import PostgresError
 from pgmux.ops.pooler import PoolerProcessError
+from pgmux.ops.severity import INTERRUPTED
 
 try:
     from pgmux.ops import demo

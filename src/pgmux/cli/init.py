@@ -24,9 +24,8 @@ from pgmux.ops.init.plan import Plan, make_plan
 from pgmux.ops.init.values import Asked
 from pgmux.ops.printing import printable, to_json
 from pgmux.ops.server_connection import ServerError, read_conninfo
-from pgmux.ops.severity import UNUSABLE, Severity, exit_code
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
 
-INTERRUPTED = 130
 HTTP_LISTEN = "127.0.0.1:9127"
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-INTERRUPTED = 130  # exit code
-
 
 @contextmanager
 def interruptible() -> Iterator[None]:

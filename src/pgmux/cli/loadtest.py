@@ -16,13 +16,13 @@ import click
 from click.core import ParameterSource
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from pgmux.cli.interrupts import INTERRUPTED, interruptible
+from pgmux.cli.interrupts import interruptible
 from pgmux.cli.place import make_streams_tolerant
 from pgmux.cli.where import json_option, open_place
 from pgmux.errors import PgmuxError
 from pgmux.ops.files import FileError, change_file, read_text
 from pgmux.ops.printing import terminal, to_json
-from pgmux.ops.severity import UNUSABLE
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 
 
 class MissingLibrary(click.ClickException):

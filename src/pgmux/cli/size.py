@@ -25,7 +25,7 @@ from pgmux.ops.entries.ini_edit import IniEdit
 from pgmux.ops.entries.texts import EditedTexts
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerError
-from pgmux.ops.severity import UNUSABLE, Severity, exit_code
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
 from pgmux.ops.sizing.advice import MIN_SAMPLES, Wishes
 from pgmux.ops.sizing.fragment import FindEntry, fragment
 from pgmux.ops.sizing.observation import Observation
@@ -37,8 +37,6 @@ from pgmux.ops.sizing.report import json_of, print_report, too_little
 from pgmux.ops.sizing.room import Room
 from pgmux.ops.sizing.watch import Observed, run_observing
 from pgmux.ops.top.watch import FAILURES
-
-INTERRUPTED = 130
 
 
 @click.command("size", context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,11 +16,11 @@ from pgmux.monitor.console import open_console
 from pgmux.ops.console.client import describe, tell
 from pgmux.ops.console.connection import ConnectError, connect
 from pgmux.ops.console.place import Place
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 from pgmux.ops.top import once
 from pgmux.ops.top.panes import PANES
 from pgmux.ops.top.watch import FAILURES, Watch
 
-NO_CONNECTION, INTERRUPTED = 2, 130
 _PANES = {pane.name: pane for pane in PANES}
 
 
@@ -73,7 +73,7 @@ def command(
         picture = asyncio.run(once.take_picture(console, interval))
     except (ConnectError, *FAILURES) as error:
         tell(describe(error, place))
-        sys.exit(NO_CONNECTION)
+        sys.exit(UNUSABLE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if as_json:

@@ -16,7 +16,7 @@ from pgmux.cli.where import json_option, open_server, postgres_options
 from pgmux.errors import PgmuxError
 from pgmux.ops.files import exclusively
 from pgmux.ops.printing import printable, terminal, to_json
-from pgmux.ops.severity import UNUSABLE, Severity, exit_code
+from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
 from pgmux.ops.userlist.edit import UserlistError, edit_userlist
 from pgmux.ops.userlist.place import find_userlist
 from pgmux.ops.userlist.report import as_plain, print_update
@@ -24,7 +24,6 @@ from pgmux.ops.userlist.roles import LeftOut, Wanted, choose, read_roles, unknow
 from pgmux.ops.userlist.secrets import make_secret
 from pgmux.ops.userlist.update import update_of
 
-INTERRUPTED = 130
 STDOUT = "-"
 _ABOUT = {
     SecretKind.SCRAM: "clients log in with it, and the pooler itself to a server that doesn't ask"

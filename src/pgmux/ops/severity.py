@@ -1,7 +1,7 @@
 """How bad a finding is, and the exit code that a command ends with because of it.
 
 0: nothing above a note; 1: warnings; 3: errors. 2 is left to wrong usage and to what can't be read
-at all, as everywhere in pgmux.
+at all, as everywhere in pgmux; 130 to Ctrl-C, as in every shell.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 UNUSABLE = 2  # exit code: wrong usage, no connection, nothing that could be judged
+INTERRUPTED = 130  # exit code: Ctrl-C
 
 
 class Severity(IntEnum):
