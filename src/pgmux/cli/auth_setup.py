@@ -21,7 +21,7 @@ from pgmux.ops.severity import exit_code
 from pgmux.ops.userlist.place import find_userlist
 
 
-@click.command("auth-setup", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("auth-setup")
 @click.argument("config_file", required=False)
 @click.option(
     "--database", "databases", multiple=True, metavar="NAME", help="Ask in this one; repeatable."

@@ -29,7 +29,7 @@ from pgmux.ops.server_connection import ServerConnection, ServerError
 from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
 
 
-@click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("check")
 @click.argument("config_file", default="/etc/pgbouncer/pgbouncer.ini")
 @postgres_options
 @console_option

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import click
 
-from pgmux.cli.cutover_options import SETTINGS
 from pgmux.cli.cutover_plan import plan
 from pgmux.cli.cutover_report import report
 from pgmux.cli.cutover_watch import record, watch
 
 
-@click.group("cutover", context_settings=SETTINGS)
+@click.group("cutover")
 def command() -> None:
     """Move applications from PostgreSQL's port to the pooler's, one by one.
 

@@ -16,8 +16,6 @@ from pgmux.ops.console.place import Place
 from pgmux.ops.cutover.look import is_refusal
 from pgmux.ops.server_connection import ServerConnection, ServerError
 
-SETTINGS = {"help_option_names": ["-h", "--help"]}
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

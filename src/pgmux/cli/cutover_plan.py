@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import click
 
 from pgmux.cli.cutover_options import (
-    SETTINGS,
     NoPlace,
     exception_options,
     interval_option,
@@ -39,7 +38,7 @@ from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 DOES_NOT_FIT = 1
 
 
-@click.command("plan", context_settings=SETTINGS)
+@click.command("plan")
 @click.argument("config_file", required=False)
 @postgres_options
 @console_option

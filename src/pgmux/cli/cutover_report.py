@@ -10,7 +10,6 @@ import sys
 
 import click
 
-from pgmux.cli.cutover_options import SETTINGS
 from pgmux.cli.place import make_streams_tolerant
 from pgmux.cli.where import json_option
 from pgmux.ops.console.client import tell
@@ -26,7 +25,7 @@ BROKEN_LINES = 1
 _SHOWN = 5  # broken lines of a file
 
 
-@click.command("report", context_settings=SETTINGS)
+@click.command("report")
 @click.argument("files", nargs=-1, metavar="BEFORE AFTER")
 @click.option("--before", metavar="FILE", help="The recording of before, instead of the argument.")
 @click.option("--after", metavar="FILE", help="That of after.")

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from pgmux.cli.cutover_options import (
-    SETTINGS,
     NoPlace,
     exception_options,
     interval_option,
@@ -37,7 +36,7 @@ MESSAGE = "Ctrl-C ends"
 _FOR = click.option("--for", "seconds", type=Duration(0.1), help="Ends by itself after that time.")
 
 
-@click.command("watch", context_settings=SETTINGS)
+@click.command("watch")
 @click.argument("config_file", required=False)
 @postgres_options
 @console_option
@@ -61,7 +60,7 @@ def watch(config_file: str | None, as_json: bool, record: str | None, **more: An
     run(Task(config=config_file, needs_console=True, as_json=as_json, record=record, **more))
 
 
-@click.command("record", context_settings=SETTINGS)
+@click.command("record")
 @click.argument("file")
 @click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is.")
 @postgres_options

@@ -21,10 +21,8 @@ from pgmux.ops.entries.deployment import Deployment
 from pgmux.ops.entries.running import Running
 from pgmux.ops.entries.user import plain_passwords
 
-_HELP = {"help_option_names": ["-h", "--help"]}
 
-
-@click.group("database", context_settings=_HELP)
+@click.group("database")
 def command() -> None:
     """Add databases to a running pooler, pgmux or PgBouncer, or remove them.
 
@@ -33,7 +31,7 @@ def command() -> None:
     """
 
 
-@command.command("add", context_settings=_HELP)
+@command.command("add")
 @click.argument("name")
 @key_options(DATABASE_KEYS, but=("password",))
 @click.option("--replace", is_flag=True, help="Change the entry, if it is there already.")
@@ -60,7 +58,7 @@ def add(name: str, replace: bool, as_user: str | None, **rest: Any) -> None:
     perform(options, make)
 
 
-@command.command("remove", context_settings=_HELP)
+@command.command("remove")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also where something else needs it.")
 @change_options

@@ -29,7 +29,7 @@ from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
 HTTP_LISTEN = "127.0.0.1:9127"
 
 
-@click.command("init", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("init")
 @click.argument("directory", default=".", type=click.Path(file_okay=False))
 @postgres_options
 @click.option("--listen", metavar="ADDRESS", help="listen_addr; 127.0.0.1.")

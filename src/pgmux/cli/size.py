@@ -39,7 +39,7 @@ from pgmux.ops.sizing.watch import Observed, run_observing
 from pgmux.ops.top.watch import FAILURES
 
 
-@click.command("size", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("size")
 @click.argument("config_file", required=False)
 @click.option(
     "--for",

@@ -34,11 +34,10 @@ from pgmux.ops.entries.user import (
 from pgmux.ops.files import read_text
 from pgmux.ops.server_connection import INSUFFICIENT_PRIVILEGE, ServerError
 
-_HELP = {"help_option_names": ["-h", "--help"]}
 _VERIFIER = "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %s AND rolcanlogin"
 
 
-@click.group("user", context_settings=_HELP)
+@click.group("user")
 def command() -> None:
     """Add users to a running pooler, pgmux or PgBouncer, or remove them.
 
@@ -47,7 +46,7 @@ def command() -> None:
     """
 
 
-@command.command("add", context_settings=_HELP)
+@command.command("add")
 @click.argument("name")
 @click.option("--from-postgres", is_flag=True, help="Take the verifier that PostgreSQL has.")
 @click.option(
@@ -109,7 +108,7 @@ def add(
     perform(options, make)
 
 
-@command.command("remove", context_settings=_HELP)
+@command.command("remove")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also the last admin, oneself, or whom it needs.")
 @change_options

@@ -37,7 +37,7 @@ _ABOUT = {
 }
 
 
-@click.command("userlist", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("userlist")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--all", "everybody", is_flag=True, help="All login roles of PostgreSQL.")
 @click.option(
