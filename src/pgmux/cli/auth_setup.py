@@ -24,14 +24,20 @@ from pgmux.ops.userlist.place import find_userlist
 @click.command("auth-setup")
 @click.argument("config_file", required=False)
 @click.option(
-    "--database", "databases", multiple=True, metavar="NAME", help="Ask in this one; repeatable."
+    "--database",
+    "databases",
+    multiple=True,
+    metavar="NAME",
+    help="Ask in this one; may be repeated.",
 )
 @click.option("--all-databases", is_flag=True, help="Ask in each database that there is.")
 @click.option(
     "--auth-dbname", metavar="NAME", help="Ask in this one for all (PgBouncer 1.19 and newer)."
 )
-@click.option("--role", default=ROLE, show_default=True, help="auth_user.")
-@click.option("--schema", default=SCHEMA, show_default=True, help="Where the function is.")
+@click.option("--role", metavar="NAME", default=ROLE, show_default=True, help="auth_user.")
+@click.option(
+    "--schema", metavar="NAME", default=SCHEMA, show_default=True, help="Where the function is."
+)
 @click.option("--connection-limit", type=click.IntRange(-1), help="Of the role; -1 is none.")
 @click.option("--superusers", is_flag=True, help="Let the function find superusers.")
 @click.option("--replication", is_flag=True, help="Let the function find replication roles.")
@@ -42,8 +48,8 @@ from pgmux.ops.userlist.place import find_userlist
 @click.option("-o", "--output", metavar="FILE", help="The userlist. Else auth_file of the ini.")
 @click.option("--edit", is_flag=True, help="Change auth_user, auth_query … in the ini file.")
 @click.option("--undo", "is_undo", is_flag=True, help="Take out what this command has made.")
-@click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
 @postgres_options
+@click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
 @json_option
 def command(
     config_file: str | None,

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from pgmux.cli.options import no_password_option, together
 from pgmux.cli.place import ask_password
 from pgmux.cli.where import console_option, find_console, json_option
 from pgmux.config.params import Param
@@ -33,18 +34,19 @@ BREAKS = "\n\t"  # what libpq puts into its messages
 Command = TypeVar("Command", bound=Callable[..., Any])
 Make = Callable[[Deployment, Running | None], Change]
 
-_OPTIONS = (
+# Gives a command the parameters of `Options`; they come in as keyword arguments.
+change_options = together(
     click.option(
         "--config",
         metavar="FILE",
         help="pgbouncer.ini; else that of this directory or of /etc/pgbouncer.",
     ),
     console_option,
-    json_option,
-    click.option("-w", "--no-password", is_flag=True, help="Never ask for a password."),
-    click.option("--dry-run", is_flag=True, help="Show what would change; secrets are hidden."),
+    no_password_option,
     click.option("--no-reload", is_flag=True, help="Write the files, and leave the pooler alone."),
     click.option("--keep", is_flag=True, help="Keep the files even if RELOAD or the trial fails."),
+    click.option("--dry-run", is_flag=True, help="Show what would change; secrets are hidden."),
+    json_option,
 )
 
 
@@ -69,26 +71,17 @@ class Options:
         return path
 
 
-def change_options(command: Command) -> Command:
-    """Gives a command the parameters of `Options`; they come in as keyword arguments."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 def key_options(
     table: Mapping[str, Param], *, but: tuple[str, ...] = ()
 ) -> Callable[[Command], Command]:
-    """An option for each key of an entry: --pool-size of pool_size. None on the command line."""
-
-    def add(command: Command) -> Command:
-        for key, param in reversed(list(table.items())):
-            if key not in but:
-                flag = f"--{key.replace('_', '-')}"
-                command = click.option(flag, key, metavar="VALUE", help=param.help)(command)
-        return command
-
-    return add
+    """An option for each key of an entry: --pool-size of pool_size; None where it isn't said."""
+    return together(
+        *(
+            click.option(f"--{key.replace('_', '-')}", key, metavar="VALUE", help=param.help)
+            for key, param in table.items()
+            if key not in but
+        )
+    )
 
 
 def given(keys: Mapping[str, str | None]) -> dict[str, str]:

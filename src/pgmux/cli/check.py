@@ -31,8 +31,6 @@ from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
 
 @click.command("check")
 @click.argument("config_file", default="/etc/pgbouncer/pgbouncer.ini")
-@postgres_options
-@console_option
 @click.option(
     "--env-file",
     "env_files",
@@ -48,7 +46,11 @@ from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
     help="A compose file, instead of those beside the configuration.",
 )
 @click.option("--from", "place", metavar="HOST:PORT", help="Only look what answers there.")
-@click.option("-U", "--user", default="postgres", help="With --from: whose login to begin.")
+@click.option(
+    "-U", "--user", metavar="NAME", default="postgres", help="With --from: whose login to begin."
+)
+@postgres_options
+@console_option
 @json_option
 def command(
     config_file: str,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
-from pgmux.cli.durations import Duration
+from pgmux.cli.options import together
 from pgmux.cli.top import log_in
 from pgmux.cli.where import ask_for, server_parameters
 from pgmux.ops.console.client import describe
@@ -16,14 +13,13 @@ from pgmux.ops.console.place import Place
 from pgmux.ops.cutover.look import is_refusal
 from pgmux.ops.server_connection import ServerConnection, ServerError
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 
 class NoPlace(Exception):
     """One of the two sides can't be reached; the text says which and why."""
 
 
-_EXCEPTIONS = (
+# Gives a command the parameters `applications` and `users`.
+exception_options = together(
     click.option(
         "--except",
         "applications",
@@ -39,25 +35,6 @@ _EXCEPTIONS = (
         help="A role that may stay direct; may be repeated.",
     ),
 )
-
-
-def exception_options(command: Command) -> Command:
-    """Gives a command the parameters `applications` and `users`."""
-    for option in reversed(_EXCEPTIONS):
-        command = option(command)
-    return command
-
-
-def interval_option(default: str) -> Callable[[Command], Command]:
-    """Gives a command the parameter `interval`, seconds."""
-    return click.option(
-        "-i",
-        "--interval",
-        type=Duration(0.1, 86400.0),
-        default=default,
-        show_default=True,
-        help="Between two samples.",
-    )
 
 
 def log_in_to_console(place: Place, *, may_ask: bool) -> str:

@@ -13,11 +13,11 @@ import click
 from pgmux.cli.cutover_options import (
     NoPlace,
     exception_options,
-    interval_option,
     log_in_to_console,
     log_in_to_server,
 )
 from pgmux.cli.durations import Duration
+from pgmux.cli.options import interval_option
 from pgmux.cli.place import make_streams_tolerant
 from pgmux.cli.where import console_option, find_console, json_option, postgres_options
 from pgmux.config.model import Config
@@ -40,9 +40,6 @@ DOES_NOT_FIT = 1
 
 @click.command("plan")
 @click.argument("config_file", required=False)
-@postgres_options
-@console_option
-@exception_options
 @interval_option("1s")
 @click.option(
     "--for",
@@ -53,6 +50,9 @@ DOES_NOT_FIT = 1
     help="How long to look: one look misses peaks.",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="A checklist, for a ticket.")
+@exception_options
+@postgres_options
+@console_option
 @json_option
 def plan(
     config_file: str | None,

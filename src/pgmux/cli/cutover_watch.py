@@ -16,11 +16,11 @@ import click
 from pgmux.cli.cutover_options import (
     NoPlace,
     exception_options,
-    interval_option,
     log_in_to_console,
     log_in_to_server,
 )
 from pgmux.cli.durations import Duration
+from pgmux.cli.options import interval_option
 from pgmux.cli.place import make_streams_tolerant
 from pgmux.cli.where import console_option, find_console, json_option, postgres_options
 from pgmux.ops.console.client import tell
@@ -38,14 +38,14 @@ _FOR = click.option("--for", "seconds", type=Duration(0.1), help="Ends by itself
 
 @click.command("watch")
 @click.argument("config_file", required=False)
-@postgres_options
-@console_option
-@exception_options
 @interval_option("2s")
 @_FOR
 @click.option("--until-done", is_flag=True, help="Ends when nobody else connects directly.")
 @click.option("--once", "is_once", is_flag=True, help="One sample.")
 @click.option("--record", metavar="FILE", help="Append the samples to that file, for the report.")
+@exception_options
+@postgres_options
+@console_option
 @json_option
 def watch(config_file: str | None, as_json: bool, record: str | None, **more: Any) -> None:
     """Who still connects to PostgreSQL directly, and who has moved to the pooler.
@@ -62,12 +62,12 @@ def watch(config_file: str | None, as_json: bool, record: str | None, **more: An
 
 @click.command("record")
 @click.argument("file")
-@click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is.")
-@postgres_options
-@console_option
 @interval_option("10s")
 @_FOR
 @click.option("--once", "is_once", is_flag=True, help="One sample, as for cron.")
+@click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is.")
+@postgres_options
+@console_option
 def record(file: str, config: str | None, **more: Any) -> None:
     """What `watch --record` does, without a screen; no pooler is needed.
 

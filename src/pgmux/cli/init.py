@@ -31,7 +31,6 @@ HTTP_LISTEN = "127.0.0.1:9127"
 
 @click.command("init")
 @click.argument("directory", default=".", type=click.Path(file_okay=False))
-@postgres_options
 @click.option("--listen", metavar="ADDRESS", help="listen_addr; 127.0.0.1.")
 @click.option("--port", type=click.IntRange(1, 65535), help="listen_port; 6432.")
 @click.option(
@@ -56,6 +55,7 @@ HTTP_LISTEN = "127.0.0.1:9127"
 )
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing: take every default.")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@postgres_options
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @json_option
 def command(

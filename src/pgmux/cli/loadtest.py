@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 
@@ -16,7 +16,9 @@ import click
 from click.core import ParameterSource
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from pgmux.cli.durations import Duration
 from pgmux.cli.interrupts import interruptible
+from pgmux.cli.options import no_password_option, together
 from pgmux.cli.place import make_streams_tolerant
 from pgmux.cli.where import json_option, open_place
 from pgmux.errors import PgmuxError
@@ -66,8 +68,8 @@ _OF_BURSTS = ("burst_size", "num_bursts", "burst_interval")
 
 _COUNT = click.IntRange(1, 1_000_000_000)
 _AT_ONCE = click.IntRange(1, 100_000)  # each is a task, also where a pool bounds connections
-_SECONDS = click.FloatRange(0.001, 86_400)
-_LOAD_OPTIONS = (
+_SECONDS = Duration(0.001, 86_400.0)
+_LOAD_OPTIONS = together(
     click.option(
         "--test-type",
         type=click.Choice([str(each) for each in LoadType]),
@@ -90,9 +92,8 @@ _LOAD_OPTIONS = (
     click.option("--num-bursts", type=_COUNT, default=10, show_default=True),
     click.option(
         "--burst-interval",
-        metavar="SECONDS",
         type=_SECONDS,
-        default=2.0,
+        default="2s",
         show_default=True,
         help="From one burst's beginning to the next one's.",
     ),
@@ -104,7 +105,7 @@ _LOAD_OPTIONS = (
         help="Of each side, where both are measured in turns.",
     ),
 )
-_DRIVER_OPTIONS = (
+_DRIVER_OPTIONS = together(
     click.option(
         "--driver",
         type=click.Choice([str(each) for each in Driver]),
@@ -124,10 +125,8 @@ _DRIVER_OPTIONS = (
         show_default=True,
         help="Connections of the pool besides --pool-size.",
     ),
-    click.option("--pool-timeout", metavar="SECONDS", type=_SECONDS, default=10, show_default=True),
-    click.option(
-        "--query-timeout", metavar="SECONDS", type=_SECONDS, default=30, show_default=True
-    ),
+    click.option("--pool-timeout", type=_SECONDS, default="10s", show_default=True),
+    click.option("--query-timeout", type=_SECONDS, default="30s", show_default=True),
     click.option(
         "--statement-cache-size",
         type=click.IntRange(0),
@@ -136,7 +135,7 @@ _DRIVER_OPTIONS = (
         help="Prepared statements that the driver keeps; 0 for a PgBouncer before 1.21.",
     ),
 )
-_LIMIT_OPTIONS = (
+_LIMIT_OPTIONS = together(
     click.option(
         "--min-success",
         metavar="PERCENT",
@@ -148,15 +147,6 @@ _LIMIT_OPTIONS = (
     click.option("--max-p95", metavar="MS", type=float, default=100, show_default=True),
     click.option("--max-p99", metavar="MS", type=float, default=500, show_default=True),
 )
-
-
-def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 @click.command("loadtest")
@@ -174,8 +164,10 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     envvar="PGMUX_POOLER",
     help="The same through a pooler, pgmux or PgBouncer.",
 )
-@click.option("-w", "--no-password", is_flag=True, help="Never ask for a password.")
-@_with(*_LOAD_OPTIONS, *_DRIVER_OPTIONS, *_LIMIT_OPTIONS)
+@no_password_option
+@_LOAD_OPTIONS
+@_DRIVER_OPTIONS
+@_LIMIT_OPTIONS
 @click.option("--html", metavar="FILE", help="Write a page with charts; one that is there goes.")
 @json_option
 @click.option("--yes", is_flag=True, help="Don't ask before a load that may hurt others.")

@@ -6,32 +6,23 @@ import getpass
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import click
 
+from pgmux.cli.options import no_password_option, together
 from pgmux.ops.console.place import Asked, Machine, Place, PlaceError, find_place
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_OPTIONS = (
+# Gives a command the parameters url, host, port, user, no_password and config.
+place_options = together(
     click.option(
         "-d", "--url", metavar="URL", help="postgresql://USER@HOST:PORT, or host=… port=…."
     ),
     click.option("-h", "--host", help="Host, or the directory of the Unix socket."),
     click.option("-p", "--port", type=click.IntRange(1, 65535), help="The pooler's listen_port."),
     click.option("-U", "--user", help="One of admin_users or stats_users."),
-    click.option("-w", "--no-password", is_flag=True, help="Never ask for a password."),
+    no_password_option,
     click.option("--config", metavar="FILE", help="A pgbouncer.ini that says where the pooler is."),
 )
-
-
-def place_options(command: Command) -> Command:
-    """Gives a command the parameters url, host, port, user, no_password and config."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def place_of(

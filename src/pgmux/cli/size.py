@@ -13,6 +13,7 @@ from contextlib import ExitStack
 import click
 
 from pgmux.cli.durations import Duration
+from pgmux.cli.options import interval_option
 from pgmux.cli.place import make_streams_tolerant
 from pgmux.cli.top import log_in
 from pgmux.cli.where import console_option, find_console, json_option, open_server, postgres_options
@@ -49,13 +50,7 @@ from pgmux.ops.top.watch import FAILURES
     show_default=True,
     help="How long to observe; Ctrl-C ends it early.",
 )
-@click.option(
-    "--every",
-    type=Duration(0.02, 3600.0),
-    default="1s",
-    show_default=True,
-    help="Between two samples.",
-)
+@interval_option("1s", 0.02, 3600.0)
 @click.option(
     "--target-wait",
     type=Duration(0.0, 3600.0),
@@ -84,7 +79,7 @@ from pgmux.ops.top.watch import FAILURES
 def command(
     config_file: str | None,
     period: float,
-    every: float,
+    interval: float,
     target_wait: float,
     growth: float,
     keep_free: int,
@@ -105,9 +100,9 @@ def command(
     change are printed, with the arithmetic. Observe when there is load: the busiest hour that the
     pools are to bear. --postgres tells max_connections, and who takes some around the pooler.
     """
-    if period / every < MIN_SAMPLES:
+    if period / interval < MIN_SAMPLES:
         raise click.UsageError(
-            f"--for {period:g}s with a sample every {every:g}s are too few samples:"
+            f"--for {period:g}s with a sample every {interval:g}s are too few samples:"
             f" {MIN_SAMPLES} are needed"
         )
     make_streams_tolerant()
@@ -122,7 +117,7 @@ def command(
                 server = stack.enter_context(open_server(postgres, may_ask=not no_password))
                 reader = RoomReader(server, keep_free)
             at = open_console(place.conninfo)
-            observed = _observe(at, period, every, reader)
+            observed = _observe(at, period, interval, reader)
     except (ConnectError, *FAILURES) as error:
         tell(describe(error, place))
         sys.exit(UNUSABLE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pgmux.cli.options import interval_option
 from pgmux.cli.place import ask_password, make_streams_tolerant, place_of, place_options
 from pgmux.monitor.console import open_console
 from pgmux.ops.console.client import describe, tell
@@ -26,15 +27,7 @@ _PANES = {pane.name: pane for pane in PANES}
 
 @click.command("top", context_settings={"help_option_names": ["--help"]})
 @place_options
-@click.option(
-    "-i",
-    "--interval",
-    metavar="SECONDS",
-    type=click.FloatRange(0.1, 3600),
-    default=2.0,
-    show_default=True,
-    help="Between two readings.",
-)
+@interval_option("2s", 0.1, 3600.0)
 @click.option("--once", "is_once", is_flag=True, help="Print one table and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON and end.")
 @click.option(
@@ -56,7 +49,7 @@ def command(
 
     Only SHOW is sent: one of stats_users is enough. Without a host, the place is looked up in
     ./pgbouncer.ini or /etc/pgbouncer/pgbouncer.ini, as `pgmux console` does. Inside, ? shows the
-    keys. --once and --json read twice, SECONDS apart.
+    keys. --once and --json read twice, an interval apart.
     """
     is_lasting = not (is_once or as_json)
     if is_lasting and not (sys.stdin.isatty() and sys.stdout.isatty()):

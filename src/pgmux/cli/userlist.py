@@ -58,8 +58,8 @@ _ABOUT = {
     "-o", "--output", metavar="FILE", help="The userlist; - is stdout. Else auth_file of the ini."
 )
 @click.option("--config", metavar="FILE", help="A pgbouncer.ini whose auth_file it is.")
-@click.option("--dry-run", is_flag=True, help="Tell who would change, and write nothing.")
 @postgres_options
+@click.option("--dry-run", is_flag=True, help="Tell who would change, and write nothing.")
 @json_option
 def command(
     names: tuple[str, ...],

@@ -6,58 +6,33 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import click
 
+from pgmux.cli.options import no_password_option, together
 from pgmux.cli.place import place_of, type_secret
 from pgmux.ops.console.place import Place
 from pgmux.ops.server_connection import ServerConnection, ServerError, read_conninfo
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 _POSTGRES_OPTION = ("--postgres", "PGMUX_POSTGRES")  # and the variable of the same meaning
 
-_POSTGRES = (
+# Gives a command the parameters `postgres` and `no_password`.
+postgres_options = together(
     click.option(
         "--postgres",
         metavar="CONNINFO",
         envvar="PGMUX_POSTGRES",
         help="PostgreSQL itself: host=… port=… user=… dbname=…, or a URL; else libpq's variables.",
     ),
-    click.option("-w", "--no-password", is_flag=True, help="Never ask for a password."),
+    no_password_option,
 )
-_CONSOLE = (
-    click.option(
-        "--console",
-        metavar="CONNINFO",
-        envvar="PGMUX_CONSOLE",
-        help="The pooler's console: host=… port=… user=…, or a URL; else by the ini file.",
-    ),
+console_option = click.option(
+    "--console",
+    metavar="CONNINFO",
+    envvar="PGMUX_CONSOLE",
+    help="The pooler's console: host=… port=… user=…, or a URL; else by the ini file.",
 )
-_JSON = (click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),)
-
-
-def postgres_options(command: Command) -> Command:
-    """Gives a command the parameters `postgres` and `no_password`."""
-    return _with(command, _POSTGRES)
-
-
-def console_option(command: Command) -> Command:
-    """Gives a command the parameter `console`."""
-    return _with(command, _CONSOLE)
-
-
-def json_option(command: Command) -> Command:
-    """Gives a command the parameter `as_json`."""
-    return _with(command, _JSON)
-
-
-def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
+json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 
 
 def server_parameters(postgres: str | None, **defaults: str) -> dict[str, str]:

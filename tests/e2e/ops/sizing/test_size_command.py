@@ -126,14 +126,14 @@ def setup(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterato
             loads.enter_context(load)
         wait_until(lambda: transactions(pooler, "open") > 20)
         server = f"host={postgres.host} port={postgres.port} user=postgres dbname=postgres"
-        watch = ("--for", "4s", "--every", "50ms", "--postgres", server)
+        watch = ("--for", "4s", "--interval", "50ms", "--postgres", server)
         free = 200 - 3 - SHORTAGE  # max_connections of the tests' PostgreSQL
         advice = start_size(pooler, *watch, "--json", password=postgres.password)
         scarce = start_size(
             pooler, *watch, "--json", "--keep-free", str(free), password=postgres.password
         )
-        interrupted = start_size(pooler, "--for", "1h", "--every", "50ms")
-        unread = start_size(pooler, "--for", "3s", "--every", "50ms")
+        interrupted = start_size(pooler, "--for", "1h", "--interval", "50ms")
+        unread = start_size(pooler, "--for", "3s", "--interval", "50ms")
         assert unread.stdout is not None
         unread.stdout.close()
         unread.stdout = None
@@ -236,7 +236,7 @@ def idle(postgres: EmbeddedPostgres) -> Iterator[PoolerProcess]:
 
 
 def test_where_nobody_works_there_is_no_advice(idle: PoolerProcess) -> None:
-    asked = end(start_size(idle, "--for", "0.5s", "--every", "20ms"))
+    asked = end(start_size(idle, "--for", "0.5s", "--interval", "20ms"))
     assert asked.code == 2 and not asked.out
     assert "nobody has used a pool" in asked.err
 
