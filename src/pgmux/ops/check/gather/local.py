@@ -22,6 +22,6 @@ def gather(
     yield "environment", told, unread
     found = configuration.gather(config_file, told)
     config = found if isinstance(found, Config) else None
-    yield "config", found, []
+    yield "config", found, configuration.unread_of(config) if config else []
     yield "files", *files.gather(config_file, config, told)
     yield "machine", *machine.gather(config)

@@ -8,6 +8,7 @@ from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.config.model import Config
 from pgmux.ops.check.evidence import Evidence
 from pgmux.ops.check.facts.server import Match, RoleFacts, ServerFacts
+from pgmux.ops.check.gather.configuration import problems_of_access
 from pgmux.ops.check.pools import entries_at, users_at
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.check.rules.limits import by_application
@@ -208,15 +209,20 @@ def md5_secrets(evidence: Evidence) -> Iterator[Found]:
 @rule(
     "ROLE006",
     Severity.ERROR,
-    "a broken line in a file that says who may log in",
+    "a file that says who may log in is broken, or isn't there",
     needs=("config",),
 )
-def broken_lines(evidence: Evidence) -> Iterator[Found]:
+def broken_files(evidence: Evidence) -> Iterator[Found]:
     assert evidence.config is not None
-    for problem in evidence.config.access_problems:
-        if problem.line:
-            place = f"{problem.file}:{problem.line}"
-            yield Found(problem.message, f"{problem.hint or 'mend it'}; then RELOAD", place)
+    for problem in problems_of_access(evidence.config):
+        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        keeps_out = problem.is_grave or problem in evidence.config.access_problems
+        yield Found(
+            problem.message,
+            f"{problem.hint or 'mend it'}; then RELOAD",
+            place,
+            None if keeps_out else Severity.WARNING,
+        )
 
 
 RULES = (
@@ -225,5 +231,5 @@ RULES = (
     other_secrets,
     unusable_secrets,
     md5_secrets,
-    broken_lines,
+    broken_files,
 )
