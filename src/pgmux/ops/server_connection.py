@@ -15,8 +15,10 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import Connection, sql
+from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 from pgmux.errors import PgmuxError
 from pgmux.ops.console.output import printable
@@ -26,6 +28,8 @@ ANSWER_TIMEOUT = 30.0  # seconds
 APPLICATION_NAME = "pgmux"
 INSUFFICIENT_PRIVILEGE = "42501"
 DEPENDENT_OBJECTS = "2B"  # class of "cannot be dropped because some objects depend on it"
+
+TEXT_TYPES = ("text", "name", "varchar", "bpchar", '"char"')
 
 Row = dict[str, Any]
 Statement = str | sql.SQL | sql.Composed
@@ -65,6 +69,13 @@ def read_conninfo(text: str, *, is_typed: bool = False) -> dict[str, str]:
     return parameters
 
 
+class _AnyText(TextLoader):
+    """Text of a database in SQL_ASCII, which may be anything: psycopg would answer bytes."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
 class ServerConnection:
     """A connection to one database of a PostgreSQL, in autocommit. Use it in a `with`."""
 
@@ -83,9 +94,11 @@ class ServerConnection:
             )
         except (psycopg.Error, OSError, UnicodeError) as error:
             raise _no_connection(wanted, error) from error
-        self._parameters = wanted
         self._parameters = parameters
         info = self._connection.info
+        if info.parameter_status("client_encoding") == "SQL_ASCII":
+            for name in TEXT_TYPES:
+                self._connection.adapters.register_loader(name, _AnyText)
         self.place = f"{info.host}:{info.port}"
         self.address = "" if info.host.startswith("/") else info.hostaddr
         self.dbname, self.user = info.dbname, info.user
@@ -111,10 +124,6 @@ class ServerConnection:
     def close(self) -> None:
         """Ends the connection; may be called twice."""
         self._connection.close()
-
-    def beside(self, dbname: str) -> ServerConnection:
-        """A connection to another database by the same login. Raises: ServerError."""
-        return ServerConnection({**self._parameters, "dbname": dbname})
 
     def rows(
         self, query: Statement, params: Sequence[object] = (), timeout: float = ANSWER_TIMEOUT

@@ -71,8 +71,8 @@ def read_roles(server: ServerConnection) -> list[Role]:
         raise
     return [
         Role(
-            _text(row["rolname"]),
-            _text(row["rolpassword"] or ""),
+            row["rolname"],
+            row["rolpassword"] or "",
             row["rolsuper"],
             row["rolreplication"],
             row["rolcanlogin"],
@@ -132,8 +132,3 @@ def unknown_to_postgres(users: Iterable[str], roles: Sequence[Role]) -> list[Lef
         if why := role.why_useless if role else "PostgreSQL has no such role":
             found.append(LeftOut(user, f"stays in the file, although {why}", False))
     return found
-
-
-def _text(value: str | bytes) -> str:
-    """psycopg answers bytes where the database's encoding is SQL_ASCII."""
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

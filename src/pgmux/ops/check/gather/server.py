@@ -233,7 +233,9 @@ def _lookups(
         try:
             with ExitStack() as stack:
                 is_here = call.database == server.dbname
-                asked = server if is_here else stack.enter_context(server.beside(call.database))
+                asked = (
+                    server if is_here else stack.enter_context(server.again(dbname=call.database))
+                )
                 found.append(lookups.gather(asked, call))
         except ServerError as error:
             unread.append(Unread("servers", f"function {call.called} of auth_query: {error}"))

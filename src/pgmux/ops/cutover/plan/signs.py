@@ -182,7 +182,7 @@ def read_temporary(
             unread.append(database)
             continue
         try:
-            with server.beside(database) as beside:
+            with server.again(dbname=database) as beside:
                 rows = beside.rows(_TEMPORARY)
         except ServerError:
             unread.append(database)
