@@ -110,7 +110,8 @@ def command(
                 edit=edit,
                 is_dry=dry_run,
             )
-            with exclusively(place.file):
+            edited = [place.config] if edit and place.config else []
+            with exclusively(place.file, *edited):
                 outcome = undo(server, wish, place) if is_undo else set_up(server, wish, place)
         if as_json:
             click.echo(to_json(as_plain(outcome)))

@@ -111,8 +111,7 @@ def fail(options: Options, message: str) -> NoReturn:
 
 def _perform(options: Options, make: Make) -> Outcome:
     with ExitStack() as stack:
-        for directory in sorted(Deployment(options.path).directories()):
-            stack.enter_context(exclusively(os.path.join(directory, "any")))
+        stack.enter_context(exclusively(*Deployment(options.path).files))
         deployment = Deployment(options.path)
         running = None
         if not (options.dry_run or options.no_reload):

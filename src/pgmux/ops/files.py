@@ -3,7 +3,7 @@
 A text is written beside its place, synced and moved there, so that who reads at any moment reads
 the old file or the new one. A file that exists keeps its owner and, unless told, its mode; a
 symbolic link stays one, what it leads to is replaced.
-Errors: `FileError`, before anything is in its place, but for a failure of the move itself.
+Errors: `FileError`, which names the file that was asked for; all are then as they were.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from pgmux.errors import PgmuxError
 
@@ -51,20 +52,51 @@ def write_files(files: Sequence[NewFile], *, overwrite: bool = False) -> None:
         if existing:
             raise FileError(f"already there, and not overwritten: {', '.join(existing)}")
     staged: list[tuple[str, str]] = []
-    try:
+    with ExitStack() as unless_all:
         for file in files:
-            staged.append(_stage(file))
-        while staged:
-            written, place = staged[0]
-            os.replace(written, place)
-            del staged[0]
+            with _failure_of(file.path):
+                staged.append(_stage(file))
+            unless_all.callback(_remove, staged[-1][0])
+        for file, (written, place) in zip(files, staged, strict=True):
+            with _failure_of(file.path):
+                way_back = _way_back(place)
+                os.replace(written, place)
+            unless_all.callback(way_back)
+        unless_all.pop_all()
+    for file, (_, place) in zip(files, staged, strict=True):
+        with _failure_of(file.path):
             _sync_directory(place)
+
+
+@contextmanager
+def _failure_of(path: str) -> Iterator[None]:
+    """Raises: FileError that names `path`, whichever file it was that failed."""
+    try:
+        yield
     except OSError as error:
-        raise FileError(f"cannot write {error.filename}: {error.strerror}") from error
-    finally:
-        for written, _ in staged:
-            with suppress(OSError):
-                os.unlink(written)
+        why = error.strerror
+        if error.errno == errno.EBUSY:
+            why = (
+                "it is mounted by itself (as by `-v FILE:FILE` of Docker), and so can't be replaced"
+                " as a whole: mount its directory, or change the file where it comes from"
+            )
+        raise FileError(f"cannot write {path}: {why}") from error
+
+
+def _way_back(place: str) -> Callable[[], None]:
+    """What leads from the new file to what is there now. Raises: OSError."""
+    try:
+        old = os.stat(place)
+    except FileNotFoundError:
+        return partial(_remove, place)
+    mode, owner = stat.S_IMODE(old.st_mode), (old.st_uid, old.st_gid)
+    file = NewFile(place, read_text(place), mode, owner=owner)
+    return partial(write_files, [file], overwrite=True)
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def change_file(path: str, text: str, *, mode: int | None = None) -> None:
@@ -73,25 +105,25 @@ def change_file(path: str, text: str, *, mode: int | None = None) -> None:
 
 
 @contextmanager
-def exclusively(path: str, timeout: float = TURN_TIMEOUT) -> Iterator[None]:
-    """Keeps other commands from changing files beside `path` between our reading and our writing:
+def exclusively(*paths: str, timeout: float = TURN_TIMEOUT) -> Iterator[None]:
+    """Keeps other commands from changing files beside `paths` between our reading and our writing:
     two that edit the same file edit it one after the other. Not reentrant.
 
-    Raises: FileError where the directory can't be opened, or another command doesn't end.
+    Raises: FileError where a directory can't be opened, or another command doesn't end.
     """
-    directory = os.path.dirname(os.path.realpath(path))
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise FileError(f"cannot open {directory}: {error.strerror}") from error
-    try:
-        _lock(descriptor, path, time.monotonic() + timeout)
+    until = time.monotonic() + timeout
+    with ExitStack() as stack:
+        for directory in sorted({os.path.dirname(os.path.realpath(path)) for path in paths}):
+            try:
+                descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                raise FileError(f"cannot open {directory}: {error.strerror}") from error
+            stack.callback(os.close, descriptor)
+            _lock(descriptor, directory, until)
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _lock(descriptor: int, path: str, until: float) -> None:
+def _lock(descriptor: int, directory: str, until: float) -> None:
     """Takes the lock of the directory itself: the file's would go with it when it is replaced."""
     while True:
         try:
@@ -102,7 +134,7 @@ def _lock(descriptor: int, path: str, until: float) -> None:
         else:
             return
         if time.monotonic() > until:
-            raise FileError(f"another command is changing {path} or a file beside it: try again")
+            raise FileError(f"another command is changing files in {directory}: try again")
         time.sleep(0.05)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -67,3 +68,38 @@ def test_two_commands_that_edit_a_file_do_it_one_after_the_other(tmp_path: Path)
     with exclusively(str(tmp_path / "a"), timeout=0):
         pass
     assert os.listdir(tmp_path) == []
+
+
+def test_files_of_two_directories_are_kept_for_one_command_together(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    with exclusively(str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x")):
+        for name in "ab":
+            with (
+                pytest.raises(FileError, match=rf"changing files in .*/{name}: try again"),
+                exclusively(str(tmp_path / name / "y"), timeout=0),
+            ):
+                pass
+
+
+def test_where_a_file_is_mounted_by_itself_all_stay_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`-v ./userlist.txt:/etc/userlist.txt` of Docker: nothing can take its place."""
+    for name in ("old", "mounted"):
+        (tmp_path / name).write_bytes(b"caf\xe9")
+        (tmp_path / name).chmod(0o640)
+    move = os.replace
+
+    def replace(source: str, target: str) -> None:
+        if target.endswith("/mounted"):
+            raise OSError(errno.EBUSY, "Device or resource busy", source, target)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    files = [NewFile(str(tmp_path / name), "new", SECRET) for name in ("old", "none", "mounted")]
+    with pytest.raises(FileError, match=r"\Acannot write \S+/mounted: it is mounted by itself"):
+        write_files(files, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["mounted", "old"]
+    assert (tmp_path / "old").read_bytes() == b"caf\xe9"
+    assert mode_of(tmp_path / "old") == 0o640

@@ -40,10 +40,11 @@ class Deployment:
             raise EditError(f"{self.path}: no auth_file is set: name one, to keep users in")
         return path
 
-    def directories(self) -> set[str]:
-        """Of every file that a change may touch."""
-        own = [self.config.settings.auth_file] if self.config.settings.auth_file else []
-        return {os.path.dirname(os.path.realpath(path)) for path in (*self.config.files, *own)}
+    @property
+    def files(self) -> list[str]:
+        """Every file that a change may touch."""
+        auth_file = self.config.settings.auth_file
+        return [*self.config.files, *([auth_file] if auth_file else [])]
 
     def checked(self) -> Config:
         """What they say after the edits. Raises: ConfigError where that would be refused."""

@@ -49,8 +49,9 @@ class EditedTexts:
         write_files([NewFile(path, self._new[path]) for path in self.changed], overwrite=True)
 
     def restore(self) -> None:
-        """What was there before `write`. Raises: FileError."""
-        write_files([NewFile(path, self._old[path]) for path in self.changed], overwrite=True)
+        """What was there before `write`, where it isn't there now. Raises: FileError."""
+        other = [path for path in self.changed if self._read(path) != self._old[path]]
+        write_files([NewFile(path, self._old[path]) for path in other], overwrite=True)
 
     def diff(self) -> str:
         """A unified diff in which every secret is hidden, also those of lines that stay."""
