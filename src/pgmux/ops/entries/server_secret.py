@@ -20,7 +20,7 @@ from pgmux.auth.md5 import md5_secret
 from pgmux.auth.scram import derive_secret
 from pgmux.auth.secrets import SecretKind, encode_text, plain_secret
 from pgmux.auth.server_auth import SaltedCache, ServerAuth
-from pgmux.auth.steps import AuthenticationFailed, Compute, Send
+from pgmux.auth.steps import AuthenticationFailed, Compute, Done, Send
 from pgmux.config.model import Settings, SslMode
 from pgmux.errors import PgmuxError, ProtocolViolation
 from pgmux.ops.console.output import printable
@@ -122,10 +122,10 @@ def _log_in(connection: socket.socket, place: ServerPlace, user: str, password: 
         code = parse.parse_authentication(body).code
         if code == codes.AUTH_REQ_PASSWORD:
             return Learnt("password", None)  # not sent: whether it is right, the trial tells
-        if code == codes.AUTH_REQ_OK:
+        step = exchange.on_authentication(body)  # refuses a server that hasn't proved itself
+        if isinstance(step, Done):
             break
         method = "md5" if code == codes.AUTH_REQ_MD5 else "scram-sha-256"
-        step = exchange.on_authentication(body)
         if isinstance(step, Compute):
             step = exchange.on_computed(step.job.run())
         if isinstance(step, Send) and step.data:
