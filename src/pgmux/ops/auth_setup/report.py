@@ -43,6 +43,8 @@ def _print_files(outcome: Outcome, out: Console, *, is_dry: bool, is_undo: bool)
     if not is_dry:
         verb = "changed" if outcome.userlist_written else "as it was"
         out.print(printable(f"{outcome.userlist}: {verb}"), soft_wrap=True)
+    if outcome.warning:
+        out.print(styled(f"warning: {outcome.warning}", "warning"), soft_wrap=True)
     if outcome.ini_written:
         out.print(printable(f"{outcome.ini}: changed; RELOAD has the pooler read it"))
         return

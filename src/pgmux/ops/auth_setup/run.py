@@ -60,10 +60,10 @@ def carry_out(
     servers: Sequence[ServerConnection],
     of_role: Steps,
     of_database: Steps,
-    on_role: Callable[[], None],
+    before_role: Callable[[], None],
 ) -> list[Done]:
-    """What was done in each database, in the first with the role. `on_role` is called as soon as
-    the role is there: whatever happens then, its password isn't lost.
+    """What was done in each database, in the first with the role. `before_role` is called before
+    that is committed: where the password can't be written down, nobody is given it.
     """
     done: list[Done] = []
     for server in servers:
@@ -72,7 +72,7 @@ def carry_out(
             if not done:
                 of_role(session)
             of_database(session)
-        if not done:
-            on_role()
+            if not done:
+                before_role()
         done.append(Done(server.dbname, tuple(session.told)))
     return done

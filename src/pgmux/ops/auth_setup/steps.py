@@ -34,6 +34,19 @@ class Session:
         self.told.append(template.format(**parts).as_string(None) + ";")
 
 
+# What ALTER DEFAULT PRIVILEGES has given to others; PUBLIC has no name.
+_GRANTEES_OF_SCHEMA = """
+    SELECT DISTINCT g.rolname::text AS name
+      FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) x
+      LEFT JOIN pg_roles g ON g.oid = x.grantee
+     WHERE n.nspname = %s AND x.grantee <> n.nspowner
+"""
+_GRANTEES_OF_FUNCTION = """
+    SELECT DISTINCT g.rolname::text AS name
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+     CROSS JOIN aclexplode(p.proacl) x LEFT JOIN pg_roles g ON g.oid = x.grantee
+     WHERE n.nspname = %s AND p.proname = %s AND x.grantee <> p.proowner
+"""
 PIN = "SET LOCAL search_path = pg_catalog, pg_temp"  # of what we ask and make ourselves
 
 
@@ -98,6 +111,8 @@ def _make_schema(session: Session, setup: Setup) -> None:
     if there is None:
         session.do("CREATE SCHEMA {schema}", schema=schema)
         session.do("COMMENT ON SCHEMA {schema} IS {mark}", schema=schema, mark=sql.Literal(MARK))
+        what = sql.SQL("SCHEMA {}").format(schema)
+        _revoke_defaults(session, what, _GRANTEES_OF_SCHEMA, setup.schema)
     if there is None or not there.is_usable:
         session.do("GRANT USAGE ON SCHEMA {schema} TO {role}", schema=schema, role=role)
 
@@ -118,12 +133,22 @@ def _make_function(session: Session, setup: Setup, *, replace: bool) -> None:
         _create_function(session, setup, function)
     if there is None or there.is_public:
         session.do("REVOKE ALL ON FUNCTION {function} FROM PUBLIC", function=function)
+    if there is None:
+        what = sql.SQL("FUNCTION {}").format(function)
+        _revoke_defaults(session, what, _GRANTEES_OF_FUNCTION, setup.schema, setup.function)
     if there is None or not there.is_executable:
         session.do(
             "GRANT EXECUTE ON FUNCTION {function} TO {role}",
             function=function,
             role=sql.Identifier(setup.role),
         )
+
+
+def _revoke_defaults(session: Session, what: sql.Composed, query: str, *names: str) -> None:
+    """From something new: a function that answers with verifiers is for auth_user alone."""
+    for row in session.server.rows(query, names):
+        who = sql.SQL("PUBLIC") if row["name"] is None else sql.Identifier(row["name"])
+        session.do("REVOKE ALL ON {what} FROM {who}", what=what, who=who)
 
 
 def _create_function(session: Session, setup: Setup, function: sql.Composed) -> None:

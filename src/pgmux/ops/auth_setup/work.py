@@ -6,6 +6,7 @@ every database, the files' new texts are made. Errors: those of `state`, `steps`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pgmux.ops.auth_setup.files import (
@@ -65,6 +66,7 @@ class Outcome:
     ini_lines: dict[str, str]
     ini_written: bool
     trials: tuple[Trial, ...] = ()
+    warning: str = ""
 
 
 def set_up(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcome:
@@ -103,18 +105,22 @@ def set_up(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcom
         lines,
         kept and bool(texts.changed),
         tuple(trials),
+        update.warning,
     )
 
 
 def undo(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcome:
-    """Takes out what auth-setup has made; without a database named, in all of them."""
+    """Takes out what auth-setup has made; without a database named, in all of them. The userlist's
+    line goes with the role: where that isn't ours or isn't here, the line may be for another
+    PostgreSQL, or another user's.
+    """
     setup = wish.setup
     role = read_role(server, setup.role)
     is_ours = role is not None and role.is_marked
     lines = ini_lines(server, setup, wish.auth_dbname, place)
     lines.pop("auth_file", None)
     texts = unedit_ini(place.config, lines) if wish.edit and place.config else EditedTexts()
-    has_line = bool(secret_in(place.file, setup.role)) and (is_ours or role is None)
+    has_line = is_ours and bool(secret_in(place.file, setup.role))
     check_writable(*([place.file] if has_line else []), *texts.changed)
 
     def of_database(session: Session) -> None:
@@ -127,11 +133,14 @@ def undo(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcome:
         done = rehearse(servers, _nothing, of_database)
         if not wish.is_dry:
             done = carry_out(servers, _nothing, of_database, lambda: None)
-    if is_ours:
-        done.append(_without_role(server, wish))
-    if not wish.is_dry:
+
+    def take_out_line() -> None:
         if has_line:
             remove_user(place.file, setup.role)
+
+    if is_ours:
+        done.append(_without_role(server, wish, take_out_line))
+    if not wish.is_dry:
         texts.write()
     kept = not wish.is_dry
     return Outcome(
@@ -144,12 +153,13 @@ def undo(server: ServerConnection, wish: Wish, place: UserlistPlace) -> Outcome:
     )
 
 
-def _without_role(server: ServerConnection, wish: Wish) -> Done:
+def _without_role(server: ServerConnection, wish: Wish, before_commit: Callable[[], None]) -> Done:
     if wish.is_dry:  # it could be rehearsed only without the rest
         return Done(server.dbname, (f'DROP ROLE "{wish.setup.role}";',))
     session = Session(server)
     with server.transaction():
         drop_role(session, wish.setup)
+        before_commit()
     return Done(server.dbname, tuple(session.told))
 
 

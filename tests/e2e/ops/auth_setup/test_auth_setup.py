@@ -17,6 +17,7 @@ from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.config import parse_userlist
 from pgmux.ops.auth_setup.setup import Setup
 from pgmux.ops.auth_setup.work import Wish, set_up
+from pgmux.ops.files import FileError
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres
 from pgmux.ops.server_connection import ServerConnection, read_conninfo
@@ -290,6 +291,47 @@ def test_a_database_that_not_everybody_may_connect_to_lets_the_role_in(
     assert server.psql(LEFT, "app") == ""
 
 
+def test_what_default_privileges_give_away_is_taken_back(
+    server: EmbeddedPostgres, userlist: Path
+) -> None:
+    defaults = "ALTER DEFAULT PRIVILEGES {} ALL ON SCHEMAS {} ada, PUBLIC"
+    server.psql(f"{defaults.format('GRANT', 'TO')}; GRANT CREATE ON DATABASE app TO ada", "app")
+    server.psql("ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO ada", "app")
+    make(server, userlist)
+    server.psql("ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM ada", "app")
+    server.psql(defaults.format("REVOKE", "FROM"), "app")
+    theirs = server.dsn("app", "ada", "adapw")
+    call = "SELECT pgbouncer.user_lookup('ada')"
+    assert "schema pgbouncer" in refusal(theirs, call)
+    assert "schema pgbouncer" in refusal(theirs, "CREATE TABLE pgbouncer.mine ()")
+    server.psql("GRANT USAGE ON SCHEMA pgbouncer TO ada", "app")
+    assert "function user_lookup" in refusal(theirs, call)
+
+
+def test_a_database_in_sql_ascii_is_one_like_others(
+    server: EmbeddedPostgres, userlist: Path
+) -> None:
+    server.psql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    for said in ("tried: the function answers", "all is there already"):
+        done = auth_setup(server, userlist, dbname="ascii")
+        assert (done.returncode, said in done.stdout) == (0, True), done.stderr
+        assert "FROM pgbouncer.user_lookup($1)" in done.stdout
+    assert auth_setup(server, userlist, "--undo", dbname="ascii").returncode == 0
+    server.psql("DROP DATABASE ascii")
+
+
+def test_nobody_is_given_a_password_that_cannot_be_written_down(
+    server: EmbeddedPostgres, userlist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise FileError("cannot write it")
+
+    monkeypatch.setattr("pgmux.ops.userlist.update.write_files", refuse)
+    with pytest.raises(FileError):
+        make(server, userlist)
+    assert server.psql(LEFT, "app") == ""
+
+
 # Once more
 
 
@@ -384,6 +426,17 @@ def test_undo_refuses_to_drop_what_others_depend_on(
     assert "theirs" in done.stderr
     assert ask(server, userlist, "ada", "other") and ask(server, userlist, "ada")
     server.psql(f"DROP {theirs.split()[1]} IF EXISTS theirs", "app")
+
+
+def test_undo_leaves_a_line_whose_role_it_has_not_made(
+    server: EmbeddedPostgres, userlist: Path
+) -> None:
+    """It may be the console's admin, or for another PostgreSQL than this one."""
+    text = f'"{ROLE}" "of another PostgreSQL"\n"admin" "x"\n'
+    userlist.write_text(text)
+    for role in (ROLE, "admin"):
+        assert auth_setup(server, userlist, "--undo", "--role", role).returncode == 0
+    assert userlist.read_text() == text
 
 
 def test_undo_in_one_database_keeps_the_role_that_others_use(
