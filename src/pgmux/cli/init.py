@@ -20,7 +20,7 @@ from pgmux.errors import PgmuxError
 from pgmux.ops.account import unprivileged_account
 from pgmux.ops.files import write_files
 from pgmux.ops.init.facts import Facts, read_facts
-from pgmux.ops.init.plan import Plan, make_plan
+from pgmux.ops.init.plan import Plan, let_in, make_plan
 from pgmux.ops.init.values import Asked
 from pgmux.ops.printing import printable, to_json
 from pgmux.ops.server_connection import ServerError, read_conninfo
@@ -101,7 +101,7 @@ def command(
         asked = _with_owner(_prompt(asked, facts) if is_asking else asked)
         plan = make_plan(asked, facts, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if not dry_run:
-            os.makedirs(asked.directory, exist_ok=True)
+            _make_directory(asked.directory)
             write_files(plan.files, overwrite=force)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
@@ -110,6 +110,15 @@ def command(
         sys.exit(UNUSABLE)
     _print(plan, is_dry=dry_run, as_json=as_json)
     sys.exit(exit_code([Severity.WARNING if plan.warnings else Severity.NOTE]))
+
+
+def _make_directory(path: str) -> None:
+    """The pooler's account has to get in, and nobody else may write there, whatever the umask."""
+    before = os.umask(0o022)
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(before)
 
 
 def _facts(postgres: str | None, *, may_ask: bool) -> tuple[Facts, str, str]:
@@ -164,14 +173,14 @@ def _http_listen(asked: str | None) -> str:
 def _prompt(asked: Asked, facts: Facts) -> Asked:
     """What isn't said on the command line is asked; the defaults are what it would be."""
     databases = click.prompt("Databases", default=",".join(asked.databases or facts.databases))
-    known = ",".join(asked.users or facts.verifiers)
+    known = ",".join(let_in(asked, facts))
     users = click.prompt("Users", default=known, show_default=bool(known))
     return replace(
         asked,
         listen=click.prompt("Listen on", default=asked.listen),
         port=click.prompt("Port", default=asked.port, type=click.IntRange(1, 65535)),
         databases=_split(databases),
-        users=_split(users) or None,
+        users=asked.users if users == known else _split(users) or None,
         admin=click.prompt("Admin of the console", default=asked.admin),
     )
 

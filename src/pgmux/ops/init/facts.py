@@ -6,22 +6,25 @@ Errors: `ServerError`. A role without the rights to read passwords or others' ac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pgmux.config.model import AUTODB_NAME
+from pgmux.config.userlist import why_unwritable
 from pgmux.ops.activity import read_activity
+from pgmux.ops.ini_text import entry_name, entry_value
 from pgmux.ops.server_connection import INSUFFICIENT_PRIVILEGE, ServerConnection, ServerError
 
 MAX_CONNECTIONS, RESERVED = 100, 3  # PostgreSQL's defaults
-MOST_USERS = 50
 
 _DATABASES = """
 SELECT datname FROM pg_catalog.pg_database
 WHERE datallowconn AND NOT datistemplate AND datname <> 'pgbouncer' ORDER BY datname"""
-_USERS = f"""
+_USERS = """
 SELECT rolname, rolpassword FROM pg_catalog.pg_authid
 WHERE rolcanlogin AND NOT rolsuper AND NOT rolreplication AND rolpassword IS NOT NULL
   AND coalesce(rolvaliduntil > pg_catalog.now(), true)
-ORDER BY rolname LIMIT {MOST_USERS}"""
+ORDER BY rolname"""
 _HAS_TLS = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 
 
@@ -51,15 +54,23 @@ def read_facts(server: ServerConnection, host: str, port: int) -> Facts:
     activity = read_activity(server)
     if activity.is_partial:
         remarks.append("some connections are hidden from this role: grant it pg_monitor")
-    databases = tuple(row["datname"] for row in server.rows(_DATABASES))
+    found = [row["datname"] for row in server.rows(_DATABASES)]
+    databases = tuple(name for name in found if _can_be_said(name))
+    if odd := set(found) - set(databases):
+        remarks.append(f"left out, as pgbouncer.ini can't say their names: {_quoted(odd)}")
     own = tuple(name for name in databases if name != "postgres")
     try:
-        verifiers = {row["rolname"]: row["rolpassword"] for row in server.rows(_USERS)}
+        stored = {row["rolname"]: row["rolpassword"] for row in server.rows(_USERS)}
     except ServerError as error:
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
-        verifiers = {}
+        stored = {}
         remarks.append("only a superuser may read verifiers: let users in by `pgmux user add`")
+    verifiers = {
+        name: secret for name, secret in stored.items() if not why_unwritable(name, secret)
+    }
+    if odd := stored.keys() - verifiers.keys():
+        remarks.append(f"left out, as a userlist can't hold their lines: {_quoted(odd)}")
     return Facts(
         host,
         port,
@@ -72,3 +83,17 @@ def read_facts(server: ServerConnection, host: str, port: int) -> Facts:
         is_known=True,
         remarks=tuple(remarks),
     )
+
+
+def _can_be_said(name: str) -> bool:
+    """Whether it can be an entry of [databases]; * would be all of them."""
+    try:
+        entry_name(name)
+        entry_value({"dbname": name})
+    except ValueError:
+        return False
+    return name != AUTODB_NAME
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in sorted(names))

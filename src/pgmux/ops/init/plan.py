@@ -5,6 +5,7 @@ Errors: `InitError`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pgmux.auth.secrets import SecretKind, parse_secret
@@ -19,6 +20,9 @@ from pgmux.ops.init.sizes import size
 from pgmux.ops.init.unit import service_unit
 from pgmux.ops.init.values import Asked, Values
 from pgmux.ops.userlist.secrets import make_secret, random_password
+
+MOST_USERS = 50
+_CONSOLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")  # it stands in lists by commas, and in a pgpass
 
 
 class InitError(PgmuxError):
@@ -38,14 +42,20 @@ class Plan:
 
 def make_plan(asked: Asked, facts: Facts, files_limit: int) -> Plan:
     """Everything but the writing. Raises: InitError."""
+    names_of_console = (asked.admin, asked.stats)
+    if wrong := [name for name in names_of_console if not _CONSOLE_NAME.fullmatch(name)]:
+        raise InitError(f"a user of the console can't be called {wrong[0]!r}: a-z, 0-9, _ and - do")
     users = {
-        name: secret
-        for name, secret in facts.verifiers.items()
-        if asked.users is None or name in asked.users
+        name: facts.verifiers[name] for name in let_in(asked, facts) if name in facts.verifiers
     }
     values = _values(asked, facts, users, files_limit)
-    warnings = [*facts.remarks, *values.sizes.warnings, *_warnings(values, users)]
-    passwords = {name: random_password() for name in (asked.admin, asked.stats)}
+    warnings = [
+        *facts.remarks,
+        *_left_out(asked, facts),
+        *values.sizes.warnings,
+        *_warnings(values, users),
+    ]
+    passwords = {name: random_password() for name in names_of_console}
     own = {
         name: make_secret(name, password, SecretKind.SCRAM) for name, password in passwords.items()
     }
@@ -56,6 +66,21 @@ def make_plan(asked: Asked, facts: Facts, files_limit: int) -> Plan:
     names = tuple(users) or tuple(f"user {n}" for n in range(1, values.users + 1))
     most = sum(place.most for place in capacities(config, lambda _: names))
     return Plan(_new_files(asked, contents), tuple(users), int(most), values, tuple(warnings))
+
+
+def let_in(asked: Asked, facts: Facts) -> tuple[str, ...]:
+    """Who is to be let in: who is asked for, else PostgreSQL's login roles, the first of many."""
+    return asked.users if asked.users is not None else tuple(facts.verifiers)[:MOST_USERS]
+
+
+def _left_out(asked: Asked, facts: Facts) -> list[str]:
+    count = len(facts.verifiers)
+    if asked.users is not None or count <= MOST_USERS:
+        return []
+    return [
+        f"{count} roles may log in: only the first {MOST_USERS} by name are let in. Name those who"
+        " are to come by --user, or have PostgreSQL asked for them (pgmux auth-setup)"
+    ]
 
 
 def _values(asked: Asked, facts: Facts, users: dict[str, str], files_limit: int) -> Values:

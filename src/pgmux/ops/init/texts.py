@@ -16,7 +16,9 @@ Setting = tuple[str, object, str]  # and why, unless it is a default
 GITIGNORE = """\
 # Secrets: they stay on this machine.
 userlist.txt
+.userlist.txt.*
 admin.pgpass
+.admin.pgpass.*
 *.key
 """
 USERLIST_EXAMPLE = """\

@@ -232,3 +232,17 @@ def test_ctrl_c_at_a_question_writes_nothing(place: Place) -> None:
     child.close()
     assert child.exitstatus == 130
     assert not place.directory.exists()
+
+
+def test_names_that_the_files_cannot_hold_are_left_out_and_told(place: Place) -> None:
+    with EmbeddedPostgres() as postgres:
+        for name in ("app", "o'brien", "*"):
+            postgres.psql(f'CREATE DATABASE "{name}"')
+        postgres.psql("CREATE ROLE \"new\nline\" LOGIN PASSWORD 'x'")
+        done = place.run(
+            "init", str(place.directory), "--postgres", conninfo(postgres), PGPASSWORD="postgres"
+        )
+    assert done.returncode == 1, done.stderr
+    assert """can't say their names: "*", "o'brien"\n""" in done.stderr
+    assert 'hold their lines: "new\\x0Aline"' in done.stderr
+    assert place.ini.read_text().count(" dbname=") == 1

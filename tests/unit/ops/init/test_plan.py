@@ -172,3 +172,19 @@ def test_a_unit_for_files_in_a_home_directory_can_read_them() -> None:
     at_home = replace(ASKED, directory="/home/ann/pooler")
     made = [f.text for f in make_plan(at_home, KNOWN, 20000).files if "service" in f.path]
     assert "\nProtectHome=read-only\n" in made[0]
+
+
+def test_of_many_roles_the_first_are_let_in_and_it_says_so() -> None:
+    many = replace(KNOWN, verifiers={f"role{n:02}": VERIFIER for n in range(60)})
+    plan = make_plan(ASKED, many, 20000)
+    assert len(plan.users) == 50
+    assert [w for w in plan.warnings if w.startswith("60 roles may log in: only the first 50")]
+    named = make_plan(replace(ASKED, users=("role59",)), many, 20000)
+    assert named.users == ("role59",)
+    assert not [w for w in named.warnings if "role" in w]
+
+
+@pytest.mark.parametrize("name", ["a,b", "a b", "a:b", "", "x" * 64])
+def test_a_user_of_the_console_has_a_name_that_every_file_can_hold(name: str) -> None:
+    with pytest.raises(InitError, match="can't be called"):
+        make_plan(replace(ASKED, admin=name), KNOWN, 20000)
