@@ -52,6 +52,11 @@ _ABOUT = {
     "--prompt", "typed", multiple=True, metavar="NAME", help="A user whose password is typed here."
 )
 @click.option("--stdin", is_flag=True, help="Read --prompt's passwords from stdin, a line each.")
+@click.option(
+    "--verifiers",
+    is_flag=True,
+    help="With NAME: also where the file has the right password in clear.",
+)
 @click.option("--md5", is_flag=True, help="With --prompt: store an md5 secret, not SCRAM's.")
 @click.option("--plain", is_flag=True, help="With --prompt: store the password in clear.")
 @click.option(
@@ -68,6 +73,7 @@ def command(
     superusers: bool,
     typed: tuple[str, ...],
     stdin: bool,
+    verifiers: bool,
     md5: bool,
     plain: bool,
     output: str | None,
@@ -90,6 +96,11 @@ def command(
     wanted = Wanted(names, patterns, everybody, superusers)
     is_asked = bool(names or patterns or everybody)
     _check_usage(is_asked, typed, stdin=stdin, md5=md5, plain=plain)
+    if verifiers and (not names or patterns or everybody or typed):
+        raise click.UsageError(
+            "--verifiers is for users by NAME alone: auth_user, and whom user= of an entry names,"
+            " need their password in clear"
+        )
     kind = SecretKind.MD5 if md5 else SecretKind.PLAINTEXT if plain else SecretKind.SCRAM
     if output == STDOUT and (as_json or dry_run):
         raise click.UsageError("--output - prints the secrets: neither --json nor --dry-run")
@@ -111,7 +122,7 @@ def command(
             return _print_lines(secrets, left)
         place = find_userlist(output, config)
         with exclusively(place.file):
-            update = update_of(place.file, secrets, passwords)
+            update = update_of(place.file, secrets, passwords, keep_plain=not verifiers)
             if roles and everybody:
                 left += unknown_to_postgres(update.others, roles)
             is_written = not dry_run and bool(secrets) and update.write(place.config)

@@ -21,6 +21,7 @@ def as_plain(update: Update, left: Iterable[LeftOut], *, is_written: bool) -> di
         "users": update.lines,
         "left_out": list(left),
         "other_users": len(update.others),
+        "warning": update.warning,
     }
 
 
@@ -38,6 +39,8 @@ def print_update(
         style = "warning" if each.by_name else "note"
         out.print(styled(f"{style}: {each.user}: {each.why}", style))
     out.print(printable(_result(update, is_written=is_written, is_dry=is_dry)))
+    if update.warning:
+        out.print(styled(f"warning: {update.warning}", "warning"), soft_wrap=True)
 
 
 def _result(update: Update, *, is_written: bool, is_dry: bool) -> str:

@@ -53,6 +53,17 @@ class Update:
     is_new: bool
     mode: int
     needs_writing: bool
+    only_root_may: bool = False
+
+    @property
+    def warning(self) -> str:
+        """What is to be done by hand, if anything."""
+        if not self.only_root_may:
+            return ""
+        return (
+            f"everybody could read {self.file}, now only root can: give it to the pooler's account"
+            f" before the next RELOAD, chown postgres {self.file}"
+        )
 
     def write(self, beside: str | None = None) -> bool:
         """Whether there was anything to write. Raises: FileError."""
@@ -63,10 +74,15 @@ class Update:
 
 
 def update_of(
-    file: str, secrets: Mapping[str, str], passwords: Mapping[str, str] | None = None
+    file: str,
+    secrets: Mapping[str, str],
+    passwords: Mapping[str, str] | None = None,
+    *,
+    keep_plain: bool = True,
 ) -> Update:
     """What the file, which may be missing, is to become. `passwords` are what secrets have been
-    made of here: a line is left alone that has another salt of the same password.
+    made of here: a line is left alone that has another salt of the same password. Without
+    `keep_plain` a verifier takes the place of a password in clear.
 
     Raises: UserlistError; FileError.
     """
@@ -76,7 +92,9 @@ def update_of(
     kept = {
         user: before[user]
         for user, secret in secrets.items()
-        if user in before and _is_as_good(user, before[user], secret, typed.get(user))
+        if user in before
+        and (keep_plain or not is_plain(before[user]))
+        and _is_as_good(user, before[user], secret, typed.get(user))
     }
     after = {**secrets, **kept}
     edited = edit_userlist(text or "", file, after)
@@ -84,7 +102,16 @@ def update_of(
     others = tuple(user for user in before if user not in after)
     wanted = SECRET if mode is None else mode & GROUP_MAY
     changes = edited != text or wanted != mode
-    return Update(file, edited, lines, others, text is None, wanted, changes)
+    only_root = _only_root_may(file, mode, wanted)
+    return Update(file, edited, lines, others, text is None, wanted, changes, only_root)
+
+
+def _only_root_may(file: str, mode: int | None, wanted: int) -> bool:
+    """Whether the pooler, which is never root, could read it as everybody could, and can't then."""
+    if mode is None or not mode & ~wanted & stat.S_IROTH:
+        return False
+    found = os.stat(file)
+    return (found.st_uid, found.st_gid) == (0, 0)
 
 
 def _read(file: str) -> tuple[str | None, int | None]:

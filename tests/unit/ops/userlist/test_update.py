@@ -51,6 +51,26 @@ def test_the_password_in_clear_of_a_verifier_stays(file: Path) -> None:
     assert status(file, SCRAM) is Status.CHANGED
 
 
+def test_a_verifier_takes_the_place_of_a_right_password_where_that_is_asked_for(
+    file: Path,
+) -> None:
+    file.write_text('"a" "pw" ; the first\n')
+    assert update_of(str(file), {"a": SCRAM}, keep_plain=False).write()
+    assert file.read_text() == f'"a" "{SCRAM}" ; the first\n'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root's file")
+def test_where_only_root_could_read_it_then_it_says_so(file: Path) -> None:
+    file.write_text('"a" "x"\n')
+    file.chmod(0o644)
+    assert "now only root can" in update_of(str(file), {"a": "y"}).warning
+    file.chmod(0o640)
+    assert update_of(str(file), {"a": "y"}).warning == ""
+    os.chown(file, 0, 65534)
+    file.chmod(0o644)
+    assert update_of(str(file), {"a": "y"}).warning == ""
+
+
 def test_another_verifier_of_postgresql_counts_even_if_the_password_is_the_same(
     file: Path,
 ) -> None:
