@@ -10,12 +10,13 @@ import sys
 
 import click
 
-from pgmux.cli.userlist import carried_out, read_password
+from pgmux.cli.passwords import read_password_file, type_password
+from pgmux.cli.userlist import carried_out
 from pgmux.cli.where import json_option, open_server, postgres_options
 from pgmux.ops.auth_setup.report import as_plain, print_outcome
-from pgmux.ops.auth_setup.setup import ROLE, SCHEMA, Setup, SetupError
+from pgmux.ops.auth_setup.setup import ROLE, SCHEMA, Setup
 from pgmux.ops.auth_setup.work import Wish, set_up, undo
-from pgmux.ops.files import exclusively, read_text
+from pgmux.ops.files import exclusively
 from pgmux.ops.printing import terminal, to_json
 from pgmux.ops.severity import exit_code
 from pgmux.ops.userlist.place import find_userlist
@@ -41,8 +42,8 @@ from pgmux.ops.userlist.place import find_userlist
 @click.option("--connection-limit", type=click.IntRange(-1), help="Of the role; -1 is none.")
 @click.option("--superusers", is_flag=True, help="Let the function find superusers.")
 @click.option("--replication", is_flag=True, help="Let the function find replication roles.")
-@click.option("--password-file", metavar="FILE", help="The role's password; else a random one.")
-@click.option("--prompt", is_flag=True, help="Type the role's password.")
+@click.option("--password-file", metavar="FILE", help="Read the role's password there; - is stdin.")
+@click.option("--prompt", is_flag=True, help="Type the role's password; else a random one.")
 @click.option("--rotate", is_flag=True, help="Give the role a new password.")
 @click.option("--replace", is_flag=True, help="Take the place of a function made by others.")
 @click.option("-o", "--output", metavar="FILE", help="The userlist. Else auth_file of the ini.")
@@ -125,10 +126,5 @@ def command(
 def _given(role: str, password_file: str | None, *, prompt: bool) -> str | None:
     """The password that somebody wants the role to have, None for a random one."""
     if prompt:
-        return read_password(role, stdin=False)
-    if password_file is None:
-        return None
-    try:
-        return read_text(password_file).partition("\n")[0].rstrip("\r")
-    except OSError as error:
-        raise SetupError(f"cannot read {password_file}: {error.strerror}") from error
+        return type_password(role, "say --password-file FILE")
+    return None if password_file is None else read_password_file(password_file)

@@ -84,6 +84,12 @@ def key_options(
     )
 
 
+def split(values: dict[str, Any]) -> tuple[Options, dict[str, str | None]]:
+    """The options that every change has, and the rest, keys of the entry."""
+    common = {name: values.pop(name) for name in Options.__slots__}
+    return Options(**common), values
+
+
 def given(keys: Mapping[str, str | None]) -> dict[str, str]:
     """The keys that the command line says."""
     return {key: value for key, value in keys.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pgmux.cli.options import together
-from pgmux.cli.top import log_in
+from pgmux.cli.place import log_in
 from pgmux.cli.where import ask_for, server_parameters
 from pgmux.ops.console.client import describe
 from pgmux.ops.console.connection import ConnectError

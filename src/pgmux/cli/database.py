@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pgmux.cli.change import Options, change_options, given, key_options, perform
+from pgmux.cli.change import Options, change_options, given, key_options, perform, split
 from pgmux.cli.place import type_secret
 from pgmux.config.params import DATABASE_KEYS
 from pgmux.ops.entries.change import Change
@@ -73,12 +73,6 @@ def remove(name: str, force: bool, **rest: Any) -> None:
         return change
 
     perform(options, make)
-
-
-def split(values: dict[str, Any]) -> tuple[Options, dict[str, str | None]]:
-    """The options that every change has, and the rest, keys of the entry."""
-    common = {name: values.pop(name) for name in Options.__slots__}
-    return Options(**common), values
 
 
 def _password_of(user: str, options: Options) -> str | None:

@@ -6,10 +6,13 @@ import getpass
 import io
 import os
 import sys
+from dataclasses import replace
 
 import click
 
 from pgmux.cli.options import no_password_option, together
+from pgmux.ops.console.client import tell
+from pgmux.ops.console.connection import ConnectError, connect
 from pgmux.ops.console.place import Asked, Machine, Place, PlaceError, find_place
 
 # Gives a command the parameters url, host, port, user, no_password and config.
@@ -64,6 +67,22 @@ def ask_password(place: Place) -> str | None:
     user = place.parameters.get("user") or os.environ.get("PGUSER") or "of the pooler"
     host = place.parameters.get("host") or os.environ.get("PGHOST", "")
     return type_secret(f"Password for user {user} at {host}: ")
+
+
+def log_in(place: Place, *, may_ask: bool) -> Place:
+    """Tries the place, before the work begins; with the password that it wants.
+
+    Raises: ConnectError.
+    """
+    try:
+        connect(place.conninfo, tell).close()
+    except ConnectError as error:
+        password = ask_password(place) if error.needs_password and may_ask else None
+        if password is None:
+            raise
+        place = replace(place, parameters={**place.parameters, "password": password})
+        connect(place.conninfo, tell).close()
+    return place
 
 
 def type_secret(prompt: str) -> str | None:

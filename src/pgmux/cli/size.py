@@ -14,8 +14,7 @@ import click
 
 from pgmux.cli.durations import Duration
 from pgmux.cli.options import interval_option
-from pgmux.cli.place import make_streams_tolerant
-from pgmux.cli.top import log_in
+from pgmux.cli.place import log_in, make_streams_tolerant
 from pgmux.cli.where import console_option, find_console, json_option, open_server, postgres_options
 from pgmux.errors import ConfigError
 from pgmux.monitor.console import Console, open_console

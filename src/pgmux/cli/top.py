@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
 from typing import Any
 
 import click
 
 from pgmux.cli.options import interval_option
-from pgmux.cli.place import ask_password, make_streams_tolerant, place_of, place_options
+from pgmux.cli.place import log_in, make_streams_tolerant, place_of, place_options
 from pgmux.monitor.console import open_console
 from pgmux.ops.console.client import describe, tell
-from pgmux.ops.console.connection import ConnectError, connect
+from pgmux.ops.console.connection import ConnectError
 from pgmux.ops.console.place import Place
 from pgmux.ops.severity import INTERRUPTED, UNUSABLE
 from pgmux.ops.top import once
@@ -84,22 +83,6 @@ def require_textual() -> None:
             f"pgmux top needs {missing.name}: pip install 'pgmux[top]'"
             " (--once and --json work without it)"
         ) from missing
-
-
-def log_in(place: Place, *, may_ask: bool) -> Place:
-    """Tries the place, before the terminal is another program's; with the password that it wants.
-
-    Raises: ConnectError.
-    """
-    try:
-        connect(place.conninfo, tell).close()
-    except ConnectError as error:
-        password = ask_password(place) if error.needs_password and may_ask else None
-        if password is None:
-            raise
-        place = replace(place, parameters={**place.parameters, "password": password})
-        connect(place.conninfo, tell).close()
-    return place
 
 
 def follow(place: Place, interval: float) -> int:

@@ -5,14 +5,12 @@ The password is typed, or read from a file; never an argument.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from pgmux.cli.change import Options, change_options, fail, given, key_options, perform
-from pgmux.cli.database import split
-from pgmux.cli.place import type_secret
+from pgmux.cli.change import Options, change_options, fail, given, key_options, perform, split
+from pgmux.cli.passwords import PasswordError, read_password_file, type_password
 from pgmux.cli.where import open_server
 from pgmux.config.params import USER_KEYS
 from pgmux.errors import PgmuxError
@@ -31,9 +29,9 @@ from pgmux.ops.entries.user import (
     tell_of_clients,
     trial_of,
 )
-from pgmux.ops.files import read_text
 from pgmux.ops.server_connection import INSUFFICIENT_PRIVILEGE, ServerError
 
+_ELSE = "use --password-file FILE (- is stdin), or --from-postgres"
 _VERIFIER = "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %s AND rolcanlogin"
 
 
@@ -128,27 +126,14 @@ def remove(name: str, force: bool, **rest: Any) -> None:
 
 
 def _password(name: str, file: str | None, options: Options, *, is_needed: bool) -> str | None:
-    """From the file, or typed twice. Raises: click.UsageError."""
-    if file is not None:
-        try:
-            text = sys.stdin.read() if file == "-" else read_text(file)
-        except OSError as error:
-            fail(options, f"cannot read {file}: {error.strerror}")
-        password = text.partition("\n")[0].rstrip("\r")
-        if not password:
-            fail(options, f"{file}: the first line, which is to be the password, is empty")
-        return password
-    if not is_needed:
-        return None
-    password = "" if options.no_password else type_secret(f"Password for {name}: ") or ""
-    if not password:
-        raise click.UsageError(
-            "the password is needed: type it at a terminal, or use --password-file FILE"
-            " (- is stdin), or --from-postgres"
-        )
-    if type_secret("The same again: ") != password:
-        raise click.UsageError("these are two different passwords")
-    return password
+    """From the file, or typed twice; else the process ends."""
+    try:
+        if file is not None:
+            return read_password_file(file)
+        may_ask = not options.no_password
+        return type_password(name, _ELSE, may_ask=may_ask) if is_needed else None
+    except PasswordError as error:
+        fail(options, str(error))
 
 
 def _secret_of_postgres(

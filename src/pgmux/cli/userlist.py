@@ -11,7 +11,7 @@ from collections.abc import Callable
 import click
 
 from pgmux.auth.secrets import SecretKind
-from pgmux.cli.place import type_secret
+from pgmux.cli.passwords import next_of_stdin, type_password
 from pgmux.cli.where import json_option, open_server, postgres_options
 from pgmux.errors import PgmuxError
 from pgmux.ops.files import exclusively
@@ -113,7 +113,7 @@ def command(
             with open_server(postgres, may_ask=not no_password) as server:
                 roles = read_roles(server)
             secrets, left = choose(roles, wanted)
-        passwords = {user: read_password(user, stdin=stdin) for user in typed}
+        passwords = {user: _password(user, stdin=stdin) for user in typed}
         secrets |= {user: _secret(user, word, kind) for user, word in passwords.items()}
         if typed:
             level = "NOTE" if kind is SecretKind.SCRAM else "WARNING"
@@ -147,23 +147,8 @@ def carried_out(work: Callable[[], int], on_ctrl_c: str) -> int:
         return INTERRUPTED
 
 
-def read_password(user: str, *, stdin: bool, confirm: bool = True) -> str:
-    """The password of a user: a line of stdin, else typed twice. Raises: UserlistError."""
-    shown = printable(user)
-    if stdin:
-        line = sys.stdin.buffer.readline().decode("utf-8", "surrogateescape")
-        password = line.rstrip("\r\n")
-        if not password:
-            raise UserlistError(f"stdin has no line with a password for {shown}")
-        return password
-    first = type_secret(f"Password for user {shown}: ")
-    if first is None:
-        raise UserlistError("there is no terminal to type a password at: say --stdin, a line each")
-    if not first:
-        raise UserlistError(f"no password has been typed for {shown}: nothing is written")
-    if confirm and type_secret("And again: ") != first:
-        raise UserlistError(f"those were two passwords for {shown}: nothing is written")
-    return first
+def _password(user: str, *, stdin: bool) -> str:
+    return next_of_stdin(user) if stdin else type_password(user, "say --stdin, a line each")
 
 
 def _check_usage(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgmux.auth.secrets import SecretKind, parse_secret
+from pgmux.auth.secrets import SecretKind
 from pgmux.config.model import AuthType, Config
 from pgmux.ops.entries.change import Change, Outcome, Refused, Trial
 from pgmux.ops.entries.deployment import Deployment
@@ -20,7 +20,7 @@ from pgmux.ops.entries.server_secret import (
 )
 from pgmux.ops.files import read_text
 from pgmux.ops.userlist.edit import edit_userlist
-from pgmux.ops.userlist.secrets import make_secret, random_password
+from pgmux.ops.userlist.secrets import is_plain, make_secret, random_password
 
 SECTION = "users"
 _OPEN = (AuthType.TRUST, AuthType.ANY)
@@ -177,12 +177,7 @@ def forget_keys(change: Change, name: str, running: Running) -> None:
 
 def plain_passwords(config: Config) -> dict[str, str]:
     """Of users whose password stands in auth_file as it is."""
-    parsed = {user: parse_secret(secret) for user, secret in config.userlist.items()}
-    return {
-        user: config.userlist[user]
-        for user, secret in parsed.items()
-        if secret.kind is SecretKind.PLAINTEXT and not secret.is_empty
-    }
+    return {user: secret for user, secret in config.userlist.items() if is_plain(secret)}
 
 
 def _reasons_against(config: Config, name: str, oneself: str) -> list[str]:

@@ -182,7 +182,7 @@ def test_files_that_cannot_be_written_stay(
 def test_a_password_is_never_an_argument_and_never_asked_for_without_a_terminal(
     deployment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgmux.cli.user.type_secret", lambda prompt: None)
+    monkeypatch.setattr("pgmux.cli.passwords.type_secret", lambda prompt: None)
     made = deployment()
     done = CliRunner().invoke(commands, ["user", "add", "eve", "--config", made.path])
     assert done.exit_code == 2

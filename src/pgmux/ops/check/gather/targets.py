@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.config.model import AUTODB_NAME, Config, Database
 from pgmux.ops.capacity import Place
+from pgmux.ops.userlist.secrets import is_plain
 
 _SOME_DATABASE = "postgres"
 _LOOPBACK = frozenset(("", "localhost", "127.0.0.1", "::1"))
@@ -109,7 +109,7 @@ def _users(config: Config, entry: Database) -> Iterable[tuple[str, str | None]]:
 
 def plain_password(secret: str | None) -> str | None:
     """A password that one can log in with; a verifier isn't one."""
-    return secret if secret and parse_secret(secret).kind is SecretKind.PLAINTEXT else None
+    return secret if secret and is_plain(secret) else None
 
 
 def _parameters(config: Config, place: Place, entry: Database) -> dict[str, str]:
