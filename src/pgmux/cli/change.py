@@ -28,7 +28,7 @@ from pgmux.ops.entries.running import Running
 from pgmux.ops.entries.user import plain_passwords
 from pgmux.ops.files import exclusively
 from pgmux.ops.printing import printable, to_json
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
+from pgmux.ops.severity import UNUSABLE, exit_code
 
 BREAKS = "\n\t"  # what libpq puts into its messages
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -99,8 +99,6 @@ def perform(options: Options, make: Make) -> NoReturn:
     """Carries out what `make` edits, prints it, and exits."""
     try:
         outcome = _perform(options, make)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     except (PgmuxError, ValueError) as error:
         fail(options, str(error))
     _print(options, outcome)

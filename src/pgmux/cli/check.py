@@ -26,7 +26,7 @@ from pgmux.ops.check.report import json_of, print_outside, print_report
 from pgmux.ops.check.rules import OUTSIDE_RULES, RULES
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerConnection, ServerError
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE, exit_code
+from pgmux.ops.severity import UNUSABLE, exit_code
 
 
 @click.command("check")
@@ -74,16 +74,13 @@ def command(
     pgmux check pgbouncer.ini --postgres 'host=db user=postgres' --console 'host=pooler port=6432'
     pgmux check --from db.example.com:6432       what answers there, without a login
     """
-    try:
-        if place is not None:
-            look_from_outside(place, user, as_json=as_json)
-        collected = Collected(config_file)
-        config = look(collected, config_file, env_files, compose_files)
-        evidence = ask(collected, config, postgres, console, may_ask=not no_password)
-        is_known = any((evidence.config, evidence.console, evidence.servers))
-        finish(judge(evidence, RULES), is_known=is_known, as_json=as_json)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    if place is not None:
+        look_from_outside(place, user, as_json=as_json)
+    collected = Collected(config_file)
+    config = look(collected, config_file, env_files, compose_files)
+    evidence = ask(collected, config, postgres, console, may_ask=not no_password)
+    is_known = any((evidence.config, evidence.console, evidence.servers))
+    finish(judge(evidence, RULES), is_known=is_known, as_json=as_json)
 
 
 def look(

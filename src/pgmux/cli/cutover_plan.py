@@ -33,7 +33,7 @@ from pgmux.ops.cutover.plan.judge import Plan, judge
 from pgmux.ops.cutover.plan.target import Target
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerConnection, ServerError
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE
+from pgmux.ops.severity import UNUSABLE
 
 DOES_NOT_FIT = 1
 
@@ -82,8 +82,6 @@ def plan(
     except (NoPlace, ServerError) as error:
         tell(f"pgmux cutover: {error}")
         sys.exit(UNUSABLE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(report.json_of(made))
     elif as_markdown:

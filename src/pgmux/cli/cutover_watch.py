@@ -29,7 +29,7 @@ from pgmux.ops.cutover.look import Looker
 from pgmux.ops.cutover.names import Exceptions
 from pgmux.ops.cutover.progress import Progress
 from pgmux.ops.cutover.recording import Recorder, RecordingError
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE
+from pgmux.ops.severity import UNUSABLE
 
 MESSAGE = "Ctrl-C ends"
 
@@ -122,8 +122,6 @@ def run(task: Task) -> None:
     except (NoPlace, RecordingError) as error:
         tell(f"pgmux cutover: {error}")
         sys.exit(UNUSABLE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     sys.exit(0 if task.is_silent else code)
 
 

@@ -24,7 +24,7 @@ from pgmux.ops.init.plan import Plan, let_in, make_plan
 from pgmux.ops.init.values import Asked
 from pgmux.ops.printing import printable, to_json
 from pgmux.ops.server_connection import ServerError, read_conninfo
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
+from pgmux.ops.severity import UNUSABLE, Severity, exit_code
 
 HTTP_LISTEN = "127.0.0.1:9127"
 
@@ -103,8 +103,6 @@ def command(
         if not dry_run:
             _make_directory(asked.directory)
             write_files(plan.files, overwrite=force)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(INTERRUPTED)
     except (PgmuxError, OSError) as error:
         click.echo(f"ERROR {printable(str(error), keep=chr(10))}", err=True)
         sys.exit(UNUSABLE)

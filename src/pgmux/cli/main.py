@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 import click
 
 from pgmux import __version__, _pure
+from pgmux.ops.severity import INTERRUPTED
 
 COMMANDS = {
     "auth-setup": "Make the role and the function that auth_query needs, in PostgreSQL.",
@@ -42,6 +44,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"pgmux.cli.{cmd_name.replace('-', '_')}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Ctrl-C ends every command alike, those apart that have something to say then."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            sys.exit(INTERRUPTED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -123,8 +123,6 @@ def command(
     except ServerError as error:
         tell(str(error))
         sys.exit(UNUSABLE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     rooms = _rooms(observed.observation, reader, keep_free)
     plan = make_plan(observed.observation, at.place, rooms, wishes, lower=lower)
     sys.exit(_finish(plan, observed, find, as_json=as_json))

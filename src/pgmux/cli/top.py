@@ -16,7 +16,7 @@ from pgmux.monitor.console import open_console
 from pgmux.ops.console.client import describe, tell
 from pgmux.ops.console.connection import ConnectError
 from pgmux.ops.console.place import Place
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE
+from pgmux.ops.severity import UNUSABLE
 from pgmux.ops.top import once
 from pgmux.ops.top.panes import PANES
 from pgmux.ops.top.watch import FAILURES, Watch
@@ -66,8 +66,6 @@ def command(
     except (ConnectError, *FAILURES) as error:
         tell(describe(error, place))
         sys.exit(UNUSABLE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(once.to_json(picture))
     else:
