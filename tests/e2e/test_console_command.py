@@ -17,9 +17,9 @@ import pexpect
 import psycopg
 import pytest
 
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
 CONSOLE = (sys.executable, "-P", "-m", "pgmux", "console")
@@ -43,7 +43,7 @@ def start_pooler(postgres: EmbeddedPostgres, kind: str) -> PoolerProcess:
             "stats_users": "looker",
             "pool_mode": "transaction",
         },
-        command=PGMUX if kind == "pgmux" else (str(require_tool("pgbouncer")),),
+        command=command_of(kind),
     )
 
 

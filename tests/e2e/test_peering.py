@@ -5,7 +5,6 @@ PGMUX_PGBOUNCER=/path/to/pgbouncer names one; older ones than 1.21 have keys of 
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
@@ -24,7 +23,7 @@ from pgmux.wire.parse import BackendKeyData, parse_backend_key_data
 from tests.fixtures.blackhole import blackhole
 from tests.fixtures.pooler import DEFAULTS, Pooler
 from tests.fixtures.raw import RawClient, error_of
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 from tests.fixtures.waiting import wait_until
 
 QUERY_CANCELED = "57014"
@@ -149,7 +148,7 @@ def test_a_request_reaches_its_client_by_way_of_another_pooler(
 
 @pytest.fixture
 def pgbouncer() -> str:
-    path = os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer"))
+    path = require_pgbouncer()
     said = subprocess.run([path, "-V"], capture_output=True, text=True, check=True).stdout
     version = re.match(r"PgBouncer (\d+)\.(\d+)", said)
     assert version is not None, said

@@ -15,10 +15,10 @@ import pexpect
 import pyte
 import pytest
 
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures.load import Application, running_load
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
 TOP = (sys.executable, "-P", "-m", "pgmux", "top")
@@ -43,7 +43,7 @@ def start_pooler(postgres: EmbeddedPostgres, kind: str) -> PoolerProcess:
             "pool_mode": "transaction",
             "default_pool_size": 2,
         },
-        command=PGMUX if kind == "pgmux" else (str(require_tool("pgbouncer")),),
+        command=command_of(kind),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from psycopg.rows import dict_row
 
 from pgmux.ops.pooler import PGMUX, PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 
 ENGINE = "django.db.backends.postgresql"
 
@@ -79,7 +78,7 @@ def pgbouncer_front(
     postgres: EmbeddedPostgres, users: Mapping[str, str] | None = None, **settings: object
 ) -> Front:
     """PgBouncer; the test skips where there is none."""
-    path = os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer"))
+    path = require_pgbouncer()
     front = _front(postgres, (path,), users or {}, settings)
     said = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
     front.version = said.partition("\n")[0]

@@ -7,7 +7,6 @@ connection prepared is not where it runs next, and what another prepared is.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,7 @@ from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from pgmux_apps.sqlalchemy import get_db_connect_args, get_db_url, get_sqlalchemy_pool_config
 from tests.fixtures.certificates import Authority
 from tests.fixtures.pooler import MakePooler, Pooler
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 from tests.fixtures.waiting import wait_until
 
 Environ = Mapping[str, str]
@@ -53,7 +52,7 @@ def pgbouncer(postgres: EmbeddedPostgres) -> Iterator[PoolerProcess]:
 
 
 def start_pgbouncer(postgres: EmbeddedPostgres, **settings: object) -> PoolerProcess:
-    program = os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer"))
+    program = require_pgbouncer()
     version = subprocess.check_output([program, "-V"], text=True).split()[1]
     if tuple(map(int, version.split(".")[:2])) >= (1, 21):
         settings["max_prepared_statements"] = 0

@@ -6,7 +6,6 @@ with another one. Of an older one only what both have is compared; of 1.25.2 eve
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from pgmux.wire import build
 from pgmux.wire.parse import parse_data_row, parse_error_response, parse_row_description
 from tests.fixtures.raw import Message, RawClient
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 
 TARGET = (1, 25, 2)
 
@@ -384,7 +383,7 @@ class Side:
 @pytest.fixture(scope="module")
 def pgbouncer() -> tuple[Path, tuple[int, ...]]:
     """Its path and version."""
-    path = Path(os.environ.get("PGMUX_PGBOUNCER") or require_tool("pgbouncer"))
+    path = Path(require_pgbouncer())
     said = subprocess.run([path, "-V"], capture_output=True, text=True, check=True).stdout
     version = re.match(r"PgBouncer (\d+)\.(\d+)\.(\d+)", said)
     assert version is not None, said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import pytest
 
@@ -11,12 +10,12 @@ from pgmux.monitor.console import Console, ConsoleGone, ConsoleRefused, open_con
 from pgmux.ops.pooler import PGMUX, PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures.pooler import MakePooler
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 from tests.fixtures.waiting import wait_until
 
 
 def pgbouncer() -> str:
-    return os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer"))
+    return require_pgbouncer()
 
 
 @pytest.mark.parametrize("which", ["pgmux", "PgBouncer"])

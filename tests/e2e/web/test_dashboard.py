@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import threading
@@ -20,7 +19,7 @@ from pgmux.ops.pooler import PoolerProcess, is_listening
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures.browser import TIMEOUT, OpenPage
 from tests.fixtures.pooler import MakePooler, Pooler
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.web import HOST, RunWeb, WebProcess
 
@@ -156,7 +155,7 @@ def test_a_web_process_that_goes_and_comes_back_is_joined_again(
 def test_pgbouncer_is_shown_with_what_it_has(
     postgres: EmbeddedPostgres, web: RunWeb, open_page: OpenPage
 ) -> None:
-    pgbouncer = os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer"))
+    pgbouncer = require_pgbouncer()
     with PoolerProcess(
         port=find_free_port(),
         databases={"shop": f"host={postgres.host} port={postgres.port} dbname=postgres"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from pgmux.ops.pooler import PGMUX, PoolerProcess, is_listening
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.e2e.pools.clients import Connect
 from tests.fixtures.pooler import MakePooler
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer, require_tool
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.web import HOST, RunWeb, request, value
 
@@ -49,7 +48,7 @@ databases_current_connections databases_pool_size
 
 
 def pgbouncer() -> str:
-    return os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer"))
+    return require_pgbouncer()
 
 
 @pytest.fixture(params=["pgmux", "PgBouncer"])

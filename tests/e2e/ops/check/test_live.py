@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 
 SECRET = "hush-hush"
 LOOKUP = """
@@ -61,7 +61,7 @@ def pooler(server: EmbeddedPostgres, kind: str) -> Iterator[PoolerProcess]:
             "default_pool_size": 25,
             "auth_query": "SELECT * FROM look.up($1)",
         },
-        command=PGMUX if kind == "pgmux" else (str(require_tool("pgbouncer")),),
+        command=command_of(kind),
     ) as started:
         for database in ("shop", "admin"):
             dsn = f"host={started.host} port={started.port} dbname={database} user=app"

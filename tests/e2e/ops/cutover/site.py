@@ -16,10 +16,10 @@ import pytest
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures.postgres import Role
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
 TIMEOUT = 20.0  # seconds
@@ -135,7 +135,7 @@ def start_pooler(
             "default_pool_size": 2,
             "server_login_retry": 1,
         },
-        command=PGMUX if kind == "pgmux" else (str(require_tool("pgbouncer")),),
+        command=command_of(kind),
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 
 SECRET = "top secret"
 Done = subprocess.CompletedProcess[str]
@@ -82,10 +82,6 @@ Deploy = Callable[..., Deployed]
 def deployed(
     postgres: EmbeddedPostgres, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Deployed]:
-    pgbouncer = os.environ.get("PGMUX_TEST_PGBOUNCER")  # of another version
-    command = PGMUX
-    if request.param == "pgbouncer":
-        command = (pgbouncer or str(require_tool("pgbouncer")),)
     where = f"host={postgres.host} port={postgres.port}"
     pooler = PoolerProcess(
         port=find_free_port(),
@@ -97,7 +93,7 @@ def deployed(
             "pool_mode": "transaction",
             "server_login_retry": 1,
         },
-        command=command,
+        command=command_of(request.param),
     )
     with pooler:
         yield Deployed(pooler, tmp_path)

@@ -16,9 +16,9 @@ import pytest
 
 from pgmux.ops.account import unprivileged_account
 from pgmux.ops.installation import give_to, make_directory
-from pgmux.ops.pooler import PGMUX, end, is_listening
+from pgmux.ops.pooler import end, is_listening
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
 COMMAND = (sys.executable, "-P", "-m", "pgmux")
@@ -79,7 +79,7 @@ def test_a_pooler_runs_on_the_files_as_they_stand(
     assert said["max_connections"] == 200
     assert "SCRAM-SHA-256$" not in init.stdout + init.stderr
     assert place.run("run", "--check", str(place.ini)).returncode == 0
-    command = list(PGMUX) if kind == "pgmux" else [str(require_tool("pgbouncer"))]
+    command = list(command_of(kind))
     account = unprivileged_account()
     become = ["-u", account.pw_name] if account else []
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ import pytest
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures.pooler import MakePooler, Pooler
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import require_pgbouncer
 
 COMMAND = (sys.executable, "-m", "pgmux", "loadtest")
 # Nobody knows how busy the machine is.
@@ -78,7 +78,7 @@ def pgbouncer(postgres: EmbeddedPostgres) -> Iterator[PoolerProcess]:
             "default_pool_size": 4,
             "max_client_conn": 8,
         },
-        command=(os.environ.get("PGMUX_PGBOUNCER") or str(require_tool("pgbouncer")),),
+        command=(require_pgbouncer(),),
     ) as process:
         yield process
 

@@ -21,10 +21,10 @@ from pgmux.config.problems import Problems
 from pgmux.ops.entries.ini_edit import IniEdit
 from pgmux.ops.entries.texts import EditedTexts
 from pgmux.ops.files import read_text
-from pgmux.ops.pooler import PGMUX, PoolerProcess
+from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.e2e.ops.sizing.known_load import arriving, returning
-from tests.fixtures.tools import require_tool
+from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
 SIZE = (sys.executable, "-P", "-m", "pgmux", "size")
@@ -80,7 +80,7 @@ def start_pooler(postgres: EmbeddedPostgres, kind: str) -> PoolerProcess:
             "default_pool_size": 5,
             "admin_users": "postgres",
         },
-        command=PGMUX if kind == "pgmux" else (str(require_tool("pgbouncer")),),
+        command=command_of(kind),
     )
 
 
