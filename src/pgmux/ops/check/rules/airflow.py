@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pgmux.config.model import Config
-from pgmux.ops.check.behind import targets_at_pooler
 from pgmux.ops.check.deployed import (
     Route,
     at_transaction_pool,
@@ -20,6 +19,7 @@ from pgmux.ops.check.deployed import (
 )
 from pgmux.ops.check.evidence import Evidence
 from pgmux.ops.check.facts.environment import Program, Role, Target
+from pgmux.ops.check.pooled_programs import targets_at_pooler
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.severity import Severity
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pgmux.ops.check.behind import parameters, statements, variables
 from pgmux.ops.check.deployed import at_transaction_pool, untracked_because
 from pgmux.ops.check.evidence import Evidence
 from pgmux.ops.check.facts.environment import Program, Target
+from pgmux.ops.check.pooled_programs import parameters, statements, variables
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.severity import Severity
 

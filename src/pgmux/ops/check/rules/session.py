@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from pgmux.config.model import Config
-from pgmux.ops.check.behind import parameters, programs, services, statements, variables
 from pgmux.ops.check.deployed import Pooler, Route, at_transaction_pool, pooler_of, route
 from pgmux.ops.check.evidence import Evidence
 from pgmux.ops.check.facts.environment import Program, Target
 from pgmux.ops.check.gather.applications import target_of_command
+from pgmux.ops.check.pooled_programs import parameters, programs, services, statements, variables
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.severity import Severity
 from pgmux.session.varcache import accepted

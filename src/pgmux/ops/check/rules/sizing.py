@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pgmux.config.model import Config, Database
 from pgmux.daemon.limits import expected_files
-from pgmux.ops.check.behind import targets_at_pooler, variables
 from pgmux.ops.check.deployed import entries, pooler_service, programs_of, server_service
 from pgmux.ops.check.evidence import Evidence
 from pgmux.ops.check.facts.environment import Program, Role
+from pgmux.ops.check.pooled_programs import targets_at_pooler, variables
 from pgmux.ops.check.rule import Found, rule
 from pgmux.ops.severity import Severity
 
