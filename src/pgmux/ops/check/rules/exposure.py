@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pgmux.auth.secrets import SecretKind, parse_secret
 from pgmux.config.hba import ConnectionType, HbaMethod, HbaRule
 from pgmux.config.model import AuthType, Config, SslMode
-from pgmux.ops.check.deployed import Route, entries, pooler_program, route, targets_of
+from pgmux.ops.check.deployed import Route, entries, pooler_of, pooler_program, route, targets_of
 from pgmux.ops.check.evidence import Evidence
 from pgmux.ops.check.facts.environment import Role
 from pgmux.ops.check.facts.files import FileKind
@@ -141,13 +141,31 @@ def readable_secret(evidence: Evidence) -> Iterator[Found]:
 @rule("EXPO004", Severity.ERROR, "a user with an empty password", needs=("config",))
 def empty_password(evidence: Evidence) -> Iterator[Found]:
     config = _config(evidence)
+    methods = _methods(config)
+    if not methods:
+        return
+    lets_in = "trust" in methods or ("scram-sha-256" in methods and not _is_pgmux(evidence))
+    what = "lets in whoever gives none" if lets_in else "lets nobody in by it"
     for name, secret in config.userlist.items():
         if not secret:
             yield Found(
-                f'"{name}" has an empty password in auth_file',
+                f'"{name}" has an empty password in auth_file, and {" or ".join(methods)} {what}',
                 f"give {name} one in PostgreSQL, then: pgmux userlist",
                 config.settings.auth_file or "",
+                None if lets_in else Severity.WARNING,
             )
+
+
+def _methods(config: Config) -> list[str]:
+    """By which auth_file's secrets may be asked for; cert, peer and the like need the names only.
+    PgBouncer refuses empty passwords by md5 and plain, and takes one that SCRAM proves.
+    """
+    asked = {str(config.settings.auth_type), *(str(line.method) for line in config.hba)}
+    return sorted(asked & {"trust", "plain", "password", "md5", "scram-sha-256"})
+
+
+def _is_pgmux(evidence: Evidence) -> bool:
+    return pooler_of(evidence).is_pgmux is True
 
 
 @rule("EXPO008", Severity.WARNING, "applications with the console's rights", needs=("config",))

@@ -57,8 +57,8 @@ CASES = {
     ),
     "EXPO004": Case(
         bad=Evidence("pgbouncer.ini", config=config_of(INI, '"postgres" ""\n"app" "x"\n')),
-        good=Evidence("pgbouncer.ini", config=config_of(INI, '"postgres" "secret"\n')),
-        says=("postgres", "userlist.txt"),
+        good=evidence("auth_type = cert\nclient_tls_sslmode = verify-full\n", '"postgres" ""\n'),
+        says=("postgres", "userlist.txt", "md5 lets nobody in"),
     ),
     "EXPO008": Case(
         bad=evidence("admin_users = app\n"),
