@@ -63,10 +63,10 @@ def _server(
     for database in databases:
         own = [_pool(config, database, user) for user in _users(database, users_of)]
         limit = config.max_db_connections(database) or math.inf
-        by_database += min(limit, sum(pool.most for pool in own))
+        by_database += min(limit, sum(min(pool.most, _limit(config, pool.user)) for pool in own))
+        for pool in own:
+            by_user[pool.user] = by_user.get(pool.user, 0.0) + min(pool.most, limit)
         pools += own
-    for pool in pools:
-        by_user[pool.user] = by_user.get(pool.user, 0.0) + pool.most
     return ServerCapacity(place, tuple(pools), min(by_database, _limited(config, by_user)))
 
 
@@ -76,10 +76,14 @@ def _users(database: Database, users_of: UsersOf) -> Collection[str]:
 
 def _pool(config: Config, database: Database, user: str) -> PoolCapacity:
     size = config.pool_size(database, user) or math.inf
-    return PoolCapacity(database.name, user, size, config.reserve_pool_size(database, user))
+    is_used = config.settings.reserve_pool_timeout > 0
+    reserve = config.reserve_pool_size(database, user) if is_used else 0
+    return PoolCapacity(database.name, user, size, reserve)
 
 
 def _limited(config: Config, by_user: Mapping[str, float]) -> float:
-    return sum(
-        min(config.max_user_connections(user) or math.inf, most) for user, most in by_user.items()
-    )
+    return sum(min(_limit(config, user), most) for user, most in by_user.items())
+
+
+def _limit(config: Config, user: str) -> float:
+    return config.max_user_connections(user) or math.inf

@@ -33,6 +33,19 @@ def test_limits_of_databases_and_users_cut_it_off() -> None:
     assert most(databases + MAIN + "max_user_connections = 10\n", "x", "y") == {("db1", 5432): 20}
 
 
+def test_limits_of_databases_and_of_users_hold_together() -> None:
+    ini = (
+        "[databases]\na = host=db1 max_db_connections=10\nb = host=db1\n"
+        "[users]\nu = max_user_connections=5\n[pgbouncer]\ndefault_pool_size = 20\n"
+    )
+    assert most(ini, "u", "v") == {("db1", 5432): 10 + (5 + 20)}  # of a; of b
+
+
+def test_no_reserve_is_opened_where_nobody_can_wait_for_it() -> None:
+    ini = "[databases]\na = host=db1\n" + MAIN + "reserve_pool_timeout = 0\n"
+    assert most(ini, "u") == {("db1", 5432): 20}
+
+
 def test_a_pool_without_a_limit_has_none() -> None:
     ini = "[databases]\na = host=db1 pool_size=0\n" + MAIN
     assert most(ini) == {("db1", 5432): math.inf}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pgmux.ops.check.facts.server import RoleFacts
 from pgmux.ops.check.judge import judge
 from pgmux.ops.check.rule import Rule
 from pgmux.ops.check.rules import OUTSIDE_RULES, RULES
+from pgmux.ops.severity import Severity
 from tests.unit.ops.check.cases import CASES, Case
+from tests.unit.ops.check.cases.live import INI, evidence, server
 
 DOCUMENT = "docs/checks.md"
 ALL = RULES + OUTSIDE_RULES
@@ -44,3 +47,18 @@ def test_a_rule_without_its_evidence_is_reported_as_not_checked() -> None:
     report = judge(bare, [rule])
     assert (report.findings, report.good) == ((), ())
     assert report.unchecked == (("EXPO004", ("config",)),)
+
+
+USERS = "".join(f'"{name}" "x"\n' for name in ("app", "report", "job", "etl", "ops"))
+
+
+@pytest.mark.parametrize(("size", "severity"), [(20, Severity.WARNING), (98, Severity.ERROR)])
+def test_pools_that_each_user_would_have_to_fill_are_no_error(
+    size: int, severity: Severity
+) -> None:
+    (rule,) = [each for each in RULES if each.id == "SIZE001"]
+    roles = [RoleFacts(name) for name in ("app", "report", "job", "etl", "ops")]
+    ini = f"{INI}default_pool_size = {size}\n"
+    (found,) = judge(evidence(server(roles=roles), ini=ini, userlist=USERS), [rule]).findings
+    assert found.severity is severity
+    assert f"{5 * size}  all pools" in found.evidence

@@ -72,6 +72,7 @@ class ConsoleFacts:
             Settings(
                 default_pool_size=limits.default_pool_size,
                 reserve_pool_size=limits.reserve_pool_size,
+                reserve_pool_timeout=limits.reserve_pool_timeout,
                 max_db_connections=limits.max_db_connections,
                 max_user_connections=limits.max_user_connections,
                 max_client_conn=limits.max_client_conn,

@@ -38,7 +38,19 @@ def pools_against_max_connections(evidence: Evidence) -> Iterator[Found]:
         if capacity.most <= left * NEAR:
             continue
         text = _arithmetic(evidence, server, capacity, server.activity)
-        yield Found(text, *_judged(capacity, server.activity, left, server.place))
+        advice, severity = _judged(capacity, server.activity, left)
+        if severity is Severity.ERROR and not _is_sure(evidence, capacity, server.activity):
+            severity = Severity.WARNING
+        yield Found(text, advice, server.place, severity)
+
+
+def _is_sure(evidence: Evidence, capacity: ServerCapacity, activity: Activity) -> bool:
+    """Not where it takes that each user of auth_file comes to every database."""
+    largest: dict[str, float] = {}
+    for pool in capacity.pools:
+        largest[pool.database] = max(pool.most, largest.get(pool.database, 0.0))
+    ordinary = activity.max_connections - activity.reserved
+    return evidence.console is not None or sum(largest.values()) > ordinary
 
 
 def _left(evidence: Evidence, activity: Activity) -> int:
@@ -53,26 +65,23 @@ def _direct(evidence: Evidence, activity: Activity) -> int | None:
     return activity.connections - activity.pooler_connections
 
 
-def _judged(
-    capacity: ServerCapacity, activity: Activity, left: int, place: str
-) -> tuple[str, str, Severity]:
-    """Advice, where, severity."""
+def _judged(capacity: ServerCapacity, activity: Activity, left: int) -> tuple[str, Severity]:
+    """Advice, severity."""
     if math.isinf(capacity.most):
-        return ("a pool_size of 0 is no limit: give each database one", place, Severity.ERROR)
+        return ("a pool_size of 0 is no limit: give each database one", Severity.ERROR)
     ordinary = activity.max_connections - activity.reserved
     if capacity.most > ordinary:
         return (
             f"{_HELP}: all pools together at most {ordinary:,}, less those who bypass; or raise"
             " max_connections (a restart of PostgreSQL); pgmux size says what is needed",
-            place,
             Severity.ERROR,
         )
     if capacity.most > left:
         advice = (
             f"have those who bypass go through the pooler, or {_HELP}: at most {max(left, 0):,}"
         )
-        return advice, place, Severity.WARNING
-    return (f"it fits, with {left - int(capacity.most):,} to spare", place, Severity.NOTE)
+        return advice, Severity.WARNING
+    return (f"it fits, with {left - int(capacity.most):,} to spare", Severity.NOTE)
 
 
 def _arithmetic(
@@ -136,11 +145,12 @@ def _assumptions(evidence: Evidence, capacity: ServerCapacity) -> Iterator[str]:
     if evidence.console is not None:
         yield f"{_INDENT}(a pool per database and user, as seen since the pooler's start)"
         return
-    yield f"{_INDENT}(a pool per database and user; the users are those of auth_file)"
+    yield f"{_INDENT}(a pool per database and user, if every user of auth_file comes to each;"
+    yield f"{_INDENT}which do, the console would tell: --console)"
     config = config_in_force(evidence)
     entries = [config.databases.get(pool.database) for pool in capacity.pools] if config else []
     if config and any(entry and is_looked_up(config, entry) for entry in entries):
-        yield f"{_INDENT}(whom auth_query lets in besides, the console would tell: --console)"
+        yield f"{_INDENT}(and there are those whom auth_query lets in)"
 
 
 def _line(sign: str, number: float, label: str) -> str:
