@@ -21,6 +21,7 @@ from pgmux.ops.cutover.pooler_look import (
     FAILURES,
     PoolerLook,
     Server,
+    follows_prepared,
     look_at_pooler,
     read_servers,
     servers_at,
@@ -92,6 +93,15 @@ class Looker:
             self._servers = self._ask_servers(self._console)
         pids, _ = _of_pooler(server, self._servers)
         return read_activity(server, pids), pids
+
+    def follows_prepared(self) -> bool | None:
+        """Whether the pooler tracks prepared statements; None where it can't be asked."""
+        if self._console is None:
+            return None
+        try:
+            return self._runner.run(follows_prepared(self._console))
+        except FAILURES:
+            return None  # `read` says why
 
     def _ask_pooler(self) -> tuple[PoolerLook | None, str]:
         if self._console is None:

@@ -99,6 +99,14 @@ async def read_servers(console: Console) -> tuple[Server, ...]:
     )
 
 
+async def follows_prepared(console: Console) -> bool:
+    """Whether it tracks what clients prepare by the protocol, as its transaction pools need: from
+    PgBouncer 1.21 on, and not where max_prepared_statements is 0. Raises: one of FAILURES.
+    """
+    settings = read_pairs("CONFIG", await console.query("SHOW CONFIG"), "key", "value")
+    return settings.get("max_prepared_statements", "0") != "0"
+
+
 async def _read_errors(console: Console) -> int | None:
     """What clients were told since the start; None where the console doesn't tell."""
     rows = await console.query_optional("SHOW ERRORS")

@@ -61,6 +61,7 @@ def observed(*apps: AppObserved, signs: tuple[Sign, ...] = (), **more: Any) -> O
         replicas=(),
         unread_databases=(),
         pooler_error="",
+        follows_prepared=None,
     )
     return replace(found, **more)
 
@@ -228,6 +229,14 @@ def test_what_wasnt_seen_is_said() -> None:
     for said in ("GRANT pg_monitor", "temporary tables: secret", "console: gone", "Only 1 look"):
         assert said in " ".join(text.split())
     assert "Nobody connects directly." in shown(plan(observed()))
+
+
+def test_a_pooler_that_breaks_prepared_statements_is_said() -> None:
+    said = "doesn't track prepared statements"
+    assert said in " ".join(shown(plan(observed(app("web"), follows_prepared=False))).split())
+    for fine in (True, None):
+        found = observed(app("web"), follows_prepared=fine)
+        assert said not in " ".join(shown(plan(found)).split())
 
 
 def test_the_markdown_is_a_checklist_that_names_cannot_break() -> None:

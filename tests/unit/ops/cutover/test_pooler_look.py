@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from unittest.mock import AsyncMock
+
+import pytest
+
+from pgmux.monitor.console import Console
 from pgmux.ops.cutover.look import count_apps
 from pgmux.ops.cutover.names import App
-from pgmux.ops.cutover.pooler_look import Server, servers_at
+from pgmux.ops.cutover.pooler_look import Server, follows_prepared, servers_at
 from tests.unit.ops.cutover.connected import connected
 
 HERE, THERE = ("10.0.0.1", 5432), ("10.0.0.2", 5432)
@@ -43,3 +49,15 @@ def test_the_same_application_is_counted_on_both_sides() -> None:
     ]
     assert counts[0].addresses == ("10.0.0.7", "local")
     assert counts[1].is_superuser
+
+
+@pytest.mark.parametrize(("value", "follows"), [(None, False), ("0", False), ("200", True)])
+def test_a_pooler_without_the_setting_tracks_no_prepared_statements(
+    value: str | None, follows: bool
+) -> None:
+    console = AsyncMock(spec=Console)
+    settings = {"pool_mode": "transaction", "max_prepared_statements": value}
+    console.query.return_value = [
+        {"key": key, "value": told} for key, told in settings.items() if told is not None
+    ]
+    assert asyncio.run(follows_prepared(console)) is follows

@@ -42,7 +42,10 @@ class AppObserved:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`connections`: of everybody at peak; `others` of applications that aren't told one by one."""
+    """`connections`: of everybody at peak; `others` of applications that aren't told one by one.
+
+    `follows_prepared`: whether the pooler tracks prepared statements; None where it isn't known.
+    """
 
     place: str
     seconds: float
@@ -59,6 +62,7 @@ class Observed:
     replicas: tuple[Replica, ...]
     unread_databases: tuple[str, ...]
     pooler_error: str
+    follows_prepared: bool | None
 
 
 def observe(looker: Looker, server: ServerConnection, seconds: float, interval: float) -> Observed:
@@ -95,6 +99,7 @@ def observe(looker: Looker, server: ServerConnection, seconds: float, interval: 
         replicas=read_replicas(server),
         unread_databases=tuple(unread),
         pooler_error=looker.error,
+        follows_prepared=looker.follows_prepared(),
     )
 
 

@@ -79,6 +79,13 @@ def _remarks(plan: Plan) -> Iterable[str]:
             f"The pooler's console: {seen.pooler_error}. Its own connections are counted as"
             " direct ones."
         )
+    if seen.follows_prepared is False:
+        yield (
+            "The pooler doesn't track prepared statements: in its transaction and statement pools"
+            " asyncpg, JDBC, psycopg 3 and others fail that prepare by themselves. Before they"
+            " move: max_prepared_statements = 200 (pgmux, PgBouncer from 1.21 on), or off in the"
+            " driver."
+        )
     if seen.unread_databases:
         names = ", ".join(map(printable, seen.unread_databases))
         yield f"Not looked into for temporary tables: {names}."

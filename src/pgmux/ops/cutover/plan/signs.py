@@ -19,7 +19,7 @@ MOST_ROWS = 1000
 MOST_DATABASES = 20  # that are logged in to, to look for temporary tables
 UNSEEN = (
     "SET ROLE, what was SET before the newest statement, statements prepared by the protocol,"
-    " LISTEN before the newest statement, cursors WITH HOLD"
+    " LISTEN before the newest statement, cursors WITH HOLD, settings by options= at login"
 )
 
 
