@@ -52,7 +52,9 @@ def test_the_firewall_s_table_closes_what_listens_everywhere(site: Site, place: 
     run(*site.network.inside, nft, "delete", "table", "inet", "database")
 
 
-@pytest.mark.parametrize("rule", re.findall(r"^ufw ((?:allow|deny) .*)$", PAGE, re.MULTILINE))
+@pytest.mark.parametrize(
+    "rule", re.findall(r"^ufw ((?:prepend )?(?:allow|deny) .*)$", PAGE, re.MULTILINE)
+)
 @needs_networks  # and so root, whom ufw asks for
 def test_ufw_knows_the_rules(rule: str) -> None:
     ufw = require_tool("ufw")
