@@ -15,8 +15,17 @@ from pgmux.ops.check.gather.targets import entries_of, places_of
 
 
 def config_in_force(evidence: Evidence) -> Config | None:
-    """What the pooler runs with, as far as pools go; the file's where the console wasn't asked."""
-    return evidence.console.config() if evidence.console else evidence.config
+    """What the pooler runs with, as far as pools go; the file's where the console wasn't asked.
+
+    [users] is the file's also of PgBouncer: its SHOW USERS repeats pool_size and reserve_pool_size
+    of one user for those after it that have none.
+    """
+    console, config = evidence.console, evidence.config
+    if console is None:
+        return config
+    if config is not None and not console.is_pgmux:
+        return replace(console.config(), users=config.users)
+    return console.config()
 
 
 def capacity_at(evidence: Evidence, server: ServerFacts) -> ServerCapacity | None:
@@ -38,10 +47,11 @@ def entries_at(config: Config, server: ServerFacts) -> list[Database]:
 
 
 def _users_of(evidence: Evidence, server: ServerFacts) -> UsersOf:
-    console = evidence.console
-    if console is not None:
-        return lambda database: console.users_of(database.name)
-    return lambda database: _by_userlist(evidence, server)
+    if evidence.console is not None:
+        seen = evidence.console.users_by_database()
+        return lambda database: seen.get(database.name, ())
+    names = _by_userlist(evidence, server)
+    return lambda database: names
 
 
 def _by_userlist(evidence: Evidence, server: ServerFacts) -> Collection[str]:

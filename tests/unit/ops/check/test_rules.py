@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from pgmux.monitor.tables import UserRow
 from pgmux.ops.check.facts.server import RoleFacts
 from pgmux.ops.check.judge import judge
 from pgmux.ops.check.rule import Rule
 from pgmux.ops.check.rules import OUTSIDE_RULES, RULES
 from pgmux.ops.severity import Severity
 from tests.unit.ops.check.cases import CASES, Case
-from tests.unit.ops.check.cases.live import INI, evidence, server
+from tests.unit.ops.check.cases.live import INI, console, evidence, pool, server
 
 DOCUMENT = "docs/checks.md"
 ALL = RULES + OUTSIDE_RULES
@@ -62,3 +65,14 @@ def test_pools_that_each_user_would_have_to_fill_are_no_error(
     (found,) = judge(evidence(server(roles=roles), ini=ini, userlist=USERS), [rule]).findings
     assert found.severity is severity
     assert f"{5 * size}  all pools" in found.evidence
+
+
+def test_sizes_of_users_are_the_files_where_show_users_of_pgbouncer_repeats_them() -> None:
+    (rule,) = [each for each in RULES if each.id == "SIZE001"]
+    stale = tuple(UserRow(name, pool_size=80) for name in ("app", "boss"))  # boss has none
+    asked = console([pool(user="app"), pool(user="boss")])
+    asked = replace(asked, sample=replace(asked.sample, users=stale))
+    ini = f"{INI}[users]\napp = pool_size=80\n"
+    (found,) = judge(evidence(server(), console=asked, ini=ini), [rule]).findings
+    assert "80  shop of app: 80" in found.evidence
+    assert "20  shop of boss: 20" in found.evidence

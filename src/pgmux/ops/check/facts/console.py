@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,9 +53,12 @@ class ConsoleFacts:
         found = None if self.is_pgmux else _PGBOUNCER.match(self.version)
         return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
-    def users_of(self, database: str) -> frozenset[str]:
-        """Whose pools that database has had since the pooler's start."""
-        return frozenset(pool.user for pool in self.sample.pools if pool.database == database)
+    def users_by_database(self) -> dict[str, set[str]]:
+        """Whose pools each database has had since the pooler's start."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for pool in self.sample.pools:
+            found[pool.database].add(pool.user)
+        return found
 
     def pids_at(self, places: frozenset[Place]) -> frozenset[int]:
         """Of all servers of databases that are there."""
