@@ -7,6 +7,7 @@ Errors: `ServerError`, whose text says where, what and what to do, and never has
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -218,8 +219,11 @@ _HINTS = (
 )
 
 
+_LIBPQS_HINT = re.compile(r" Is the server running [^?]*\?")  # ours is shorter
+
+
 def _no_connection(parameters: dict[str, str], error: Exception) -> ServerError:
-    said = _one_line(str(error))
+    said = _LIBPQS_HINT.sub("", _one_line(str(error)))
     host = parameters.get("host") or os.environ.get("PGHOST") or "the local socket"
     port = parameters.get("port") or os.environ.get("PGPORT") or "5432"
     hint = next((hint for text, hint in _HINTS if text in said), "")

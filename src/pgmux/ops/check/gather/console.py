@@ -21,8 +21,8 @@ from pgmux.ops.check.gather.targets import plain_password
 from pgmux.ops.console.place import Place
 
 _ADVICE = "name the console by --console 'host=… port=… user=…'"
-_ALL_ATTEMPTS = re.compile(
-    r" Is the server running.*? Multiple connection attempts failed.*(?= \()"
+_MORE = re.compile(
+    r" Is the server running [^?]*\?(?: (?:-.* )?Multiple connection attempts failed.*(?= \())?"
 )
 
 
@@ -47,8 +47,8 @@ def wants_password(unread: Unread) -> bool:
 
 
 def _gone(error: ConsoleGone) -> Unread:
-    """Without what libpq says of each of several attempts."""
-    return Unread("console", _ALL_ATTEMPTS.sub("", str(error)), _ADVICE)
+    """Without libpq's hint, and what it says of each of several attempts."""
+    return Unread("console", _MORE.sub("", str(error)), _ADVICE)
 
 
 async def _ask(conninfo: str) -> ConsoleFacts | Unread:

@@ -10,8 +10,10 @@ import pytest
 
 from pgmux.config import load_config
 from pgmux.config.model import Config
+from pgmux.monitor.console import ConsoleGone
 from pgmux.ops.check.evidence import Evidence, Unread
 from pgmux.ops.check.gather import configuration
+from pgmux.ops.check.gather.console import _gone as console_gone
 from pgmux.ops.check.judge import Finding, judge
 from pgmux.ops.check.rules.roles import broken_files
 from pgmux.ops.severity import Severity
@@ -77,3 +79,19 @@ def test_a_configuration_that_is_not_there_asks_for_its_name(tmp_path: Path) -> 
     found = configuration.gather(str(tmp_path / "nope.ini"))
     assert isinstance(found, Unread)
     assert "pgmux check FILE" in found.advice
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        " Multiple connection attempts failed. All failures were: - host: 'localhost' (again)",
+    ],
+)
+def test_a_console_that_is_not_there_is_told_in_one_line(more: str) -> None:
+    libpq = (
+        "connection failed: Connection refused Is the server running on that host and accepting"
+        f" TCP/IP connections?{more} (is the pooler running there?)"
+    )
+    told = console_gone(ConsoleGone(libpq))
+    assert told.reason == "connection failed: Connection refused (is the pooler running there?)"
