@@ -186,6 +186,9 @@ class Rig:
     def on_server_error(self, body: bytes) -> None:
         pass
 
+    def on_last_words(self, server: Any, body: bytes) -> None:
+        pass
+
     def on_server_lost(self, server: Any, error: BaseException | None) -> None:
         self._close_server(server, "lost")
 

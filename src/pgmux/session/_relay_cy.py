@@ -1842,6 +1842,8 @@ class ServerRelay(Relay):
         if total > INSPECT_MAX:
             return
         self.last_words = b"\0VFATAL\0" in body
+        if self.last_words:
+            self.pool.control.on_last_words(self, body)
         if self.outstanding.peek() & DUPLICATE:
             # Refused under the server's name for it; the client knows the statement by its own.
             self.instead = self.pool.control.duplicate_error(body, self.outstanding.tracked[0][1])

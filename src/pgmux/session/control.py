@@ -354,6 +354,12 @@ class PoolControl(StateKeeper):
         """An ErrorResponse goes on to the client; `body` may be cut off."""
         self.tally.on_server_error(body, self.pooler.clock())
 
+    def on_last_words(self, server: ServerRelay, body: bytes) -> None:
+        """PostgreSQL has said why it ends the connection: else the log knew only that it ended."""
+        error = read_error(body)
+        text = f"server error: {error.severity} {error.sqlstate} {error.message}"
+        self.pooler.log.warning(text, self.name(server), limit="server error")
+
     def on_private_message(self, server: ServerRelay, kind: int, body: bytes) -> None:
         """An answer to a query of ours, or what an idle server says."""
         if kind == codes.PARAMETER_STATUS:
@@ -371,10 +377,8 @@ class PoolControl(StateKeeper):
 
     def _on_private_error(self, server: ServerRelay, body: bytes) -> None:
         self.on_server_error(body)
+        self.on_last_words(server, body)
         error = read_error(body)
-        self.pooler.log.warning(
-            f"server error: {error.severity} {error.sqlstate} {error.message}", self.name(server)
-        )
         client = server.linked_client
         if client is not None and not client.owner.welcomed:
             # as where it had connected to the server itself; the server goes with it

@@ -98,6 +98,18 @@ def test_a_statement_may_not_leave_a_transaction_open() -> None:
 # Clients go
 
 
+def test_why_postgresql_ended_a_connection_is_in_the_log_before_its_end() -> None:
+    rig = Rig()
+    client, server = linked(rig)
+    words = ("FATAL", "25P03", "terminating connection due to idle-in-transaction timeout")
+    server.send(build.build_error_response(*words, with_v=True))
+    server.lose()
+    assert client.error() == words
+    lines = [line for line in rig.log.lines if "S-" in line]
+    why = next(i for i, line in enumerate(lines) if f"server error: {' '.join(words)}" in line)
+    assert "closing because: server conn crashed?" in lines[why + 1]
+
+
 @pytest.mark.parametrize("mode", [PoolMode.SESSION, PoolMode.TRANSACTION])
 def test_a_client_that_leaves_its_query_behind_takes_the_server_with_it(mode: PoolMode) -> None:
     rig = Rig(configure(mode))
