@@ -2,8 +2,9 @@
 
 Servers busy on average = transactions per second x the time that each holds a server. A console
 that tells counters by database alone (PgBouncer) has them split among the database's pools as the
-servers were that were busy in the samples. In session mode a client holds its server until it
-leaves, so that there transactions say nothing of servers, and clients everything.
+servers were that were busy in the samples, waits as the clients that waited. In session mode a
+client holds its server until it leaves, so that there transactions say nothing of servers, and
+clients everything.
 """
 
 from __future__ import annotations
@@ -124,9 +125,9 @@ def demands(observation: Observation) -> list[Demand]:
 def _demand(observation: Observation, key: PoolKey, presence: Presence) -> Demand:
     own = observation.flows.get(key)
     whole = own or observation.flows.get(key[:1]) or Flow()
-    part = 1.0 if own else _part(observation, key, presence)
+    part, of_waits = (1.0, 1.0) if own else _parts(observation, key, presence)
     total = whole.total
-    xacts, held, waited = total.xacts * part, max(0.0, total.held * part), total.waited * part
+    xacts, held, waited = total.xacts * part, max(0.0, total.held * part), total.waited * of_waits
     seconds = total.seconds
     by_counters = held / seconds if seconds else 0.0
     by_samples = presence.busy / presence.samples
@@ -176,13 +177,14 @@ def _demand(observation: Observation, key: PoolKey, presence: Presence) -> Deman
     )
 
 
-def _part(observation: Observation, key: PoolKey, presence: Presence) -> float:
-    """The pool's part of what its database has counted: as the servers that were busy."""
+def _parts(observation: Observation, key: PoolKey, presence: Presence) -> tuple[float, float]:
+    """The pool's part of what its database has counted: as the servers that were busy, and of the
+    waits as the clients that waited; as the servers, too, where no sample saw any.
+    """
     pools = [each for (database, _), each in observation.pools.items() if database == key[0]]
-    busy = sum(each.busy for each in pools)
-    if not busy:
-        return 1 / len(pools)
-    return presence.busy / busy
+    busy, waiting = sum(each.busy for each in pools), sum(each.waiting for each in pools)
+    part = presence.busy / busy if busy else 1 / len(pools)
+    return part, presence.waiting / waiting if waiting else part
 
 
 def _choose(

@@ -21,6 +21,8 @@ from pgmux.ops.sizing.room import Setting
 FindEntry = Callable[[str, str], str | None]
 """Of section and name the value in the configuration file, None where there is none."""
 AUTODB = "*"
+PROCESS = "pgbouncer"
+_ONCE = "; for the section that is there: a second one resets all that stands above it"
 # As an entry of [databases] has them since 1.18, and the same of the process.
 _OF_PROCESS = {
     "pool_size": "default_pool_size",
@@ -60,7 +62,8 @@ def _add_pool(change: Change, pool: PoolPlan, plan: Plan) -> None:
     new_size = max(other.after.pool_size for other in siblings)
     if new_size != max(other.advice.now.pool_size for other in siblings):
         change.values["pool_size"] = round(new_size)
-        change.reasons.append(f"pool_size was {size(now.pool_size)}: {_reason(pool, name)}")
+        if pool.after.pool_size != now.pool_size:  # else it is changed for a sibling
+            change.reasons.append(f"pool_size was {size(now.pool_size)}: {_reason(pool, name)}")
     is_user = change.setting.section == "users"
     reserve = max(other.after.reserve_pool_size for other in siblings)
     if reserve != max(other.advice.now.reserve_pool_size for other in siblings):
@@ -104,11 +107,11 @@ def _is_by_default(change: Change, plan: Plan, find: FindEntry | None) -> bool:
 
 def _for_process(change: Change) -> Change:
     values = {_OF_PROCESS[key]: value for key, value in change.values.items()}
-    return Change(Setting("pgbouncer", ""), values, change.reasons)
+    return Change(Setting(PROCESS, ""), values, change.reasons)
 
 
 def _process_changes(plan: Plan) -> Iterable[Change]:
-    process, setting = plan.process, Setting("pgbouncer", "")
+    process, setting = plan.process, Setting(PROCESS, "")
     if process.max_client_conn != process.max_client_conn_after:
         refused = f", {process.refused_clients} were refused" if process.refused_clients else ""
         reason = (
@@ -135,12 +138,14 @@ def fragment(plan: Plan, find: FindEntry | None) -> str:
     if not by_section:
         return ""
     head = f"; pgmux size: {plan.version} at {plan.place}, observed for {duration(plan.seconds)}"
+    if PROCESS in by_section:
+        by_section[PROCESS].insert(0, _ONCE)
     blocks = [f"[{name}]\n" + "\n".join(lines) for name, lines in sorted(by_section.items())]
     return "\n\n".join([printable(head), *blocks]) + "\n"
 
 
 def _lines(change: Change, find: FindEntry | None) -> list[str]:
-    if change.setting.section == "pgbouncer":
+    if change.setting.section == PROCESS:
         return [f"{key} = {value}" for key, value in change.values.items()]
     values = {key: value for key, value in change.values.items() if value < math.inf}
     entry = _entry_of(change.setting, find) if find else None

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pgmux.config.model import ADMIN_DATABASE
 from pgmux.monitor.sample import Sample
 from pgmux.monitor.tables import DatabaseRow, Limits
 from pgmux.ops.severity import Severity
@@ -160,7 +161,7 @@ def make_plan(
 
 def places(sample: Sample) -> set[Place]:
     """The PostgreSQLs that the pooler's databases are at; the console's own is none."""
-    return {(row.host or "", row.port) for row in sample.databases if row.name != "pgbouncer"}
+    return {(row.host or "", row.port) for row in sample.databases if row.name != ADMIN_DATABASE}
 
 
 class _Tables:

@@ -1,4 +1,4 @@
-"""What is said while observing: one line that changes on a terminal, one line in all elsewhere."""
+"""What is said while observing: a line, and on a terminal one below it that changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from pgmux.ops.printing import printable
+from pgmux.config.model import ADMIN_DATABASE
+from pgmux.ops.printing import printable, styled
 from pgmux.ops.sizing.observation import Observation
 from pgmux.ops.top import figures
 
@@ -24,19 +25,18 @@ class Progress:
         self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
-        said = f"Observing {printable(self._place)} for {figures.time(self._period)}"
+        ends = " (Ctrl-C ends it early)" if self._terminal.is_terminal else ""
+        said = f"Observing {printable(self._place)} for {figures.time(self._period)}{ends}"
+        self._terminal.print(styled(said, ""))
         if self._terminal.is_terminal:
             self._bar = Bar(
-                TextColumn(f"{said} (Ctrl-C ends it early)", markup=False),
-                BarColumn(),
+                BarColumn(bar_width=30),
                 TextColumn("{task.fields[seen]}", markup=False),
                 console=self._terminal,
                 transient=True,
             )
             self._bar.add_task("", total=self._period, seen="")
             self._bar.start()
-        else:
-            self._terminal.print(said)
         return self
 
     def __exit__(
@@ -52,7 +52,7 @@ class Progress:
         """What there is after `elapsed` seconds."""
         if self._bar is None or observation.last is None:
             return
-        ours = [row for row in observation.last.pools if row.database != "pgbouncer"]
+        ours = [row for row in observation.last.pools if row.database != ADMIN_DATABASE]
         busy, waiting = sum(row.sv_active for row in ours), sum(row.cl_waiting for row in ours)
         seen = f"{figures.time(elapsed)}: {busy} servers busy, {waiting} clients waiting"
         for task in self._bar.task_ids:

@@ -23,6 +23,7 @@ from pgmux.ops.top import figures
 SHORT = 290.0  # seconds: less than five minutes isn't anybody's day
 _BAR = 40  # characters
 _INDENT = (0, 0, 0, 2)
+_TODO = "What should change: each line instead of that name's in pgbouncer.ini, then RELOAD:"
 
 
 def print_report(plan: Plan, fragment: str, terminal: Console) -> None:
@@ -45,7 +46,7 @@ def print_report(plan: Plan, fragment: str, terminal: Console) -> None:
         terminal.print(styled(text, style))
     terminal.print()
     if fragment:
-        terminal.print(Text("What should change, for pgbouncer.ini; then RELOAD:", "bold"))
+        terminal.print(Text(_TODO, "bold"))
         # As it is, so that it can be copied: no line is folded.
         terminal.print(Text(fragment), soft_wrap=True, end="")
     else:

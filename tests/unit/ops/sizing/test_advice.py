@@ -302,6 +302,24 @@ def test_users_of_one_database_are_bounded_together() -> None:
     assert f"max_db_connections = {limit}\n" in fragment(plan, lambda section, name: "host=db1")
 
 
+def test_a_user_whose_pool_grows_for_another_one_s_sake_is_no_reason() -> None:
+    pooler = Pooler([database(pool_size=5)], by_pool=True)
+    observation = Observation(60, 1.0)
+    rows = pool(user="web", cl_active=90, sv_active=5), pool(user="batch", sv_idle=1)
+    for second in range(61):
+        observation.add(pooler.at(float(second), *rows))
+        pooler.do(100, 0.05, waited=0.02)
+    text = fragment(plan_of(observation), lambda section, name: "host=db1")
+    assert "app/web had" in text and "app/batch" not in text
+
+
+def test_a_setting_of_the_process_says_that_its_section_must_not_come_twice() -> None:
+    text = fragment(plan_of(saturated()), lambda section, name: "host=db1")
+    assert "[pgbouncer]\n; for the section that is there: a second one resets all" in text
+    own = fragment(plan_of(saturated()), lambda section, name: "host=db1 pool_size=5")
+    assert "second one" not in own
+
+
 def test_a_limit_of_the_database_that_is_too_low_is_raised() -> None:
     pooler = Pooler([database(pool_size=5, max_connections=8)])
     plan = plan_of(steady(pooler, FIVE_BUSY, rate=100, waited=0.02), Room(100, 3, 0))

@@ -39,6 +39,13 @@ def test_users_of_a_database_get_their_part_of_its_counters_as_servers_were_busy
     assert web.rate == pytest.approx(60) and web.time == batch.time
 
 
+def test_the_waits_of_a_database_are_those_of_the_pool_whose_clients_waited() -> None:
+    rows = pool(user="web", sv_active=4, cl_waiting=6), pool(user="batch", sv_active=1)
+    web, batch = demands(steady(Pooler(), *rows, rate=100, waited=0.06))
+    assert web.mean_wait == pytest.approx(0.06 / 0.8)
+    assert batch.mean_wait == batch.waiting == 0.0
+
+
 def test_pgmux_tells_each_pool_its_own() -> None:
     pooler = Pooler(by_pool=True)
     observation = Observation(30, 1.0)
