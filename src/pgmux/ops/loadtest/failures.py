@@ -32,6 +32,7 @@ _CURES = (
     ("", "prepared statement", _PREPARED),
     # What asyncpg says when it has got another statement's rows.
     ("", "different from what was described", _PREPARED),
+    ("", "expects … argument", "a load's query has no parameters: write values instead of $1"),
     ("", "data in buffer", _PREPARED),
     ("", "bytes in buffer", _PREPARED),
     ("", "more connections allowed", "the pooler's max_client_conn is reached: raise it"),

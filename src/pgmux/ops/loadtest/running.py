@@ -92,9 +92,10 @@ async def _try_query(target: Target, query: Query, pooling: Pooling) -> bool:
     except Exception as error:  # a driver raises what it likes
         failure = failure_of(error)
         code = f" ({failure.code})" if failure.code else ""
+        cure = f": {failure.cure}" if failure.cure else ""
         if failure.code == _CANNOT_BE_IN_TRANSACTION and len(query.statements) == 1:
             return True  # VACUUM and the like: can't be tried, but can be run
-        raise LoadError(f"{query.name} at {target.place}: {failure.message}{code}") from error
+        raise LoadError(f"{query.name} at {target.place}: {failure.message}{code}{cure}") from error
 
 
 async def _writes(connection: asyncpg.Connection, query: Query) -> bool:

@@ -63,6 +63,7 @@ def read_query(name: str, text: str) -> Query:
     """The query of a file's text. Raises: StatementError."""
     if len(text) > MOST_CHARACTERS:
         raise StatementError(f"{name} has more than {MOST_CHARACTERS:,} characters")
+    text = text.removeprefix("\ufeff")  # editors' mark of UTF-8, which psql skips as well
     if "\0" in text:
         raise StatementError(f"{name} has a zero byte: that is no SQL")
     try:

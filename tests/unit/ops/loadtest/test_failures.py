@@ -77,6 +77,10 @@ def test_an_error_is_a_short_text_and_a_code(error: Exception, message: str, cod
         (Failure("no more connections allowed (max_client_conn)", "08P01"), "max_client_conn"),
         (Failure("query_wait_timeout", "08P01"), "default_pool_size"),
         (Failure("no connection of the pool was free in 10 s"), "--pool-size"),
+        (
+            Failure("the server expects … argument for this query, … were passed"),
+            "instead of $1",
+        ),
         (Failure("unsupported startup parameter: options", "08P01"), "ignore_startup_parameters"),
         (Failure('relation "x" does not exist', "42P01"), ""),
     ],

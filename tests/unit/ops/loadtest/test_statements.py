@@ -64,6 +64,10 @@ def test_what_is_no_sql_is_said_with_its_line(text: str, said: str) -> None:
         read_query("f.sql", text)
 
 
+def test_the_mark_of_utf_8_that_some_editors_write_is_no_sql() -> None:
+    assert read_query("f.sql", "\ufeffSELECT 1;\r\n").statements == ("SELECT 1",)
+
+
 @pytest.mark.parametrize("text", ["", " \n", "-- nothing\n;", "/* */"])
 def test_a_file_without_a_statement_is_refused(text: str) -> None:
     with pytest.raises(StatementError, match=r"f\.sql has no statement"):
