@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-_NOT_RUNNING = (
-    "Is the pooler running there? -h and -p name another place, --config another pgbouncer.ini."
-)
+_NOT_RUNNING = "Is the pooler running there? Name another host and port, or another pgbouncer.ini."
 _PASSWORD = (
     "The password of auth_file is asked for on a terminal, or taken from PGPASSWORD or ~/.pgpass."
     " Over the Unix socket the account that runs the pooler needs none:"
@@ -13,12 +11,12 @@ _PASSWORD = (
 _HINTS = (
     (
         ("not allowed",),
-        "That user is neither in admin_users nor in stats_users of pgbouncer.ini: name one that is"
-        " with -U, or add it there and RELOAD.",
+        "That user is neither in admin_users nor in stats_users of pgbouncer.ini: log in as"
+        " one that is, or add it there and RELOAD.",
     ),
     (
         ("does not exist", "is no console"),
-        "Is that PostgreSQL itself? -p takes the pooler's listen_port, 6432 by default.",
+        "Is that PostgreSQL itself? The console is at the pooler's listen_port, 6432 by default.",
     ),
     (("no password supplied", "authentication failed", "no such user"), _PASSWORD),
     (
@@ -27,7 +25,7 @@ _HINTS = (
     ),
     (
         ("could not translate host name",),
-        "-h takes a host's name or address, or the directory of the pooler's Unix socket.",
+        "A host is a name, an address, or the directory of the pooler's Unix socket.",
     ),
     (("No such file", "Connection refused", "not answered in time"), _NOT_RUNNING),
 )

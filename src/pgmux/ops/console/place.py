@@ -152,7 +152,7 @@ def _find_settings(config: str | None, read: Read) -> tuple[str, Settings | None
         if settings is not None:
             return path, settings
     if config:
-        raise PlaceError(f"cannot read {config}: name another pgbouncer.ini, or a host with -h")
+        raise PlaceError(f"cannot read {config}: name another pgbouncer.ini, or a host")
     return "where poolers listen by default", None
 
 
