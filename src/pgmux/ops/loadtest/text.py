@@ -14,7 +14,7 @@ from pgmux.ops.loadtest.report import Report, SideReport, Summary
 from pgmux.ops.printing import styled, table
 from pgmux.ops.top import figures
 
-_BAR = 30  # characters
+_BARS = {1: 30, 2: 20}  # characters, by sides: together no wider than 80
 
 Cell = Callable[[Summary], str]
 
@@ -81,35 +81,29 @@ def figure_rows(report: Report) -> list[list[str]]:
 
 
 def steps_table(report: Report) -> RenderableType:
-    """The ramp, a line a step; beside each side's figures whether the step passed."""
-    columns = ["workers"]
-    for name in report.sides:
-        columns += [f"{name}: queries/s", "mean", "p95", "success", ""]
-    rows = []
-    sides = list(report.sides.items())
-    for number in range(max(len(side.steps) for _, side in sides)):
-        row: list[str | Text] = [f"{_workers(report, number):,}"]
-        for name, side in sides:
-            row += _step_cells(report, name, side, number)
-        rows.append(row)
-    return table(columns, rows, right=[each for each in columns if each])
-
-
-def _workers(report: Report, step: int) -> int:
-    found = (s.steps[step].workers for s in report.sides.values() if len(s.steps) > step)
-    return next(found)
+    """The ramp: a line a step and side, with whether that passed."""
+    columns = ("workers", "side", "queries/s", "mean", "p95", "p99", "success", "")
+    most = max(len(side.steps) for side in report.sides.values())
+    rows = [
+        _step_cells(report, name, side, number)
+        for number in range(most)
+        for name, side in report.sides.items()
+        if number < len(side.steps)
+    ]
+    return table(columns, rows, right=[each for each in columns if each not in ("side", "")])
 
 
 def _step_cells(report: Report, name: str, side: SideReport, step: int) -> list[str | Text]:
-    if len(side.steps) <= step:
-        return [""] * 5
     summary = side.steps[step]
     judged = [j for j in report.judgements if str(j.side) == name and j.step == step]
     is_good = all(each.passed for each in judged)
     return [
+        f"{summary.workers:,}",
+        name,
         f"{summary.queries_per_second:,.0f}",
         msec(summary.latency.mean_ms),
         msec(summary.latency.p95_ms),
+        msec(summary.latency.p99_ms),
         percent(summary.success_percent),
         styled("passed", "good") if is_good else styled("failed", "error"),
     ]
@@ -167,7 +161,8 @@ def draw_distribution(report: Report, *, can_draw: bool) -> Text | None:
     counts = {name: classify(each.histogram, bounds) for name, each in wholes.items()}
     if not bounds:
         return None
-    width = _BAR + 9
+    most = _BARS[len(counts)]
+    width = most + 9
     heading = "".join(f"{name:<{width}}" for name in counts) if len(counts) > 1 else ""
     lines = [Text(f"{'latency':>12}  {heading}".rstrip(), "bold")]
     lower = 0.0
@@ -176,9 +171,9 @@ def draw_distribution(report: Report, *, can_draw: bool) -> Text | None:
         label = label if can_draw else label.replace("≤", "<=").replace("µ", "u")
         line = Text().append(f"{label:>12}  ", "dim")
         for name, of in counts.items():
-            bar = figures.bar(of[number], max(of), _BAR)
+            bar = figures.bar(of[number], max(of), most)
             bar = bar if can_draw else "#" * len(bar)
-            line.append(f"{bar:<{_BAR}}", "cyan")
+            line.append(f"{bar:<{most}}", "cyan")
             line.append(f"{_share(of[number], sum(of)):>7}  ")
             if len(counts) == 1:
                 line.append(_marks(wholes[name], lower, bound), "yellow")

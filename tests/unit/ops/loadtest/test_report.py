@@ -22,9 +22,9 @@ GOOD = tally([0.001 * each for each in range(1, 101)], seconds=2.0)
 BAD = tally([0.02] * 40, seconds=2.0, errors=[TOO_MANY] * 60)
 
 
-def printed(report: Report, encoding: str = "utf-8") -> str:
+def printed(report: Report, encoding: str = "utf-8", width: int = 120) -> str:
     stream = io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")
-    print_report(report, Console(file=stream, width=120))
+    print_report(report, Console(file=stream, width=width))
     stream.flush()
     assert isinstance(stream.buffer, io.BytesIO)
     return stream.buffer.getvalue().decode(encoding)
@@ -93,6 +93,17 @@ def test_a_ramp_shows_its_steps_where_it_bends_and_which_step_failed() -> None:
     assert "pooler: bends at 2 workers" in text
     assert text.count("passed") == 3
     assert "failed at 8 workers: mean < 50 ms: 200" in text
+
+
+def test_both_sides_fit_into_eighty_columns() -> None:
+    steps = {side: [*ramp(100, 20_000), *ramp(12_000, latency=0.2)] for side in Side}
+    text = printed(report_of(steps, load=RAMP, workers=(1, 2, 100)), width=80)
+    assert text.count("passed") == 4 and text.count("failed at") == 2
+    lines = text.splitlines()
+    [first, second] = [line.split() for line in lines if line.startswith("    100")]
+    assert first[1:3] == ["direct", "12,000"] and second[1:3] == ["pooler", "12,000"]
+    bars = [line for line in lines if "█" in line and "≤" in line]
+    assert bars and all(line.count("%") == 2 for line in bars)
 
 
 def test_what_a_file_does_is_said() -> None:
