@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from pgmux.ops.activity import read_activity
 from pgmux.ops.loadtest.plan import Side
 from pgmux.ops.server_connection import ServerConnection, ServerError
 
@@ -20,13 +21,6 @@ APPLICATION_NAMES = {Side.DIRECT: "pgmux loadtest", Side.POOLER: "pgmux loadtest
 _OF_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslpassword", "sslnegotiation")
 _AS_SETTINGS = ("application_name", "options")
 
-_FREE_PLACES = """
-SELECT current_setting('max_connections')::int
-     - current_setting('superuser_reserved_connections')::int
-     - coalesce(current_setting('reserved_connections', true)::int, 0)
-     - (SELECT count(*) FROM pg_stat_activity
-        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())
-"""
 COUNT_OURS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()
@@ -98,6 +92,7 @@ def is_local(host: str, address: str) -> bool:
 
 def _free_places(server: ServerConnection) -> int | None:
     try:
-        return int(server.one(_FREE_PLACES))
-    except (ServerError, TypeError, ValueError):
+        found = read_activity(server)
+    except ServerError:
         return None  # of no importance but for a warning
+    return found.max_connections - found.reserved - found.connections

@@ -12,7 +12,10 @@ import pexpect
 import psycopg
 import pytest
 
+from pgmux.ops.loadtest.plan import Side
+from pgmux.ops.loadtest.target import find_target
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from pgmux.ops.server_connection import ServerConnection
 from tests.e2e.ops.loadtest.conftest import COMMAND, PATIENT, Run, at, environment, results
 from tests.fixtures.browser import OpenPage
 from tests.fixtures.pooler import Pooler
@@ -185,3 +188,28 @@ def test_the_page_can_be_read_on_a_desk_and_on_a_phone(
         ".map(text => text.getBoundingClientRect().height))"
     )
     assert smallest >= 9
+
+
+def test_a_role_without_rights_sees_as_few_places_left_as_there_are(
+    postgres: EmbeddedPostgres,
+) -> None:
+    all_rights = {
+        "host": postgres.host,
+        "port": str(postgres.port),
+        "user": postgres.superuser,
+        "password": postgres.password,
+        "dbname": "postgres",
+    }
+    with ServerConnection(all_rights) as server:
+        server.rows("DROP ROLE IF EXISTS loadtest_plain")
+        server.rows("CREATE ROLE loadtest_plain LOGIN PASSWORD 'plain'")
+        plain = {**all_rights, "user": "loadtest_plain", "password": "plain"}
+        with ServerConnection(plain) as other:
+            # Both see the other one's connection, and not their own.
+            wait_until(
+                lambda: (
+                    find_target(Side.DIRECT, other).free_places
+                    == find_target(Side.DIRECT, server).free_places
+                )
+            )
+        server.rows("DROP ROLE loadtest_plain")
