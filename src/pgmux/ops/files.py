@@ -140,7 +140,7 @@ def _lock(descriptor: int, directory: str, until: float) -> None:
 
 def _stage(file: NewFile) -> tuple[str, str]:
     """The text in a file beside its place; that file's name, and the place."""
-    place = os.path.realpath(file.path)
+    place = _place_of(file.path)
     directory, name = os.path.split(place)
     descriptor, written = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:
@@ -154,6 +154,18 @@ def _stage(file: NewFile) -> tuple[str, str]:
             os.unlink(written)
         raise
     return written, place
+
+
+def _place_of(path: str) -> str:
+    """Where a link leads to. Raises: OSError for one that somebody else has put into a directory
+    where everybody may write, as /tmp: it leads where they want (proc(5), protected_symlinks).
+    """
+    if os.path.islink(path):
+        link, directory = os.lstat(path), os.stat(os.path.dirname(path) or ".")
+        is_open = directory.st_mode & stat.S_ISVTX and directory.st_mode & stat.S_IWOTH
+        if is_open and link.st_uid not in (os.geteuid(), directory.st_uid):
+            raise OSError(errno.EACCES, "a symbolic link that somebody else has put there", path)
+    return os.path.realpath(path)
 
 
 def _take_after(descriptor: int, place: str, file: NewFile) -> None:

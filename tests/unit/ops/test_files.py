@@ -47,6 +47,23 @@ def test_a_changed_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path: Path) -
     assert mode_of(tmp_path / "real") == 0o640
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another's link")
+def test_a_link_that_somebody_else_has_put_where_everybody_may_write_is_not_followed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
+    link = tmp_path / "tmp" / "userlist.txt"
+    link.symlink_to(tmp_path / "theirs")
+    os.lchown(link, 65534, 65534)
+    with pytest.raises(FileError, match="a symbolic link that somebody else has put there"):
+        change_file(str(link), "new")
+    assert not (tmp_path / "theirs").exists()
+    os.lchown(link, 0, 0)
+    change_file(str(link), "new")
+    assert (tmp_path / "theirs").read_text() == "new"
+
+
 def test_bytes_that_are_no_text_are_kept(tmp_path: Path) -> None:
     change_file(str(tmp_path / "a"), "caf\udce9\r\n")
     assert (tmp_path / "a").read_bytes() == b"caf\xe9\r\n"
