@@ -53,7 +53,7 @@ class IniEdit:
         Raises: ConfigError; EditError; ValueError.
         """
         checked_value(value)
-        found = self.find(section, key)
+        found, others = self.find(section, key), self._others(section, key)
         if found is None:
             self._add(section, entry_name(key), value, file)
         else:
@@ -61,19 +61,35 @@ class IniEdit:
         if (now := self.find(section, key)) is None or now.value != value:
             place = f"{now.file}:{now.line}" if now else self.path
             raise EditError(f"{place}: {key} can't be edited in place: change it by hand")
+        self._check(others, section, key)
 
     def remove(self, section: str, key: str) -> int:
         """Takes every entry of that name out, an earlier one would count then; how many there were.
 
         Raises: ConfigError; EditError.
         """
+        others = self._others(section, key)
         entries = [e for e in self._entries() if e.section == section and e.key == key]
         places = {(entry.file, entry.line) for entry in entries}
         for file, line in sorted(places, reverse=True):
             self._cut(file, line)
         if self.find(section, key) is not None:
             raise EditError(f"{self.path}: {key} can't be removed in place: do it by hand")
+        self._check(others, section, key)
         return len(places)
+
+    def _others(self, section: str, key: str) -> list[tuple[str, str, str]]:
+        """All other entries, which an edit must leave alone."""
+        return [
+            (entry.section, entry.key, entry.value)
+            for entry in self._entries()
+            if entry.key is not None and (entry.section, entry.key) != (section, key)
+        ]
+
+    def _check(self, others: list[tuple[str, str, str]], section: str, key: str) -> None:
+        """Raises: EditError where others have changed: a file may be included in two sections."""
+        if self._others(section, key) != others:
+            raise EditError(f"{self.path}: editing {key} would change others: do it by hand")
 
     def _entries(self) -> list[Entry]:
         problems = Problems()

@@ -228,3 +228,10 @@ def test_a_diff_shows_what_changes_and_no_secret() -> None:
     assert '+"it" "********"' in diff
     assert "hu" not in diff
     assert "two words" not in diff
+
+
+@pytest.mark.parametrize("edit", [set_db, remove_db])
+def test_an_entry_that_is_included_into_two_sections_is_not_edited(edit: Edit) -> None:
+    main = "[users]\n%include both.ini\n[databases]\n%include both.ini\n[pgbouncer]\n"
+    with pytest.raises(EditError, match="editing shop would change others"):
+        edited({MAIN: main, "both.ini": "shop = pool_size=1\n"}, edit)
