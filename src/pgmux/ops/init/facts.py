@@ -6,7 +6,6 @@ Errors: `ServerError`. A role without the rights to read passwords or others' ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pgmux.config.model import AUTODB_NAME
@@ -30,7 +29,9 @@ _HAS_TLS = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_bac
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`verifiers`: the roles that applications may log in as, with what PostgreSQL stores."""
+    """`verifiers`: the roles that applications may log in as, with what PostgreSQL stores;
+    `odd_…`: names that the files can't hold.
+    """
 
     host: str
     port: int
@@ -42,6 +43,8 @@ class Facts:
     has_tls: bool | None = None
     is_known: bool = False
     remarks: tuple[str, ...] = ()
+    odd_databases: tuple[str, ...] = ()
+    odd_users: tuple[str, ...] = ()
 
     @property
     def is_local(self) -> bool:
@@ -56,8 +59,6 @@ def read_facts(server: ServerConnection, host: str, port: int) -> Facts:
         remarks.append("some connections are hidden from this role: grant it pg_monitor")
     found = [row["datname"] for row in server.rows(_DATABASES)]
     databases = tuple(name for name in found if _can_be_said(name))
-    if odd := set(found) - set(databases):
-        remarks.append(f"left out, as pgbouncer.ini can't say their names: {_quoted(odd)}")
     own = tuple(name for name in databases if name != "postgres")
     try:
         stored = {row["rolname"]: row["rolpassword"] for row in server.rows(_USERS)}
@@ -69,8 +70,6 @@ def read_facts(server: ServerConnection, host: str, port: int) -> Facts:
     verifiers = {
         name: secret for name, secret in stored.items() if not why_unwritable(name, secret)
     }
-    if odd := stored.keys() - verifiers.keys():
-        remarks.append(f"left out, as a userlist can't hold their lines: {_quoted(odd)}")
     return Facts(
         host,
         port,
@@ -82,6 +81,8 @@ def read_facts(server: ServerConnection, host: str, port: int) -> Facts:
         bool(server.one(_HAS_TLS)),
         is_known=True,
         remarks=tuple(remarks),
+        odd_databases=tuple(sorted(set(found) - set(databases))),
+        odd_users=tuple(sorted(stored.keys() - verifiers.keys())),
     )
 
 
@@ -93,7 +94,3 @@ def _can_be_said(name: str) -> bool:
     except ValueError:
         return False
     return name != AUTODB_NAME
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in sorted(names))

@@ -74,13 +74,24 @@ def let_in(asked: Asked, facts: Facts) -> tuple[str, ...]:
 
 
 def _left_out(asked: Asked, facts: Facts) -> list[str]:
-    count = len(facts.verifiers)
-    if asked.users is not None or count <= MOST_USERS:
-        return []
-    return [
-        f"{count} roles may log in: only the first {MOST_USERS} by name are let in. Name those who"
-        " are to come by --user, or have PostgreSQL asked for them (pgmux auth-setup)"
-    ]
+    """Of what PostgreSQL has, where nothing is named."""
+    left = []
+    if facts.odd_databases and not asked.databases:
+        left.append(f"left out, as no line can say their names: {_quoted(facts.odd_databases)}")
+    if asked.users is not None:
+        return left
+    if facts.odd_users:
+        left.append(f"left out, as a userlist can't hold their lines: {_quoted(facts.odd_users)}")
+    if (count := len(facts.verifiers)) > MOST_USERS:
+        left.append(
+            f"{count} roles may log in: only the first {MOST_USERS} by name are let in. Name those"
+            " who are to come by --user, or have PostgreSQL asked for them (pgmux auth-setup)"
+        )
+    return left
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _values(asked: Asked, facts: Facts, users: dict[str, str], files_limit: int) -> Values:

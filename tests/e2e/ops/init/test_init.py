@@ -243,6 +243,6 @@ def test_names_that_the_files_cannot_hold_are_left_out_and_told(place: Place) ->
             "init", str(place.directory), "--postgres", conninfo(postgres), PGPASSWORD="postgres"
         )
     assert done.returncode == 1, done.stderr
-    assert """can't say their names: "*", "o'brien"\n""" in done.stderr
+    assert """no line can say their names: "*", "o'brien"\n""" in done.stderr
     assert 'hold their lines: "new\\x0Aline"' in done.stderr
     assert place.ini.read_text().count(" dbname=") == 1
