@@ -14,8 +14,8 @@ from pgmux.ops.files import NewFile, read_text, write_files
 
 _HIDDEN = "********"
 # A secret may stand in an entry of [databases], in a comment that once was one, in auth_file, and
-# in LDAP's options.
-_USERLIST_LINE = re.compile(r'("(?:[^"\n]|"")*+"[^"\n]*+)"(?:[^"\n]|"")*+"?')
+# in LDAP's options; what is quoted behind a userlist's secret may be an older one.
+_USERLIST_LINE = re.compile(r'("(?:[^"\n]|"")*+"[^"\n]*+)"(?:[^"\n]|"")*+"?(?:[^"\n]*".*)?')
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\n]|'')*+'?|[^\s']\S*)", re.IGNORECASE)
 _LDAP = re.compile(r"(ldapbindpasswd\s*=\s*)(\"[^\"\n]*\"?|'[^'\n]*'?|\S+)", re.IGNORECASE)
 

@@ -218,7 +218,7 @@ def test_an_entry_that_two_lines_make_is_left_to_a_person() -> None:
 
 def test_a_diff_shows_what_changes_and_no_secret() -> None:
     before = "[databases]\nshop = host=a password=hush\n;b = password='two words' user=x\n"
-    texts = EditedTexts(reader({MAIN: before, "users": '"ann" "hush"\n"bob" "hu""sh"\n'}))
+    texts = EditedTexts(reader({MAIN: before, "users": '"ann" "hush" "hu"\n"bob" "hu""sh"\n'}))
     IniEdit(MAIN, texts).set("databases", "shop", "host=b password=hush2")
     texts.put("users", texts.read("users") + '"it" "hush3"\n')
     diff = texts.diff()
