@@ -37,6 +37,16 @@ exception_options = together(
 )
 
 
+def try_server(parameters: dict[str, str]) -> None:
+    """Raises: ServerError; NoPlace where that isn't PostgreSQL itself."""
+    with ServerConnection(parameters) as server:
+        if server.is_pooled():
+            raise NoPlace(
+                f"at {server.place} is a pooler, not PostgreSQL itself: say by --postgres where"
+                " that is"
+            )
+
+
 def log_in_to_console(place: Place, *, may_ask: bool) -> str:
     """The conninfo with which the console lets us in. Raises: NoPlace."""
     try:
@@ -53,13 +63,13 @@ def log_in_to_server(postgres: str | None, *, may_ask: bool) -> dict[str, str]:
     parameters = server_parameters(postgres)
     try:
         try:
-            ServerConnection(parameters).close()
+            try_server(parameters)
         except ServerError as error:
             password = ask_for(parameters) if error.needs_password and may_ask else None
             if password is None:
                 raise
             parameters["password"] = password
-            ServerConnection(parameters).close()
+            try_server(parameters)
     except ServerError as error:
         if not is_refusal(error):
             raise NoPlace(str(error)) from error

@@ -178,6 +178,13 @@ class ServerConnection:
     def is_superuser(self) -> bool:
         return self._connection.info.parameter_status("is_superuser") == "on"
 
+    def is_pooled(self) -> bool:
+        """Whether a pooler is in between: then the backend is another than we were told at login.
+
+        In session mode a pooler may tell the backend's own. Raises: ServerError.
+        """
+        return bool(self.one("SELECT pg_backend_pid()") != self._connection.info.backend_pid)
+
     def scram_secret(self, user: str, password: str) -> str:
         """The verifier that PostgreSQL would store, made here: the password isn't sent."""
         secret = self._connection.pgconn.encrypt_password(

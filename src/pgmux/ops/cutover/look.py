@@ -70,7 +70,8 @@ class Looker:
             self._servers = pooler.servers
         at = time.time()
         try:
-            with ServerConnection(self._parameters) as server:
+            # In one transaction PostgreSQL tells one moment, and counts one commit of ours.
+            with ServerConnection(self._parameters) as server, server.transaction():
                 activity, foreign = self._read(server, is_told=pooler is not None)
                 part = _server_part(server, activity)
                 version = server.version

@@ -8,6 +8,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 
+import pexpect
 import pytest
 
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
@@ -78,6 +79,7 @@ def test_the_ini_file_says_where_the_console_is(site: Site) -> None:
     assert content["pooler"]["unknown_servers"] == 0
 
 
+@pytest.mark.parametrize("kind", ["pgmux"])
 def test_a_name_that_postgres_changes_is_the_same_application(site: Site) -> None:
     site.connect("größe", 1)
     site.connect("größe", 1, through_pooler=True)
@@ -85,16 +87,16 @@ def test_a_name_that_postgres_changes_is_the_same_application(site: Site) -> Non
     assert list(site.apps(json.loads(done.stdout)).values()) == [(1, 1)]
 
 
+@pytest.mark.parametrize("kind", ["pgmux"])
 def test_a_pooler_that_restarts_is_said_and_found_again(site: Site, running: Running) -> None:
     file = site.directory / "restart.jsonl"
     watch = running("watch", *site.both, *FAST, "--record", str(file))
     wait_for_sample(file, lambda sample: bool(sample["pooler"]))
-    kind = "pgmux" if "pgmux" in site.pooler._command else "pgbouncer"
     site.pooler.close()
     gone = wait_for_sample(file, lambda sample: not sample["pooler"])
     assert gone["server"]
     assert gone["pooler_error"]
-    again = start_pooler(site.postgres, kind, site.database, site.role, site.pooler.port)
+    again = start_pooler(site.postgres, "pgmux", site.database, site.role, site.pooler.port)
     with again:
         wait_for_sample(file, lambda sample: sample["at"] > gone["at"] and bool(sample["pooler"]))
         watch.send_signal(signal.SIGINT)
@@ -127,12 +129,6 @@ def test_a_role_without_rights_counts_and_says_what_it_lacks(site: Site) -> None
     user, password = site.role
     site.connect("reporter", through_pooler=True)
     small = site.server_conninfo.replace("user=postgres", f"user={user}")
-    done = site.run(
-        *("watch", "--postgres", f"{small} passfile=/dev/null", "--once", "--json"),
-        *("--console", site.console_conninfo.replace("user=postgres", "user=postgres")),
-        PGPASSWORD=password,
-    )
-    assert done.returncode == 2  # the console wants another password
     passwords = site.directory / "passfile"
     passwords.write_text(f"*:*:*:{user}:{password}\n*:*:*:postgres:{site.postgres.password}\n")
     passwords.chmod(0o600)
@@ -201,6 +197,23 @@ def test_a_reader_that_leaves_ends_it_without_a_traceback(site: Site) -> None:
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["pgmux"])
+def test_a_terminal_is_drawn_in_place_and_left_by_ctrl_c(site: Site) -> None:
+    site.connect(HOSTILE, 2)
+    watch, *arguments = [*COMMAND, "watch", *site.both, *FAST]
+    environ = site.environ | {"COLUMNS": "160", "LINES": "40"}
+    child = pexpect.spawn(watch, arguments, env=environ, timeout=20, encoding="utf-8")
+    child.expect(r"eve\|<b>(\\x1b|\?)\[31m")  # as PostgreSQL has it
+    site.move(HOSTILE)
+    child.expect("through the pooler")
+    child.expect("Ctrl-C ends")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    assert "Traceback" not in child.before
+    assert child.before.rstrip().endswith("\x1b[?25h")  # the cursor is there again
+    assert child.wait() == 130
 
 
 @pytest.mark.parametrize("kind", ["pgmux"])
