@@ -62,6 +62,9 @@ def test_a_server_by_another_name_is_the_only_one_there_is() -> None:
         ('SELECT * FROM "My Schema"."F""n"($1::text)', ("My Schema", 'F"n')),
         ("SELECT rolname, rolpassword FROM pg_authid WHERE rolname=$1", None),
         ("SELECT usename, passwd FROM pg_shadow WHERE usename IN ($1)", None),
+        ("SELECT rolname, rolpassword FROM pg_authid WHERE rolname = CAST($1 AS name)", None),
+        ("SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE NOT usesuper AND ($1 = 1)", None),
+        ("SELECT usename, passwd FROM pg_shadow WHERE usename = pg_catalog.lower($1)", None),
     ],
 )
 def test_the_function_that_an_auth_query_calls(query: str, call: tuple[str, str] | None) -> None:

@@ -59,7 +59,7 @@ class Call:
 
 def find_call(auth_query: str) -> tuple[str, str] | None:
     """(schema, name) of the function that gets $1; None where the query reads tables itself."""
-    found = _CALL.search(auth_query)
+    found = None if _SECRETS.search(auth_query.lower()) else _CALL.search(auth_query)
     if found is None or (not found[1] and found[2].lower() in _NO_FUNCTIONS):
         return None
     return _fold(found[1] or ""), _fold(found[2])
