@@ -26,7 +26,7 @@ def gather(config_file: str, environment: EnvironmentFacts | None = None) -> Con
     beside = os.path.join(os.path.dirname(config_file), "pgmux.ini")
     pgmux_file = os.environ.get("PGMUX_CONFIG") or (beside if os.path.exists(beside) else None)
     try:
-        return load_config(config_file, _reader(config_file, environment), pgmux_file)
+        return load_config(config_file, reader(config_file, environment), pgmux_file)
     except ConfigError as error:
         first = str(error.problems[0])
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
@@ -76,7 +76,9 @@ def place_of(path: str, config_file: str, environment: EnvironmentFacts | None) 
     return path
 
 
-def _reader(config_file: str, environment: EnvironmentFacts | None) -> Read:
+def reader(config_file: str, environment: EnvironmentFacts | None) -> Read:
+    """How a file that the configuration names is read here: from where a container is given it."""
+
     def read(path: str) -> str:
         place = place_of(path, config_file, environment)
         if place is None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 
 from pgmux.auth.secrets import SecretKind, parse_secret
+from pgmux.config.ini import read_ini
+from pgmux.config.load import SECTIONS
 from pgmux.config.model import Config
+from pgmux.config.problems import Problems
 from pgmux.ops.check.evidence import Unread
 from pgmux.ops.check.facts import EnvironmentFacts
 from pgmux.ops.check.facts.files import FileFacts, FileKind
-from pgmux.ops.check.gather.configuration import place_of
+from pgmux.ops.check.gather.configuration import place_of, reader
 from pgmux.ops.check.gather.reading import shown
 
 _GIT = ("git", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null")
 _GIT_TIMEOUT = 5.0  # seconds
+MOST_TOLD = 10  # secrets of one file, by name
 _NOT_TRACKED = 1  # exit code of git ls-files --error-unmatch
 
 
@@ -28,7 +33,7 @@ def gather(
     found: dict[str, FileFacts] = {}
     unread: list[Unread] = []
     for path, kind, secrets, usable in (
-        *_of_config(config, environment),
+        *_of_config(config, config_file, environment),
         *_of_environment(environment),
     ):
         if path in found:
@@ -49,19 +54,21 @@ def gather(
 _Named = tuple[str, FileKind, str, bool]
 
 
-def _of_config(config: Config | None, environment: EnvironmentFacts | None) -> Iterator[_Named]:
+def _of_config(
+    config: Config | None, config_file: str, environment: EnvironmentFacts | None
+) -> Iterator[_Named]:
     if config is None or (environment is not None and config is environment.made):
         return
     settings = config.settings
+    secrets = _config_secrets(config_file, environment)
     for path in config.files:
         if path == settings.auth_file:
             yield path, FileKind.USERLIST, *_userlist_secrets(config.userlist.values())
         elif path == settings.auth_hba_file:
             yield path, FileKind.HBA, "", False
-        elif path == settings.conffile:
-            yield path, FileKind.CONFIG, *_config_secrets(config)
         elif path != settings.auth_ident_file:
-            yield path, FileKind.CONFIG, "", False
+            said = secrets.get(path, "")
+            yield path, FileKind.CONFIG, said, bool(said)
     for path in (settings.client_tls_key_file, settings.server_tls_key_file):
         if path:
             yield path, FileKind.KEY, "a private key", True
@@ -78,10 +85,22 @@ def _userlist_secrets(secrets: Iterable[str]) -> tuple[str, bool]:
     return ", ".join(said), any(kind is not SecretKind.SCRAM for kind in kinds)
 
 
-def _config_secrets(config: Config) -> tuple[str, bool]:
-    entries = [*config.databases.values(), *([config.autodb] if config.autodb else [])]
-    names = [entry.name for entry in entries if entry.password]
-    return (f"password= of {', '.join(names)}" if names else "", bool(names))
+def _config_secrets(config_file: str, environment: EnvironmentFacts | None) -> dict[str, str]:
+    """What each file of the configuration, of those that it includes too, has for passwords."""
+    found: dict[str, list[str]] = {}
+    entries, _ = read_ini(config_file, reader(config_file, environment), SECTIONS, Problems())
+    for entry in entries:
+        is_database = entry.section == "databases" and entry.key is not None
+        if is_database and re.search(r"\bpassword\s*=", entry.value):
+            found.setdefault(entry.file, []).append(f"password= of {entry.key}")
+        if "ldapbindpasswd" in entry.value:
+            found.setdefault(entry.file, []).append("ldapbindpasswd")
+    return {file: _some(said) for file, said in found.items()}
+
+
+def _some(texts: list[str]) -> str:
+    more = f" and {len(texts) - MOST_TOLD} more" if len(texts) > MOST_TOLD else ""
+    return ", ".join(texts[:MOST_TOLD]) + more
 
 
 def _of_environment(environment: EnvironmentFacts | None) -> Iterator[_Named]:

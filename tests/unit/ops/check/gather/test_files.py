@@ -86,3 +86,12 @@ def test_variables_with_secrets_are_named_by_line(tmp_path: Path) -> None:
     told = EnvironmentFacts(secrets=(WrittenSecret(str(path), 2, "DB_PASSWORD"),))
     (found,), _ = files.gather("none.ini", None, told)
     assert (found.kind, found.secrets) == (FileKind.ENV, "DB_PASSWORD (line 2)")
+
+
+def test_passwords_are_told_of_the_file_that_has_them_though_another_includes_it(ini: Path) -> None:
+    included = ini.parent / "more.ini"
+    included.write_text("[databases]\nb = host=x password=hush\nc = host=x\n")
+    ini.write_text(ini.read_text().replace("a = password=x", f"a = host=x\n%include {included}"))
+    found, _ = files.gather(str(ini), config_of(ini), None)
+    said = {each.path: each.secrets for each in found if each.kind is FileKind.CONFIG}
+    assert said == {str(ini): "", str(included): "password= of b"}
