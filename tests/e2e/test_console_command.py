@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
@@ -62,16 +62,13 @@ def pgmux(postgres: EmbeddedPostgres) -> Iterator[PoolerProcess]:
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """Nobody's environment: no PG… but the password, and an own home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {
-        **kept,
-        **{name: value for name, value in os.environ.items() if name.startswith("PGMUX_")},
-        "HOME": str(tmp_path),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "PGPASSWORD": SECRET,
-        "TERM": "xterm",
-        "PROMPT_TOOLKIT_NO_CPR": "1",
-    }
+    return without_libpq(
+        HOME=str(tmp_path),
+        XDG_STATE_HOME=str(tmp_path / "state"),
+        PGPASSWORD=SECRET,
+        TERM="xterm",
+        PROMPT_TOOLKIT_NO_CPR="1",
+    )
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -18,6 +18,7 @@ import pytest
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.fixtures.load import Application, running_load
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
@@ -63,9 +64,7 @@ def pooler(postgres: EmbeddedPostgres, kind: str) -> Iterator[PoolerProcess]:
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """Nobody's environment: no PG… but the password, and an own home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    ours = {name: value for name, value in os.environ.items() if name.startswith("PGMUX_")}
-    return {**kept, **ours, "HOME": str(tmp_path), "PGPASSWORD": SECRET, "TERM": "xterm-256color"}
+    return without_libpq(HOME=str(tmp_path), PGPASSWORD=SECRET, TERM="xterm-256color")
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

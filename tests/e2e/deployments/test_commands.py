@@ -19,6 +19,7 @@ from pgmux.config import parse_userlist
 from pgmux.ops.postgres import EmbeddedPostgres
 from tests.e2e.deployments.conftest import Deploy, Deployment
 from tests.fixtures.documents import ROOT, replace
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.waiting import wait_until
 
 TEXT = (ROOT / "docs/deployments.md").read_text(encoding="utf-8")
@@ -44,9 +45,8 @@ def run(command: str, pooler: Deployment) -> str:
         "db.example.com:6432": f"{pooler.host}:{pooler.port}",
         "6432": str(pooler.port),
     }
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-    env |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    env |= {"PGPASSWORD": server.password, "PGUSER": "postgres"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = without_libpq(PATH=path, PGPASSWORD=server.password, PGUSER="postgres")
     done = subprocess.run(
         ["sh", "-c", replace(command, places)],
         env=env,

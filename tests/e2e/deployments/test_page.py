@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from pgmux.ops.postgres import EmbeddedPostgres
 from tests.e2e.deployments.conftest import Deployment
 from tests.fixtures.documents import ROOT, write_files
+from tests.fixtures.operator import without_libpq
 
 PAGE = "docs/deployments.md"
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def listed_in(table: str) -> set[str]:
 def found(ini: Path, *options: str, **environ: str) -> set[str]:
     """The rules that have found something, by `pgmux check --json`."""
     command = (sys.executable, "-P", "-m", "pgmux", "check", "--json", "--no-password", str(ini))
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | environ
+    env = without_libpq(**environ)
     done = subprocess.run((*command, *options), env=env, capture_output=True, text=True, timeout=60)
     report = json.loads(done.stdout)
     return {finding["rule"] for finding in report["findings"]} - OF_THE_MACHINE

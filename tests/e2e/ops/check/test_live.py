@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.operator import run_pgmux
 from tests.fixtures.tools import command_of
 
 SECRET = "hush-hush"
@@ -71,17 +71,7 @@ def pooler(server: EmbeddedPostgres, kind: str) -> Iterator[PoolerProcess]:
 
 
 def check(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
-    command = (sys.executable, "-P", "-m", "pgmux", "check", *map(str, arguments))
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # without a terminal, so that no password is asked for
-        env=environ | variables,
-    )
+    return run_pgmux("check", *map(str, arguments), **variables)
 
 
 def json_of(*arguments: str | Path, **variables: str) -> dict[str, Any]:

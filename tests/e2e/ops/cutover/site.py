@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.postgres import Role
 from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
@@ -152,9 +152,7 @@ def site(
     create_role: Callable[..., Role],
     tmp_path: Path,
 ) -> Iterator[Site]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    ours = {name: value for name, value in os.environ.items() if name.startswith("PGMUX_")}
-    environ = {**kept, **ours, "PGPASSWORD": postgres.password, "TERM": "xterm-256color"}
+    environ = without_libpq(PGPASSWORD=postgres.password, TERM="xterm-256color")
     database, role = create_database(), create_role()
     with start_pooler(postgres, kind, database, role) as pooler:
         made = Site(postgres, pooler, database, role, environ, tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.tools import command_of
 
 SECRET = "top secret"
@@ -40,11 +40,10 @@ class Deployed:
         return self.ini.read_text(), self.userlist.read_text()
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") or "PGMUX_" in k}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "pgmux", *arguments, "--config", str(self.ini)],
             cwd=self._home,
-            env={**kept, "HOME": str(self._home), **environ},
+            env=without_libpq(HOME=str(self._home), **environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -18,6 +18,7 @@ from pgmux.ops.account import unprivileged_account
 from pgmux.ops.installation import give_to, make_directory
 from pgmux.ops.pooler import end, is_listening
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
@@ -31,9 +32,7 @@ class Place:
     def __init__(self, directory: Path, home: Path) -> None:
         self.directory = directory
         self.ini = directory / "pgbouncer.ini"
-        self.environ = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        self.environ |= {k: v for k, v in os.environ.items() if k.startswith("PGMUX_")}
-        self.environ["HOME"] = str(home)
+        self.environ = without_libpq(HOME=str(home))
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

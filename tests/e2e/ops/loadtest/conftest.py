@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.pooler import MakePooler, Pooler
 from tests.fixtures.tools import require_pgbouncer
 
@@ -26,16 +26,14 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def environment(postgres: EmbeddedPostgres, **more: str) -> dict[str, str]:
     """libpq's variables of the run's PostgreSQL."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {
-        **ours,
+    libpq = {
         "PGHOST": postgres.host,
         "PGPORT": str(postgres.port),
         "PGUSER": postgres.superuser,
         "PGPASSWORD": postgres.password,
         "PGDATABASE": "postgres",
-        **more,
     }
+    return without_libpq(**libpq | more)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pgmux.ops.files import read_text
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.e2e.ops.sizing.known_load import arriving, returning
+from tests.fixtures.operator import without_libpq
 from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
@@ -85,12 +85,10 @@ def start_pooler(postgres: EmbeddedPostgres, kind: str) -> PoolerProcess:
 
 
 def start_size(pooler: PoolerProcess, *arguments: str, password: str = "") -> subprocess.Popen[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    ours = {name: value for name, value in os.environ.items() if name.startswith("PGMUX_")}
     console = f"host={pooler.host} port={pooler.port} user=postgres"
     return subprocess.Popen(
         [*SIZE, str(pooler.directory / "pgbouncer.ini"), "--console", console, *arguments],
-        env=kept | ours | {"PGPASSWORD": password},
+        env=without_libpq(PGPASSWORD=password),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
