@@ -14,7 +14,7 @@ from pgmux.cli.passwords import PasswordError, read_password_file, type_password
 from pgmux.cli.where import open_server
 from pgmux.config.params import USER_KEYS
 from pgmux.errors import PgmuxError
-from pgmux.ops.entries.change import Change, Refused
+from pgmux.ops.entries.change import Change
 from pgmux.ops.entries.deployment import Deployment
 from pgmux.ops.entries.running import Running
 from pgmux.ops.entries.user import (
@@ -25,6 +25,7 @@ from pgmux.ops.entries.user import (
     plain_secret,
     remove_user,
     secret_of_password,
+    secret_of_postgres,
     server_place,
     tell_of_clients,
     trial_of,
@@ -32,7 +33,6 @@ from pgmux.ops.entries.user import (
 from pgmux.ops.server_connection import INSUFFICIENT_PRIVILEGE, ServerError
 
 _ELSE = "use --password-file FILE (- is stdin), or --from-postgres"
-_VERIFIER = "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %s AND rolcanlogin"
 
 
 @click.group("user")
@@ -150,14 +150,9 @@ def _secret_of_postgres(
     )
     try:
         with open_server(postgres, may_ask=not options.no_password, **defaults) as server:
-            rows = server.rows(_VERIFIER, (name,))
+            return secret_of_postgres(server, name)
     except ServerError as error:
         if error.sqlstate == INSUFFICIENT_PRIVILEGE:
             hint = "only a superuser may read verifiers; without --from-postgres, the password does"
             raise PgmuxError(f"{error} ({hint})") from error
         raise
-    verifier = rows[0]["rolpassword"] if rows else None
-    if verifier is None:
-        why = "has no password there" if rows else "is no role that may log in there"
-        raise Refused(f"{name} {why}")
-    return Secret(verifier, note=f"stored as PostgreSQL at {server.place} has it")

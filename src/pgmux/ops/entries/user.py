@@ -19,10 +19,12 @@ from pgmux.ops.entries.server_secret import (
     learn_secret,
 )
 from pgmux.ops.files import read_text
+from pgmux.ops.server_connection import ServerConnection
 from pgmux.ops.userlist.edit import edit_userlist
 from pgmux.ops.userlist.secrets import is_plain, make_secret, random_password
 
 SECTION = "users"
+_VERIFIER = "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %s AND rolcanlogin"
 _OPEN = (AuthType.TRUST, AuthType.ANY)
 _UNTRIED = (
     "not tried: the password isn't known here; try it by"
@@ -49,6 +51,16 @@ class Secret:
     text: str = field(repr=False)
     note: str = ""
     warning: str = ""
+
+
+def secret_of_postgres(server: ServerConnection, name: str) -> Secret:
+    """The verifier that PostgreSQL has. Raises: Refused where it has none; ServerError."""
+    rows = server.rows(_VERIFIER, (name,))
+    verifier = rows[0]["rolpassword"] if rows else None
+    if verifier is None:
+        why = "has no password there" if rows else "is no role that may log in there"
+        raise Refused(f"{name} {why}")
+    return Secret(verifier, note=f"stored as PostgreSQL at {server.place} has it")
 
 
 def secret_of_password(
