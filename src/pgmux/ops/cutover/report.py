@@ -88,10 +88,9 @@ def _at_pooler(show: Callable[[PoolerPeriod], str]) -> Callable[[Period], str]:
 def _waiting(pooler: PoolerPeriod) -> str:
     if not pooler.waiting:
         return "none"
-    return (
-        f"up to {pooler.waiting:,}, in {pooler.waiting_samples:,} of {pooler.samples:,} samples,"
-        f" up to {figures.time(pooler.maxwait)}"
-    )
+    longest = f", up to {figures.time(pooler.maxwait)}" if pooler.maxwait else ""
+    samples = f"{pooler.waiting_samples:,} of {pooler.samples:,} samples"
+    return f"up to {pooler.waiting:,}, in {samples}{longest}"
 
 
 def _errors(pooler: PoolerPeriod) -> str:
@@ -137,6 +136,10 @@ def _remarks(comparison: Comparison) -> Iterable[str]:
     yield (
         "Connections are those of clients, the pooler's own among them; at peak is the most that a"
         " sample has seen, normally the median; of applications the median stands in brackets."
+    )
+    yield (
+        "PostgreSQL counts transactions seconds late, those that touch no table perhaps only when"
+        " their connection ends: the peak of its transactions/s may be too high."
     )
     if before.places != after.places:
         places = (printable(", ".join(each.places)) for each in (before, after))
