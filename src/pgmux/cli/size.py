@@ -16,18 +16,20 @@ from pgmux.cli.durations import Duration
 from pgmux.cli.options import interval_option
 from pgmux.cli.place import log_in, make_streams_tolerant
 from pgmux.cli.where import console_option, find_console, json_option, open_server, postgres_options
+from pgmux.config import load_config
 from pgmux.errors import ConfigError
 from pgmux.monitor.console import Console, open_console
 from pgmux.ops.console.client import describe, tell
 from pgmux.ops.console.connection import ConnectError
 from pgmux.ops.console.place import Place
-from pgmux.ops.entries.ini_edit import IniEdit
+from pgmux.ops.entries.ini_edit import EditError, IniEdit
 from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.files import FileError, exclusively
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerError
 from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
 from pgmux.ops.sizing.advice import MIN_SAMPLES, Wishes
-from pgmux.ops.sizing.fragment import FindEntry, fragment
+from pgmux.ops.sizing.fragment import FindEntry, finder, fragment, put_in_place
 from pgmux.ops.sizing.observation import Observation
 from pgmux.ops.sizing.plan import Place as ServerPlace
 from pgmux.ops.sizing.plan import Plan, make_plan
@@ -72,6 +74,7 @@ from pgmux.ops.top.watch import FAILURES
     help="Connections of PostgreSQL to leave to others, besides those that are seen.",
 )
 @click.option("--lower", is_flag=True, help="Also lower what is larger than was needed.")
+@click.option("--edit", is_flag=True, help="Change the ini file in place; RELOAD stays with you.")
 @postgres_options
 @console_option
 @json_option
@@ -83,6 +86,7 @@ def command(
     growth: float,
     keep_free: int,
     lower: bool,
+    edit: bool,
     postgres: str | None,
     no_password: bool,
     console: str | None,
@@ -95,9 +99,10 @@ def command(
     pgmux size /etc/pgbouncer/pgbouncer.ini --for 1h --postgres 'host=db1 user=postgres'
     pgmux size --console 'host=db1 port=6432 user=stats' --target-wait 20ms --json
 
-    Only SHOW is sent: one of stats_users is enough. Nothing is changed: the settings that should
-    change are printed, with the arithmetic. Observe when there is load: the busiest hour that the
-    pools are to bear. --postgres tells max_connections, and who takes some around the pooler.
+    Only SHOW is sent: one of stats_users is enough. Nothing is changed without --edit: the settings
+    that should change are printed, with the arithmetic. Observe when there is load: the busiest
+    hour that the pools are to bear. --postgres tells max_connections, and who takes some around the
+    pooler.
     """
     if period / interval < MIN_SAMPLES:
         raise click.UsageError(
@@ -108,6 +113,9 @@ def command(
     wishes = Wishes(target_wait, growth)
     place = find_console(console, config_file)
     find = _entries(config_file, place)
+    config = _config_of(config_file, place) if edit else None
+    if edit and config is None:
+        raise click.UsageError("--edit: which file? Name the pooler's pgbouncer.ini")
     try:
         with ExitStack() as stack:
             place = log_in(place, may_ask=not no_password)
@@ -125,7 +133,8 @@ def command(
         sys.exit(UNUSABLE)
     rooms = _rooms(observed.observation, reader, keep_free)
     plan = make_plan(observed.observation, at.place, rooms, wishes, lower=lower)
-    sys.exit(_finish(plan, observed, find, as_json=as_json))
+    code = _finish(plan, observed, find, as_json=as_json)
+    sys.exit(_edit(plan, config, code) if config and plan.judged else code)
 
 
 def _observe(console: Console, period: float, every: float, reader: RoomReader | None) -> Observed:
@@ -153,20 +162,19 @@ def _rooms(
     return rooms | {place: reader.room}
 
 
+def _config_of(config_file: str | None, place: Place) -> str | None:
+    return config_file or (place.source if place.source.endswith(".ini") else None)
+
+
 def _entries(config_file: str | None, place: Place) -> FindEntry | None:
     """What reads entries of the configuration file; None where none is known.
 
     Raises: click.UsageError where the one that is named can't be read.
     """
-    path = config_file or (place.source if place.source.endswith(".ini") else None)
+    path = _config_of(config_file, place)
     if path is None:
         return None
-    edit = IniEdit(path, EditedTexts())
-
-    def find(section: str, name: str) -> str | None:
-        entry = edit.find(section, name)
-        return entry.value if entry else None
-
+    find = finder(IniEdit(path, EditedTexts()))
     try:
         find("databases", "")
     except ConfigError as error:
@@ -174,6 +182,24 @@ def _entries(config_file: str | None, place: Place) -> FindEntry | None:
             return None
         raise click.UsageError(f"cannot read {config_file}: {error}") from error
     return find
+
+
+def _edit(plan: Plan, config: str, code: int) -> int:
+    """Puts the settings into the file; the exit code."""
+    texts = EditedTexts()
+    try:
+        with exclusively(config):
+            missing = put_in_place(plan, IniEdit(config, texts))
+            load_config(config, texts.read)
+            texts.write()
+    except (ConfigError, EditError, FileError, ValueError) as error:
+        tell(f"nothing is changed: {error}")
+        return UNUSABLE
+    for name in missing:
+        tell(f"{name} has no entry in {config} that can be read: change it by hand")
+    changed = ", ".join(texts.changed)
+    tell(f"changed: {changed}; now RELOAD the pooler" if changed else f"{config} is as it was")
+    return code
 
 
 def _finish(plan: Plan, observed: Observed, find: FindEntry | None, *, as_json: bool) -> int:

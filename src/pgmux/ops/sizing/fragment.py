@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pgmux.config.connstr import parse_connstr
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.ops.entries.ini_edit import IniEdit
 from pgmux.ops.ini_text import entry_name, entry_value
 from pgmux.ops.printing import printable
 from pgmux.ops.sizing.arithmetic import duration, number, size
@@ -144,16 +145,55 @@ def fragment(plan: Plan, find: FindEntry | None) -> str:
     return "\n\n".join([printable(head), *blocks]) + "\n"
 
 
-def _lines(change: Change, find: FindEntry | None) -> list[str]:
-    if change.setting.section == PROCESS:
-        return [f"{key} = {value}" for key, value in change.values.items()]
-    values = {key: value for key, value in change.values.items() if value < math.inf}
+def put_in_place(plan: Plan, edit: IniEdit) -> list[str]:
+    """Has the settings in the configuration file, and answers those that it couldn't find there.
+
+    Raises: ConfigError; EditError; ValueError.
+    """
+    missing = []
+    find = finder(edit)
+    for change in changes(plan, find):
+        section, name = change.setting.section, change.setting.name
+        if section == PROCESS:
+            for key, value in change.values.items():
+                edit.set(section, key, str(value))
+        elif (merged := _merged(change, find)) is not None:
+            edit.set(section, name, entry_value(merged))
+        else:
+            missing.append(name)
+    return missing
+
+
+def finder(edit: IniEdit) -> FindEntry:
+    """What reads entries of a configuration file."""
+
+    def find(section: str, name: str) -> str | None:
+        entry = edit.find(section, name)
+        return entry.value if entry else None
+
+    return find
+
+
+def _merged(change: Change, find: FindEntry | None) -> dict[str, object] | None:
+    """The whole entry as it should be, None where it isn't known."""
     entry = _entry_of(change.setting, find) if find else None
     pairs = _pairs(entry[1]) if entry else {} if change.setting.section == "users" else None
     if pairs is None:
-        added = " ".join(f"{key}={value}" for key, value in values.items())
+        return None
+    return {**_without(pairs, change.values), **_bounded(change)}
+
+
+def _bounded(change: Change) -> dict[str, int]:
+    return {key: value for key, value in change.values.items() if value < math.inf}
+
+
+def _lines(change: Change, find: FindEntry | None) -> list[str]:
+    if change.setting.section == PROCESS:
+        return [f"{key} = {value}" for key, value in change.values.items()]
+    merged = _merged(change, find)
+    if merged is None:
+        added = " ".join(f"{key}={value}" for key, value in _bounded(change).items())
         return [f"; to the line of {printable(change.setting.name)} add: {added}"]
-    merged: dict[str, object] = {**_without(pairs, values), **values}
     is_secret = "password" in merged
     if is_secret:
         merged["password"] = _HIDDEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tests.fixtures.tools import command_of
 from tests.fixtures.waiting import wait_until
 
 SIZE = (sys.executable, "-P", "-m", "pgmux", "size")
+EDITED = "edited.ini"
 TIMEOUT = 60.0  # seconds
 SHORTAGE = 14  # connections that a second advice may share out
 Json = dict[str, Any]
@@ -84,10 +86,12 @@ def start_pooler(postgres: EmbeddedPostgres, kind: str) -> PoolerProcess:
     )
 
 
-def start_size(pooler: PoolerProcess, *arguments: str, password: str = "") -> subprocess.Popen[str]:
+def start_size(
+    pooler: PoolerProcess, *arguments: str, password: str = "", config: str = "pgbouncer.ini"
+) -> subprocess.Popen[str]:
     console = f"host={pooler.host} port={pooler.port} user=postgres"
     return subprocess.Popen(
-        [*SIZE, str(pooler.directory / "pgbouncer.ini"), "--console", console, *arguments],
+        [*SIZE, str(pooler.directory / config), "--console", console, *arguments],
         env=without_libpq(PGPASSWORD=password),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -130,7 +134,11 @@ def setup(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterato
         scarce = start_size(
             pooler, *watch, "--json", "--keep-free", str(free), password=postgres.password
         )
-        interrupted = start_size(pooler, "--for", "1h", "--interval", "50ms")
+        for name in (EDITED, "as_it_was.ini"):
+            shutil.copy(pooler.directory / "pgbouncer.ini", pooler.directory / name)
+        interrupted = start_size(
+            pooler, "--for", "1h", "--interval", "50ms", "--edit", config=EDITED
+        )
         unread = start_size(pooler, "--for", "3s", "--interval", "50ms")
         assert unread.stdout is not None
         unread.stdout.close()
@@ -196,6 +204,17 @@ def test_ctrl_c_ends_early_with_advice(setup: Setup) -> None:
     for said in ("open/postgres", "servers busy", "pool_size", "wait of 99 in 100", "--postgres"):
         assert said in setup.interrupted.out
     assert "Traceback" not in setup.interrupted.err
+
+
+def test_edit_puts_the_sizes_into_the_file_and_leaves_every_other_line(setup: Setup) -> None:
+    as_it_was = (setup.pooler.directory / "as_it_was.ini").read_text().splitlines()
+    edited = (setup.pooler.directory / EDITED).read_text().splitlines()
+    changed = [pair for pair in zip(as_it_was, edited, strict=True) if pair[0] != pair[1]]
+    assert [old.split(" = ")[0] for old, _ in changed] == ["open", "full"]
+    for old, new in changed:
+        size = int(new.rpartition("pool_size=")[2])
+        assert new.startswith(old.partition(" pool_size")[0]) and size > 2
+    assert f"changed: {setup.pooler.directory / EDITED}; now RELOAD" in setup.interrupted.err
 
 
 def test_what_is_advised_is_what_the_pooler_takes(setup: Setup) -> None:
