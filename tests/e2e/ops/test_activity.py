@@ -107,7 +107,7 @@ def test_our_own_connection_and_what_no_client_is_arent_counted(
     )
     worker.pgconn.send_query(b"SELECT count(slowly(x)) FROM t")
     workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
-    assert wait_until(lambda: server.one(workers)) == 2
+    wait_until(lambda: server.one(workers) == 2)
     found = read_activity(server)
     worker.cancel_safe()
     assert of(found, "pgmux") == []

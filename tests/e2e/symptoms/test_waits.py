@@ -39,18 +39,23 @@ def test_a_pool_that_is_too_small_for_what_is_asked_at_a_time(
     pooler = shop("pool_size=1")
     with ExitStack() as stack:
         dsn = pooler.dsn("shop", "app")
+        holder = stack.enter_context(closing(psycopg.connect(pooler.server.dsn(), autocommit=True)))
+        holder.execute("SELECT pg_advisory_lock(815)")  # the queries last until this ends
         clients = [
             stack.enter_context(closing(psycopg.connect(dsn, autocommit=True))) for _ in range(3)
         ]
         for client in clients:
-            send(client, "SELECT pg_sleep(1.5)")
+            send(client, "SELECT pg_advisory_xact_lock(815)")
         wait_for_pool(pooler, "shop", "app", cl_waiting=2)
         wait_until(lambda: row(pooler)["maxwait"] >= 1)
         symptom.seen(row(pooler))
         symptom.told(pooler)
         pooler.databases["shop"] = pooler.entry("dbname=postgres pool_size=3")
         pooler.reload()
-        wait_for_pool(pooler, "shop", "app", cl_waiting=0)
+        wait_for_pool(pooler, "shop", "app", cl_waiting=0, sv_active=3)
+        holder.close()
+        for client in clients:
+            answer(client)
 
 
 def row(pooler: Pooler) -> dict[str, int]:
