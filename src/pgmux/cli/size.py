@@ -22,9 +22,9 @@ from pgmux.monitor.console import Console, open_console
 from pgmux.ops.console.client import describe, tell
 from pgmux.ops.console.connection import ConnectError
 from pgmux.ops.console.place import Place
-from pgmux.ops.entries.ini_edit import EditError, IniEdit
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
 from pgmux.ops.files import FileError, exclusively
+from pgmux.ops.ini_edit import EditError, IniEdit
 from pgmux.ops.printing import terminal
 from pgmux.ops.server_connection import ServerError
 from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code

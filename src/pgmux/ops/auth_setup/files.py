@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 
 from pgmux.ops.auth_setup.setup import Setup, SetupError
-from pgmux.ops.entries.ini_edit import MAIN_SECTION, IniEdit
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
 from pgmux.ops.files import FileError, change_file, read_text
+from pgmux.ops.ini_edit import MAIN_SECTION, IniEdit
 from pgmux.ops.ini_text import checked_value
 from pgmux.ops.server_connection import ServerConnection
 from pgmux.ops.userlist.edit import edit_userlist, read_users

@@ -26,7 +26,7 @@ from pgmux.ops.auth_setup.state import read_role
 from pgmux.ops.auth_setup.steps import Session, make_lookup, make_role
 from pgmux.ops.auth_setup.trial import Trial, try_lookup
 from pgmux.ops.auth_setup.undo import check_elsewhere, drop_role, take_out_lookup
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
 from pgmux.ops.server_connection import ServerConnection
 from pgmux.ops.severity import Severity
 from pgmux.ops.userlist.place import UserlistPlace

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
+from pgmux.ops import figures
 from pgmux.ops.cutover import markdown
 from pgmux.ops.cutover.names import App
 from pgmux.ops.cutover.sample import timestamp
 from pgmux.ops.cutover.screen import application
 from pgmux.ops.cutover.summary import AppPeriod, Period, PoolerPeriod, Spread
 from pgmux.ops.printing import printable, styled, table, to_json
-from pgmux.ops.top import figures
 
 COLUMNS = ("", "before", "after")
 APP_COLUMNS = (

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from pgmux.ops import figures
 from pgmux.ops.cutover.progress import Progress, Standing, State
 from pgmux.ops.cutover.sample import PoolerPart, Sample, ServerPart
 from pgmux.ops.printing import printable, styled, table
-from pgmux.ops.top import figures
 
 GAP = "   "
 _STYLES = {

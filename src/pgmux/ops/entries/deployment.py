@@ -15,8 +15,8 @@ from pgmux.config.connstr import parse_connstr
 from pgmux.config.model import Config
 from pgmux.config.pgmux_ini import PGMUX_SECTIONS
 from pgmux.errors import ConfigError
-from pgmux.ops.entries.ini_edit import MAIN_SECTION, EditError, IniEdit
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
+from pgmux.ops.ini_edit import MAIN_SECTION, EditError, IniEdit
 from pgmux.ops.ini_text import entry_value
 from pgmux.ops.userlist.edit import edit_userlist
 

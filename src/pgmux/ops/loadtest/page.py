@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from pgmux import __version__
+from pgmux.ops import figures
 from pgmux.ops.loadtest.distribution import class_bounds, classify
 from pgmux.ops.loadtest.drawing import Line, draw_bars, draw_lines
 from pgmux.ops.loadtest.page_style import STYLE
@@ -27,7 +28,6 @@ from pgmux.ops.loadtest.text import (
     verdict,
 )
 from pgmux.ops.printing import printable
-from pgmux.ops.top import figures
 
 _MOST_LABELS = 7
 

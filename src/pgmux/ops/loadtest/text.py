@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from pgmux.ops import figures
 from pgmux.ops.loadtest.distribution import class_bounds, classify
 from pgmux.ops.loadtest.judge import Judgement, decisive
 from pgmux.ops.loadtest.plan import LoadType
 from pgmux.ops.loadtest.report import Report, SideReport, Summary
 from pgmux.ops.printing import styled, table
-from pgmux.ops.top import figures
 
 _BARS = {1: 30, 2: 20}  # characters, by sides: together no wider than 80
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pgmux.ops import figures
 from pgmux.ops.sizing.advice import PoolAdvice, Sizes
 from pgmux.ops.sizing.demand import Demand, Saturation
 from pgmux.ops.sizing.plan import Plan, PoolPlan
-from pgmux.ops.top import figures
 
 _SAME_LOAD = 1.05  # a difference that isn't worth a line
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pgmux.config.connstr import parse_connstr
 from pgmux.config.model import ADMIN_DATABASE
-from pgmux.ops.entries.ini_edit import IniEdit
+from pgmux.ops.ini_edit import IniEdit
 from pgmux.ops.ini_text import entry_name, entry_value
 from pgmux.ops.printing import printable
 from pgmux.ops.sizing.arithmetic import duration, number, size

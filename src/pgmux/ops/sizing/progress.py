@@ -10,9 +10,9 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from pgmux.config.model import ADMIN_DATABASE
+from pgmux.ops import figures
 from pgmux.ops.printing import printable, styled
 from pgmux.ops.sizing.observation import Observation
-from pgmux.ops.top import figures
 
 
 class Progress:

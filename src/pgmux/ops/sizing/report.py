@@ -12,13 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pgmux.ops import figures
 from pgmux.ops.printing import STYLES, printable, styled, to_json
 from pgmux.ops.sizing.advice import MIN_XACTS, Estimate
 from pgmux.ops.sizing.arithmetic import caveat, duration, lines, size
 from pgmux.ops.sizing.demand import Saturation
 from pgmux.ops.sizing.plan import Plan, PoolPlan, ServerPlan
 from pgmux.ops.sizing.room import Step
-from pgmux.ops.top import figures
 
 SHORT = 290.0  # seconds: less than five minutes isn't anybody's day
 _BAR = 40  # characters

@@ -17,8 +17,9 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 
+from pgmux.ops import figures
 from pgmux.ops.console.output import printable
-from pgmux.ops.top import figures, head
+from pgmux.ops.top import head
 from pgmux.ops.top.screens import HelpScreen, PoolerScreen, PoolScreen, TableScreen
 from pgmux.ops.top.watch import PoolKey, Watch
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pgmux.monitor.sample import Sample
 from pgmux.monitor.tables import Buckets
-from pgmux.ops.top import figures
+from pgmux.ops import figures
 from pgmux.ops.top.watch import Picture, PoolKey
 
 BOUNDS = tuple(8**power for power in range(1, 9))  # µs; the last stands for all that is longer

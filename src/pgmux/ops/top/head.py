@@ -9,8 +9,8 @@ from rich.text import Text
 
 from pgmux.config.model import ADMIN_DATABASE
 from pgmux.monitor.sample import Sample
+from pgmux.ops import figures
 from pgmux.ops.console.output import printable
-from pgmux.ops.top import figures
 from pgmux.ops.top.watch import Picture, PoolKey
 
 GAP = "   "

@@ -19,7 +19,7 @@ from pgmux.monitor.tables import (
     PoolRow,
     WaiterRow,
 )
-from pgmux.ops.top import figures
+from pgmux.ops import figures
 from pgmux.ops.top.table import Column, Table, application, make_row
 from pgmux.ops.top.watch import Picture, PoolKey
 

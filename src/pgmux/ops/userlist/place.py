@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pgmux.errors import ConfigError
 from pgmux.ops.console.place import CONFIG_FILES
-from pgmux.ops.entries.ini_edit import IniEdit
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
+from pgmux.ops.ini_edit import IniEdit
 from pgmux.ops.userlist.edit import UserlistError
 
 DEFAULT_FILE = "userlist.txt"

@@ -18,9 +18,9 @@ import pytest
 from pgmux.config.ini import read_ini
 from pgmux.config.load import SECTIONS
 from pgmux.config.problems import Problems
-from pgmux.ops.entries.ini_edit import IniEdit
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
 from pgmux.ops.files import read_text
+from pgmux.ops.ini_edit import IniEdit
 from pgmux.ops.pooler import PoolerProcess
 from pgmux.ops.postgres import EmbeddedPostgres, find_free_port
 from tests.e2e.ops.sizing.known_load import arriving, returning

@@ -14,8 +14,8 @@ from pgmux.errors import ConfigError
 from pgmux.ops.entries.change import Refused, carry_out
 from pgmux.ops.entries.database import add_database, remove_database, trials_of
 from pgmux.ops.entries.deployment import Deployment
-from pgmux.ops.entries.ini_edit import EditError
 from pgmux.ops.entries.user import NewUser, add_user, plain_passwords, remove_user, trial_of
+from pgmux.ops.ini_edit import EditError
 
 INI = """\
 [databases]

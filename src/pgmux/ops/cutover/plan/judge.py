@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pgmux.ops import figures
 from pgmux.ops.cutover.names import App, Exceptions
 from pgmux.ops.cutover.plan.gather import AppObserved, Observed
 from pgmux.ops.cutover.plan.signs import Kind, Sign, Step, sign_of_name
 from pgmux.ops.cutover.plan.target import Change, Target
-from pgmux.ops.top import figures
 
 LONG_TRANSACTION = 10.0  # seconds idle in transaction that are worth a word
 LONG_IDLE = 3600.0

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
+from pgmux.ops import figures
 from pgmux.ops.cutover import markdown
 from pgmux.ops.cutover.plan.judge import Item, Plan, as_number, counted
 from pgmux.ops.cutover.plan.signs import UNSEEN, Kind, Step
 from pgmux.ops.cutover.screen import application
 from pgmux.ops.printing import printable, styled, table, to_json
-from pgmux.ops.top import figures
 
 _HEADINGS = {
     Step.MOVE: "Move, in this order",

@@ -18,7 +18,7 @@ from pgmux.config.load import SECTIONS
 from pgmux.config.problems import Problems
 from pgmux.config.values import SPACE
 from pgmux.errors import PgmuxError
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
 from pgmux.ops.ini_text import checked_value, entry_name
 
 MAIN_SECTION = "pgbouncer"

@@ -8,8 +8,8 @@ import pytest
 
 from pgmux.config import load_config
 from pgmux.errors import ConfigError
-from pgmux.ops.entries.ini_edit import EditError, IniEdit
-from pgmux.ops.entries.texts import EditedTexts
+from pgmux.ops.edited_texts import EditedTexts
+from pgmux.ops.ini_edit import EditError, IniEdit
 from pgmux.ops.ini_text import entry_name, entry_value
 
 MAIN = "pgbouncer.ini"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmux.ops.top import figures
+from pgmux.ops import figures
 
 
 @pytest.mark.parametrize(
