@@ -10,8 +10,8 @@ import sys
 
 import click
 
+from pgmux.cli.failures import carried_out
 from pgmux.cli.passwords import read_password_file, type_password
-from pgmux.cli.userlist import carried_out
 from pgmux.cli.where import json_option, open_server, postgres_options
 from pgmux.ops.auth_setup.report import as_plain, print_outcome
 from pgmux.ops.auth_setup.setup import ROLE, SCHEMA, Setup

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from pgmux.cli.failures import say_error
 from pgmux.cli.options import no_password_option, together
 from pgmux.cli.place import ask_password
 from pgmux.cli.where import console_option, find_console, json_option
@@ -30,7 +31,6 @@ from pgmux.ops.files import exclusively
 from pgmux.ops.printing import printable, to_json
 from pgmux.ops.severity import UNUSABLE, exit_code
 
-BREAKS = "\n\t"  # what libpq puts into its messages
 Command = TypeVar("Command", bound=Callable[..., Any])
 Make = Callable[[Deployment, Running | None], Change]
 
@@ -109,7 +109,7 @@ def fail(options: Options, message: str) -> NoReturn:
     """Nothing has been done: says why, and exits."""
     if options.as_json:
         click.echo(to_json(Outcome("nothing", failure=message)))
-    click.echo(f"ERROR {printable(message, keep=BREAKS)}", err=True)
+    say_error(message)
     sys.exit(UNUSABLE)
 
 
@@ -165,7 +165,7 @@ def _print(options: Options, outcome: Outcome) -> None:
     for note in outcome.notes:
         click.echo(printable(note))
     if outcome.failure:
-        click.echo(f"ERROR {printable(outcome.failure)}", err=True)
+        say_error(outcome.failure)
     elif not options.dry_run:
         how = "reloaded, and SHOW has it" if outcome.is_reloaded else "not reloaded (--no-reload)"
         if outcome.tried:

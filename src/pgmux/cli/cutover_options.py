@@ -6,7 +6,7 @@ import click
 
 from pgmux.cli.options import together
 from pgmux.cli.place import log_in
-from pgmux.cli.where import ask_for, server_parameters
+from pgmux.cli.where import server_parameters, with_password
 from pgmux.ops.console.client import describe
 from pgmux.ops.console.connection import ConnectError
 from pgmux.ops.console.place import Place
@@ -37,14 +37,21 @@ exception_options = together(
 )
 
 
-def try_server(parameters: dict[str, str]) -> None:
-    """Raises: ServerError; NoPlace where that isn't PostgreSQL itself."""
-    with ServerConnection(parameters) as server:
-        if server.is_pooled():
-            raise NoPlace(
-                f"at {server.place} is a pooler, not PostgreSQL itself: say by --postgres where"
-                " that is"
-            )
+def _tried(parameters: dict[str, str]) -> dict[str, str]:
+    """The parameters, if they lead to PostgreSQL itself, or to one that has no connection left:
+    that is what this command is for. Raises: ServerError; NoPlace.
+    """
+    try:
+        with ServerConnection(parameters) as server:
+            if server.is_pooled():
+                raise NoPlace(
+                    f"at {server.place} is a pooler, not PostgreSQL itself: say by --postgres"
+                    " where that is"
+                )
+    except ServerError as error:
+        if not is_refusal(error):
+            raise
+    return parameters
 
 
 def log_in_to_console(place: Place, *, may_ask: bool) -> str:
@@ -58,19 +65,9 @@ def log_in_to_console(place: Place, *, may_ask: bool) -> str:
 def log_in_to_server(postgres: str | None, *, may_ask: bool) -> dict[str, str]:
     """The parameters with which PostgreSQL lets us in, with the password that was typed.
 
-    A PostgreSQL that has no connection left is what this command is for. Raises: NoPlace.
+    Raises: NoPlace.
     """
-    parameters = server_parameters(postgres)
     try:
-        try:
-            try_server(parameters)
-        except ServerError as error:
-            password = ask_for(parameters) if error.needs_password and may_ask else None
-            if password is None:
-                raise
-            parameters["password"] = password
-            try_server(parameters)
+        return with_password(server_parameters(postgres), _tried, may_ask=may_ask)
     except ServerError as error:
-        if not is_refusal(error):
-            raise NoPlace(str(error)) from error
-    return parameters
+        raise NoPlace(str(error)) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+import re
 import resource
 import shutil
 import sys
@@ -14,7 +15,8 @@ from dataclasses import replace
 
 import click
 
-from pgmux.cli.where import json_option, open_server, postgres_options
+from pgmux.cli.failures import say_error
+from pgmux.cli.where import json_option, open_server, postgres_options, server_parameters
 from pgmux.daemon.web_command import missing_libraries
 from pgmux.errors import PgmuxError
 from pgmux.ops.account import unprivileged_account
@@ -23,7 +25,7 @@ from pgmux.ops.init.facts import Facts, read_facts
 from pgmux.ops.init.plan import Plan, let_in, make_plan
 from pgmux.ops.init.values import Asked
 from pgmux.ops.printing import printable, to_json
-from pgmux.ops.server_connection import ServerError, read_conninfo
+from pgmux.ops.server_connection import ServerError
 from pgmux.ops.severity import UNUSABLE, Severity, exit_code
 
 HTTP_LISTEN = "127.0.0.1:9127"
@@ -104,7 +106,7 @@ def command(
             _make_directory(asked.directory)
             write_files(plan.files, overwrite=force)
     except (PgmuxError, OSError) as error:
-        click.echo(f"ERROR {printable(str(error), keep=chr(10))}", err=True)
+        say_error(str(error))
         sys.exit(UNUSABLE)
     _print(plan, is_dry=dry_run, as_json=as_json)
     sys.exit(exit_code([Severity.WARNING if plan.warnings else Severity.NOTE]))
@@ -124,9 +126,9 @@ def _facts(postgres: str | None, *, may_ask: bool) -> tuple[Facts, str, str]:
 
     Raises: ServerError where there is a PostgreSQL, and it doesn't let us in.
     """
-    said = _conninfo(postgres)
+    said = server_parameters(postgres)
     host = said.get("host") or os.environ.get("PGHOST") or "127.0.0.1"
-    port = int(said.get("port") or os.environ.get("PGPORT") or 5432)
+    port = _port(said.get("port") or os.environ.get("PGPORT") or "5432")
     tls = (said.get("sslmode", ""), said.get("sslrootcert", ""))
     try:
         with open_server(postgres, may_ask=may_ask, host=host) as server:
@@ -142,12 +144,11 @@ def _facts(postgres: str | None, *, may_ask: bool) -> tuple[Facts, str, str]:
         return (replace(default, remarks=(remark,)), *tls)
 
 
-def _conninfo(postgres: str | None) -> dict[str, str]:
-    """Raises: click.UsageError; not for a password, which `open_server` says."""
-    try:
-        return read_conninfo(postgres or "")
-    except ServerError as error:
-        raise click.UsageError(f"--postgres: {error}") from error
+def _port(text: str) -> int:
+    """One for all hosts, as an entry of [databases] has it. Raises: click.UsageError."""
+    if not re.fullmatch("[0-9]{1,5}", text):
+        raise click.UsageError(f"--postgres: one number is expected as its port, not {text}")
+    return int(text)
 
 
 def _program() -> str:
@@ -158,7 +159,7 @@ def _program() -> str:
 
 def _named(postgres: str | None) -> tuple[str, ...]:
     """The database that the conninfo names."""
-    name = _conninfo(postgres).get("dbname")
+    name = server_parameters(postgres).get("dbname")
     return (name,) if name else ()
 
 

@@ -77,8 +77,12 @@ _LOAD_OPTIONS = together(
         show_default=True,
         help="All workers at once, bursts at fixed moments, or more and more workers.",
     ),
-    click.option("--num-queries", type=_COUNT, default=1000, show_default=True),
-    click.option("--num-workers", type=_AT_ONCE, default=50, show_default=True),
+    click.option(
+        "--num-queries", type=_COUNT, default=1000, show_default=True, help="Of all workers."
+    ),
+    click.option(
+        "--num-workers", type=_AT_ONCE, default=50, show_default=True, help="Each asks in turn."
+    ),
     click.option(
         "--query-type",
         metavar="simple|complex|FILE",
@@ -89,7 +93,9 @@ _LOAD_OPTIONS = together(
     click.option(
         "--burst-size", type=_AT_ONCE, default=100, show_default=True, help="Queries at once."
     ),
-    click.option("--num-bursts", type=_COUNT, default=10, show_default=True),
+    click.option(
+        "--num-bursts", type=_COUNT, default=10, show_default=True, help="One after the other."
+    ),
     click.option(
         "--burst-interval",
         type=_SECONDS,
@@ -125,8 +131,20 @@ _DRIVER_OPTIONS = together(
         show_default=True,
         help="Connections of the pool besides --pool-size.",
     ),
-    click.option("--pool-timeout", type=_SECONDS, default="10s", show_default=True),
-    click.option("--query-timeout", type=_SECONDS, default="30s", show_default=True),
+    click.option(
+        "--pool-timeout",
+        type=_SECONDS,
+        default="10s",
+        show_default=True,
+        help="What a query may wait for a connection of the pool.",
+    ),
+    click.option(
+        "--query-timeout",
+        type=_SECONDS,
+        default="30s",
+        show_default=True,
+        help="What a query may take; a longer one has failed.",
+    ),
     click.option(
         "--statement-cache-size",
         type=click.IntRange(0),

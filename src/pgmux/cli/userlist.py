@@ -6,17 +6,16 @@ Exit codes: 0; 1 somebody who was named isn't in the file; 2 nothing could be do
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import click
 
 from pgmux.auth.secrets import SecretKind
+from pgmux.cli.failures import carried_out
 from pgmux.cli.passwords import next_of_stdin, type_password
 from pgmux.cli.where import json_option, open_server, postgres_options
-from pgmux.errors import PgmuxError
 from pgmux.ops.files import exclusively
 from pgmux.ops.printing import printable, terminal, to_json
-from pgmux.ops.severity import INTERRUPTED, UNUSABLE, Severity, exit_code
+from pgmux.ops.severity import Severity, exit_code
 from pgmux.ops.userlist.edit import UserlistError, edit_userlist
 from pgmux.ops.userlist.place import find_userlist
 from pgmux.ops.userlist.report import as_plain, print_update
@@ -133,18 +132,6 @@ def command(
         return _exit_code(left)
 
     sys.exit(carried_out(work, "interrupted: nothing is written"))
-
-
-def carried_out(work: Callable[[], int], on_ctrl_c: str) -> int:
-    """The exit code of `work`; what went wrong is told in a line."""
-    try:
-        return work()
-    except PgmuxError as error:
-        click.echo(f"ERROR {error}", err=True)
-        return UNUSABLE
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(on_ctrl_c, err=True)
-        return INTERRUPTED
 
 
 def _password(user: str, *, stdin: bool) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import click
 
@@ -15,6 +17,9 @@ from pgmux.ops.console.place import Place
 from pgmux.ops.server_connection import ServerConnection, ServerError, read_conninfo
 
 _POSTGRES_OPTION = ("--postgres", "PGMUX_POSTGRES")  # and the variable of the same meaning
+_CONSOLE_OPTION = ("--console", "PGMUX_CONSOLE")
+
+T = TypeVar("T")
 
 # Gives a command the parameters `postgres` and `no_password`.
 postgres_options = together(
@@ -43,7 +48,7 @@ def server_parameters(postgres: str | None, **defaults: str) -> dict[str, str]:
 def _read(text: str | None, option: tuple[str, str]) -> dict[str, str]:
     name, variable = option
     try:
-        return read_conninfo(text or "", is_typed=variable not in os.environ)
+        return read_conninfo(text or "", is_typed=text != os.environ.get(variable))
     except ServerError as error:
         raise click.UsageError(f"{name}: {error}") from error
 
@@ -62,13 +67,23 @@ def open_place(text: str | None, option: tuple[str, str], *, may_ask: bool) -> S
 
 
 def _open(parameters: dict[str, str], *, may_ask: bool) -> ServerConnection:
+    return with_password(parameters, ServerConnection, may_ask=may_ask)
+
+
+def with_password(
+    parameters: dict[str, str], connect: Callable[[dict[str, str]], T], *, may_ask: bool
+) -> T:
+    """What `connect` makes of the parameters, or of them with the password that was lacking.
+
+    Raises: ServerError, as `connect` does.
+    """
     try:
-        return ServerConnection(parameters)
+        return connect(parameters)
     except ServerError as error:
         password = ask_for(parameters) if error.needs_password and may_ask else None
         if password is None:
             raise
-        return ServerConnection({**parameters, "password": password})
+        return connect({**parameters, "password": password})
 
 
 def ask_for(parameters: dict[str, str]) -> str | None:
@@ -83,8 +98,5 @@ def find_console(console: str | None, config: str | None) -> Place:
 
     Raises: click.UsageError, also where the option holds a password.
     """
-    try:
-        read_conninfo(console or "", is_typed="PGMUX_CONSOLE" not in os.environ)
-    except ServerError as error:
-        raise click.UsageError(f"--console: {error}") from error
+    _read(console, _CONSOLE_OPTION)
     return place_of(console, None, None, None, None if console else config)

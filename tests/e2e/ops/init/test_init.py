@@ -177,6 +177,14 @@ def test_a_password_on_the_command_line_is_refused(place: Place) -> None:
     assert not place.directory.exists()
 
 
+@pytest.mark.parametrize("port", ["x", "1,2"])
+def test_what_is_no_one_port_is_said(place: Place, port: str) -> None:
+    done = place.run("init", str(place.directory), "--postgres", f"host=127.0.0.1 port={port}")
+    assert done.returncode == 2
+    assert f"one number is expected as its port, not {port}" in done.stderr
+    assert not place.directory.exists()
+
+
 def test_a_directory_that_cannot_be_made_is_said(place: Place) -> None:
     place.directory.write_text("a file")
     done = place.run("init", str(place.directory / "in"), "--postgres", "host=127.0.0.1 port=1")
